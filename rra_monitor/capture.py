@@ -1,0 +1,202 @@
+"""The features of chosen layers for every sample, recorded by forward hooks."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+
+from rra_monitor.guest import undisturbed
+from rra_monitor.layers import Layer, choose_layers, named_modules, trace
+from rra_monitor.sample import FixedSample
+from rra_monitor.trees import first_tensor, map_tensors
+
+Forward = Callable[[nn.Module, Any], Any]
+
+TRACED_SAMPLES = 4
+"""How many samples the pass that finds the layers takes."""
+
+
+def call_model(model: nn.Module, batch: Any) -> Any:
+    """The default forward: the model called with the batch."""
+    return model(batch)
+
+
+class Capture:
+    """Hooks that hand on the output of each chosen layer; added on entering, always removed on leaving.
+
+    Args:
+        model: the network, compiled or not.
+        layers: which calls of which modules.
+        receive: called with a layer's name and its output (the first tensor of a nested output). The tensor may be
+            changed in place by the next module: copy it at once.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[Layer], receive: Callable[[str, torch.Tensor], None]) -> None:
+        self._modules = named_modules(model)
+        self._receive = receive
+        self._names: dict[str, dict[int, str]] = {}
+        for layer in layers:
+            if layer.module:
+                self._names.setdefault(layer.module, {})[layer.call] = layer.name
+        self._calls = Counter[str]()
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> "Capture":
+        try:
+            for name in self._names:
+                self._handles.append(self._modules[name].register_forward_hook(self._hook(name)))
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove the hooks."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def start_pass(self) -> None:
+        """Tell that a new forward pass begins, so that calls are counted from 0."""
+        self._calls.clear()
+
+    def _hook(self, module_name: str) -> Callable[..., None]:
+        names = self._names[module_name]
+
+        def hand_on(_module: nn.Module, _args: Any, output: Any) -> None:
+            call = self._calls[module_name]
+            self._calls[module_name] += 1
+            tensor = first_tensor(output)
+            if call in names and tensor is not None:
+                self._receive(names[call], tensor)
+
+        return hand_on
+
+
+def find_layers(
+    model: nn.Module, sample: FixedSample, layers: str | Iterable[str] = "auto", forward: Forward = call_model
+) -> tuple[Layer, ...]:
+    """The layers to watch and their shapes, from a forward pass of a few samples."""
+    batch = _to_device(sample.read(range(min(TRACED_SAMPLES, sample.n))), model)
+    with undisturbed(model):
+        return choose_layers(model, trace(model, batch, forward), layers)
+
+
+def collect(
+    model: nn.Module, sample: FixedSample, layers: Sequence[Layer], forward: Forward = call_model, batch_size: int = 128
+) -> dict[str, torch.Tensor]:
+    """The features of all samples at the given layers: name to (n, …) tensor on the model's device, in its precision.
+
+    The model is left as it was found (see `undisturbed`).
+
+    Raises:
+        RuntimeError: a layer did not run, or returned another number of rows than samples, in some batch.
+    """
+    features: dict[str, torch.Tensor] = {}
+    start = stop = 0
+
+    def receive(name: str, output: torch.Tensor) -> None:
+        if output.shape[:1] != (stop - start,):
+            raise RuntimeError(f"layer {name!r} returned shape {tuple(output.shape)} for a batch of {stop - start} samples")
+        if name not in features:
+            features[name] = torch.empty((sample.n, *output.shape[1:]), dtype=output.dtype, device=output.device)
+            arrived[name] = 0
+        features[name][start:stop] = output.detach()
+        arrived[name] += stop - start
+
+    arrived: dict[str, int] = {}
+    raw = [layer.name for layer in layers if not layer.module]
+    with undisturbed(model), Capture(model, layers, receive) as capture:
+        for batch in sample.batches(batch_size):
+            inputs = first_tensor(batch)
+            start, stop = stop, stop + (0 if inputs is None else len(inputs))
+            batch = _to_device(batch, model)
+            capture.start_pass()
+            for name in raw:
+                receive(name, batch)
+            if len(raw) < len(layers):
+                forward(model, batch)
+    for layer in layers:
+        if arrived.get(layer.name) != sample.n:
+            raise RuntimeError(f"layer {layer.name!r} ran for {arrived.get(layer.name, 0)} of {sample.n} samples")
+    return features
+
+
+def iter_features(
+    model: nn.Module,
+    sample: FixedSample,
+    layers: str | Iterable[str] | Sequence[Layer] = "auto",
+    *,
+    forward: Forward = call_model,
+    batch_size: int = 128,
+    memory_budget: int = 4 << 30,
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The features of one layer after the other, in execution order, as (name, (n, …) tensor).
+
+    Layers are collected together as long as their features fit the budget; then the sample passes the network again.
+
+    Args:
+        model: the network, compiled or not, on any device. It is left as it was found.
+        sample: what to pass through it.
+        layers: see `choose_layers`.
+        forward: called with the model and a batch on the model's device; returns anything.
+        batch_size: samples per forward pass.
+        memory_budget: bytes of features held at once; on a CUDA device at most half of what is free there.
+            One layer is always held, whatever its size.
+    """
+    found = _as_layers(model, sample, layers, forward)
+    for group in grouped(found, sample.n, available(model, memory_budget)):
+        features = collect(model, sample, group, forward, batch_size)
+        for layer in group:
+            yield layer.name, features.pop(layer.name)
+
+
+def grouped(layers: Sequence[Layer], n: int, budget: int) -> list[list[Layer]]:
+    """Consecutive layers in groups whose float32 features fit the budget, at least one layer each."""
+    groups: list[list[Layer]] = []
+    used = 0
+    for layer in layers:
+        size = 4 * n * layer.dim
+        if not groups or used + size > budget:
+            groups.append([])
+            used = 0
+        groups[-1].append(layer)
+        used += size
+    return groups
+
+
+def available(model: nn.Module, budget: int) -> int:
+    """The budget, bounded on a CUDA device by half of its free memory: the other half is the training's."""
+    device = device_of(model)
+    return min(budget, torch.cuda.mem_get_info(device)[0] // 2) if device.type == "cuda" else budget
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's first parameter or buffer lies."""
+    tensor = next(model.parameters(), None)
+    tensor = next(model.buffers(), None) if tensor is None else tensor
+    return torch.device("cpu") if tensor is None else tensor.device
+
+
+def _to_device(batch: Any, model: nn.Module) -> Any:
+    device = device_of(model)
+    return map_tensors(lambda tensor: tensor.to(device), batch)
+
+
+def _as_layers(
+    model: nn.Module, sample: FixedSample, layers: str | Iterable[str] | Sequence[Layer], forward: Forward
+) -> Sequence[Layer]:
+    if not isinstance(layers, str):
+        listed = list(layers)
+        known = [layer for layer in listed if isinstance(layer, Layer)]
+        if listed and len(known) == len(listed):
+            return known
+        layers = [str(layer) for layer in listed]
+    return find_layers(model, sample, layers, forward)

@@ -1,0 +1,3 @@
+from .build import knn_graph as knn_graph
+from .knn import KnnGraph as KnnGraph
+from .knn import default_k as default_k

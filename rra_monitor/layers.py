@@ -1,0 +1,218 @@
+"""Choosing the layers that are watched, from one small forward pass."""
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+
+from rra_monitor.trees import first_tensor
+
+INPUT = "input"
+"""The name of the raw data as a layer."""
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+PASSIVE = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Flatten, nn.Unflatten, nn.Identity)
+"""Modules that leave the neighbourhoods as they are in evaluation mode, so that "auto" passes over them."""
+NN_BLOCKS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+"""The repeated blocks that torch.nn itself defines."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call of one module in a forward pass.
+
+    Attributes:
+        name: `layer2.0`; `relu#1`, `relu#2`, … where a module is called several times; `input` for the raw data.
+        module: the module's name within the model; empty for the raw data.
+        call: which call of the module it is, from 0.
+        shape: of one sample's output.
+    """
+
+    name: str
+    module: str
+    call: int
+    shape: tuple[int, ...]
+
+    @property
+    def dim(self) -> int:
+        """Number of features of one sample."""
+        return int(torch.Size(self.shape).numel())
+
+
+def named_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The model's modules by name, seen through `torch.compile`: names carry no `_orig_mod`."""
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        original = getattr(module, "_orig_mod", module)
+        clean = ".".join(part for part in name.split(".") if part != "_orig_mod")
+        found.setdefault(clean, original)
+    return found
+
+
+def trace(model: nn.Module, batch: Any, forward: Callable[[nn.Module, Any], Any]) -> list[Layer]:
+    """Every call of every module in one forward pass of `batch`, in the order in which the calls return.
+
+    Calls whose output has no tensor with one row per sample are left out: they can not be layers.
+    """
+    inputs = first_tensor(batch)
+    if inputs is None:
+        raise TypeError(f"a batch of type {type(batch).__name__} holds no tensor")
+    events: list[tuple[str, torch.Size | None]] = []
+    modules = named_modules(model)
+
+    def hook(name: str) -> Callable[..., None]:
+        def record(_module: nn.Module, _args: Any, output: Any) -> None:
+            tensor = first_tensor(output)
+            events.append((name, None if tensor is None else tensor.shape))
+
+        return record
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items() if name]
+    try:
+        forward(model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+    times, calls = Counter(name for name, _ in events), Counter[str]()
+    layers = []
+    # Only floating data, or bytes of an image, have a Euclidean geometry; token numbers have none.
+    if isinstance(batch, torch.Tensor) and (batch.is_floating_point() or batch.dtype is torch.uint8):
+        layers.append(Layer(INPUT, "", 0, tuple(batch.shape[1:])))
+    for name, shape in events:
+        call = calls[name]
+        calls[name] += 1
+        if shape is not None and len(shape) >= 1 and shape[0] == len(inputs):
+            layers.append(Layer(name if times[name] == 1 else f"{name}#{call + 1}", name, call, tuple(shape[1:])))
+    return layers
+
+
+def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Iterable[str] = "auto") -> tuple[Layer, ...]:
+    """The layers to watch, in execution order.
+
+    Args:
+        model: the traced model.
+        traced: what `trace` returned.
+        layers: "auto", or module names and glob patterns, and `input` for the raw data. In a pattern `*` stays within
+            one level of names (`layer3.*` are the blocks of stage 3) and `**` crosses levels. "auto" takes the input,
+            the stem, the output of every repeated block, and what follows the last block (pool, classifier); in a
+            network without repeated blocks the children of the trunk.
+
+    Raises:
+        ValueError: a name that the model does not have, that does not run, or a pattern that matches nothing.
+    """
+    if layers == "auto":
+        return _auto(model, traced)
+    wanted = [layers] if isinstance(layers, str) else list(layers)
+    modules = named_modules(model)
+    chosen: set[str] = set()
+    for pattern in wanted:
+        matched = {layer.name for layer in traced if pattern in (layer.name, layer.module or INPUT)}
+        matched = matched or {layer.name for layer in traced if _matches(layer.name, pattern)}
+        if not matched:
+            raise ValueError(_no_such_layer(pattern, modules, traced))
+        chosen |= matched
+    names = [layer.name for layer in traced if layer.name in chosen]
+    if len(names) != len(set(names)):
+        raise ValueError("a module named 'input' can not be watched: the name stands for the raw data. Rename the module.")
+    return tuple(layer for layer in traced if layer.name in chosen)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if "**" in pattern:
+        return fnmatchcase(name, pattern)
+    parts, patterns = name.split("."), pattern.split(".")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+
+
+def _no_such_layer(pattern: str, modules: dict[str, nn.Module], traced: Sequence[Layer]) -> str:
+    valid = [layer.name for layer in traced]
+    if pattern in modules:
+        return (
+            f"layer {pattern!r} can not be watched: in evaluation mode it does not run, or its output has no row per "
+            f"sample. Layers that can: {', '.join(_nearest(pattern, valid))}"
+        )
+    if pattern == INPUT:
+        return "layer 'input' needs a batch that is one tensor of floats or bytes; name modules instead"
+    return f"no layer matches {pattern!r}. The nearest names: {', '.join(_nearest(pattern, valid))}"
+
+
+def _nearest(name: str, valid: list[str]) -> list[str]:
+    return difflib.get_close_matches(name, valid, n=5, cutoff=0.3) or valid[:5]
+
+
+def _auto(model: nn.Module, traced: Sequence[Layer]) -> tuple[Layer, ...]:
+    modules = named_modules(model)
+    ran = {layer.module for layer in traced}
+    units = _units(modules, ran)
+    order = [layer for layer in traced if layer.module in units]
+    at_blocks = [position for position, layer in enumerate(order) if units[layer.module]]
+    if at_blocks:
+        first, last = at_blocks[0], at_blocks[-1]
+        stem = order[max(first - 1, 0) : first]
+        blocks = [order[position] for position in at_blocks]
+        order = stem + blocks + order[last + 1 :]
+    raw = [layer for layer in traced if layer.name == INPUT and not layer.module]
+    chosen = tuple(raw + order)
+    if not chosen:
+        raise ValueError(
+            "no layer of this network returns one row per sample; name the layers to watch: "
+            f"layers=[…] out of {', '.join(sorted(modules)[:10])}"
+        )
+    return chosen
+
+
+def _units(modules: dict[str, nn.Module], ran: set[str]) -> dict[str, bool]:
+    """The outermost modules that are no containers, and whether each is one of several blocks of its class."""
+    kinds = Counter(type(modules[name]) for name in ran if name and _may_be_block(modules[name]))
+    trunk = _trunk(modules, ran)
+    units: dict[str, bool] = {}
+
+    def descend(name: str) -> None:
+        module = modules[name]
+        block = kinds[type(module)] > 1 and name != trunk
+        holds_blocks = any(kinds[type(inner)] > 1 for inner in module.modules() if inner is not module)
+        # A stage that is a subclass of Sequential is looked into for the blocks it holds.
+        holder = holds_blocks and (not block or isinstance(module, nn.Sequential))
+        transparent = type(module) in CONTAINERS or name == trunk or holder
+        if not transparent:
+            if name in ran and not isinstance(module, PASSIVE):
+                units[name] = block
+            return
+        for child, inner in module.named_children():
+            inner_name = ".".join(part for part in (name, child) if part and part != "_orig_mod")
+            if inner_name in modules and modules[inner_name] is getattr(inner, "_orig_mod", inner):
+                descend(inner_name)
+
+    descend(trunk)
+    return units
+
+
+def _may_be_block(module: nn.Module) -> bool:
+    own = not type(module).__module__.startswith("torch.nn.") or isinstance(module, NN_BLOCKS)
+    return own and any(True for _ in module.children()) and type(module) not in CONTAINERS
+
+
+def _trunk(modules: dict[str, nn.Module], ran: set[str]) -> str:
+    """The innermost module that still holds every parameter that takes part in the forward pass."""
+    name = ""
+    while True:
+        prefix = f"{name}." if name else ""
+        children = {
+            child: modules[child]
+            for child in modules
+            if child.startswith(prefix) and child != name and "." not in child[len(prefix) :]
+        }
+        weighty = [
+            child
+            for child, module in children.items()
+            if any(True for _ in module.parameters()) and any(r == child or r.startswith(f"{child}.") for r in ran)
+        ]
+        if len(weighty) != 1 or not any(True for _ in children[weighty[0]].children()):
+            return name
+        name = weighty[0]

@@ -1,0 +1,139 @@
+"""Nearest-neighbour layer similarity (NNLS): how alike two representations of the same samples are."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rra_monitor.graph.knn import KnnGraph
+
+WORD = 64
+"""Layers compared at once: one bit each in a machine word."""
+
+
+def nnls(graph_a: KnnGraph, graph_b: KnnGraph) -> float:
+    """The mean overlap of the two neighbour sets of each sample.
+
+    Formula: NNLS = 1 / n sum_i |Ka_i ∩ Kb_i| / |Ka_i ∪ Kb_i|, with K_i the k nearest neighbours of sample i.
+
+    Args:
+        graph_a: of n samples with k neighbours each.
+        graph_b: of the same samples in the same order, with the same k.
+
+    Returns:
+        0 to 1; 1 means the same neighbourhoods. Unrelated features give `nnls_chance(n, k)`, not 0.
+
+    Raises:
+        ValueError: graphs of different n or k.
+
+    Source: Eq. 3.2 and 3.3 of the thesis.
+
+    >>> from rra_monitor import knn_graph
+    >>> line = knn_graph(np.array([0.0, 1.0, 3.0, 7.0]), k=2)
+    >>> swapped = knn_graph(np.array([0.0, 7.0, 3.0, 1.0]), k=2)
+    >>> round(nnls(line, swapped), 4)  # overlaps 1/3, 1/3, 1/3, 1/3
+    0.3333
+    """
+    return float(nnls_matrix([graph_a], [graph_b])[0, 0])
+
+
+def nnls_matrix(
+    graphs_a: Sequence[KnnGraph], graphs_b: Sequence[KnnGraph] | None = None
+) -> npt.NDArray[np.float64]:
+    """The NNLS of every graph in one list with every graph in another, in one pass over the samples.
+
+    Args:
+        graphs_a: la graphs of the same n samples with the same k, the layers of one network, say.
+        graphs_b: lb more of them; the first list itself if None.
+
+    Returns:
+        (la, lb) array of values in 0 to 1; symmetric with a diagonal of ones for one list.
+
+    Raises:
+        ValueError: an empty list, graphs of different n or k.
+    """
+    others = graphs_a if graphs_b is None else graphs_b
+    if not graphs_a or not others:
+        raise ValueError("an NNLS matrix needs at least one graph on each side, got an empty list")
+    shapes = {(graph.n, graph.k) for graph in (*graphs_a, *others)}
+    if len(shapes) > 1:
+        found = " and ".join(f"n={n}, k={k}" for n, k in sorted(shapes))
+        raise ValueError(f"NNLS compares graphs of the same samples with the same k, found {found}; build them alike")
+    n, k = shapes.pop()
+    rows = np.stack([graph.indices for graph in graphs_a])
+    matrix = np.empty((len(graphs_a), len(others)))
+    threads = max(1, min(torch.get_num_threads(), n // 256))
+    cuts = np.linspace(0, n, threads + 1).astype(int)
+    shared = np.arange(k + 1)
+    overlap = shared / (2 * k - shared)
+    # Threads of Python's own: numba's pools do not survive a fork into data loader workers.
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(others), WORD):
+            columns = np.stack([graph.indices for graph in others[first : first + WORD]])
+            counts = pool.map(lambda cut: _count_shared(rows, columns, *cut), zip(cuts[:-1], cuts[1:], strict=True))
+            # Counts of samples by number of shared neighbours are integers: no order of summation shows.
+            matrix[:, first : first + WORD] = sum(counts) @ overlap / n
+    return matrix
+
+
+def nnls_chance(n: int, k: int) -> float:
+    """The NNLS expected of two independent random neighbour sets: E[s / (2k - s)], s hypergeometric.
+
+    Two sets of k out of the n - 1 others share s with probability C(k, s) C(n-1-k, k-s) / C(n-1, k).
+
+    Args:
+        n: number of samples.
+        k: number of neighbours, 1 to n - 1.
+
+    Returns:
+        0 to 1; about k / (2n) for k far below n.
+
+    >>> round(nnls_chance(4, 2), 4)  # of 3 others, two pairs share 1 (2/3 of the time) or 2 (1/3)
+    0.5556
+    """
+    if not 1 <= k < n:
+        raise ValueError(f"k={k} must lie in 1 to n-1={n - 1}")
+    lowest = max(0, 2 * k - (n - 1))
+    shared = np.arange(lowest, k + 1)
+    # Ratios of consecutive probabilities, summed as logarithms: no factorial overflows.
+    steps = (k - shared[:-1]) ** 2.0 / ((shared[:-1] + 1.0) * (n - 2.0 * k + shared[:-1]))
+    logs = np.concatenate([[0.0], np.cumsum(np.log(steps))])
+    weights = np.exp(logs - logs.max())
+    return float((weights / weights.sum() * shared / (2 * k - shared)).sum())
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _count_shared(rows: Any, columns: Any, start: int, stop: int) -> Any:
+    """How many samples of start to stop share s neighbours, for each pair of layers: (la, lb, k + 1) counts."""
+    layers, n, k = rows.shape
+    others = columns.shape[0]
+    counts = np.zeros((layers, others, k + 1), np.int64)
+    # Bit b of holders[j] says that j is a neighbour of the sample at hand in layer b of the columns.
+    holders = np.zeros(n, np.uint64)
+    shared = np.empty(others, np.int64)
+    one = np.uint64(1)
+    for i in range(start, stop):
+        for b in range(others):
+            bit = one << np.uint64(b)
+            for j in columns[b, i]:
+                holders[j] |= bit
+        for a in range(layers):
+            shared[:] = 0
+            for j in rows[a, i]:
+                held = holders[j]
+                b = 0
+                while held:
+                    if held & one:
+                        shared[b] += 1
+                    held >>= one
+                    b += 1
+            for b in range(others):
+                counts[a, b, shared[b]] += 1
+        for b in range(others):
+            for j in columns[b, i]:
+                holders[j] = 0
+    return counts

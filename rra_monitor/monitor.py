@@ -1,0 +1,202 @@
+"""Monitor: from a network and fixed samples to snapshots. It knows no trainer."""
+
+import math
+import re
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from rra_monitor.capture import Forward, call_model, collect, find_layers, iter_features
+from rra_monitor.graph import KnnGraph, default_k, knn_graph
+from rra_monitor.graph.build import BACKENDS
+from rra_monitor.layers import Layer
+from rra_monitor.metrics import nncs, nnls_matrix, twonn
+from rra_monitor.sample import FixedSample
+from rra_monitor.snapshot import Settings, Snapshot
+from rra_monitor.store import graph_bytes
+
+CALIBRATION_ROWS, CALIBRATION_DIM = 1000, 512
+"""Size of the graph that is timed to estimate the seconds of a snapshot."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a snapshot of one probe will take.
+
+    Attributes:
+        layers: that will be watched, in execution order.
+        n: number of samples.
+        k: number of neighbours.
+        classes: number of classes, None for unlabelled data.
+        seconds: estimated from one small graph and one timed batch; good to a factor of two or so.
+        bytes: of the stored graphs.
+    """
+
+    layers: tuple[Layer, ...]
+    n: int
+    k: int
+    classes: int | None
+    seconds: float
+    bytes: int
+
+
+class Monitor:
+    """Measures every watched layer of a network on fixed samples, leaving the network as it was.
+
+    Args:
+        probes: name to sample, `{"train": sample}` say.
+        layers: "auto" (input, stem, every block, pool, classifier), or module names and glob patterns.
+        k: neighbours of each sample; n / (10 · classes) if None, at least 2.
+        backend: of the graphs, see `knn_graph`.
+        forward: called with the model and a batch of inputs, for networks that are not called with one tensor:
+            `lambda model, batch: model(batch["image"], batch["mask"])`. The model is called with the batch if None.
+        batch_size: samples per forward pass.
+        memory_budget: bytes of features held at once, see `iter_features`.
+
+    Raises:
+        ValueError: no probes, a probe's name that can not be a key, k out of range, an unknown backend.
+
+    Example, in any loop::
+
+        monitor = rra.Monitor({"train": rra.FixedSample.from_dataset(dataset, n=2000)})
+        snapshots = monitor.measure(model, step=0, epoch=0)
+        snapshots["train"].id  # one intrinsic dimension per layer
+    """
+
+    def __init__(
+        self,
+        probes: Mapping[str, FixedSample],
+        *,
+        layers: str | Iterable[str] = "auto",
+        k: int | None = None,
+        backend: str = "auto",
+        forward: Forward | None = None,
+        batch_size: int = 128,
+        memory_budget: int = 4 << 30,
+    ) -> None:
+        if not probes:
+            raise ValueError("probes is empty; pass at least one sample, as {'train': FixedSample.from_dataset(…)}")
+        for name, sample in probes.items():
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+                raise ValueError(f"probe name {name!r}: letters, digits, '_' and '-' only, since keys and files carry it")
+            if k is not None and not 2 <= k < sample.n:
+                raise ValueError(f"k={k} for probe {name!r} of n={sample.n} samples; k must lie in 2 to {sample.n - 1}")
+        if backend not in BACKENDS:
+            raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
+        self.probes = dict(probes)
+        self.layers = layers if isinstance(layers, str) else tuple(layers)
+        self.backend = backend
+        self.forward = forward or call_model
+        self.batch_size = batch_size
+        self.memory_budget = memory_budget
+        self._k = k
+
+    def k(self, probe: str) -> int:
+        """The number of neighbours used for a probe."""
+        sample = self.probes[probe]
+        return self._k or min(default_k(sample.n, sample.classes), sample.n - 1)
+
+    def settings(self, probe: str) -> Settings:
+        """What snapshots of a probe are measured with."""
+        sample = self.probes[probe]
+        return Settings(
+            n=sample.n,
+            k=self.k(probe),
+            metric="euclidean",
+            backend=self.backend,
+            ids=sample.ids,
+            labels=sample.labels,
+            fingerprint=sample.fingerprint,
+        )
+
+    def measure(self, model: nn.Module, *, step: int, epoch: int) -> dict[str, Snapshot]:
+        """A snapshot of every probe.
+
+        The model's weights, buffers, training flags, random streams and grad mode are the same afterwards.
+
+        Args:
+            model: on any device, in any mode, compiled or not.
+            step: optimiser steps taken.
+            epoch: epochs completed.
+
+        Raises:
+            ValueError: features without a graph (NaN, infinite), named by layer; unknown layers.
+        """
+        return {probe: self._snapshot(model, probe, step, epoch) for probe in self.probes}
+
+    def plan(self, model: nn.Module) -> dict[str, Plan]:
+        """What a snapshot of each probe will watch, and about what it will cost."""
+        plans = {}
+        for probe, sample in self.probes.items():
+            layers = find_layers(model, sample, self.layers, self.forward)
+            k = self.k(probe)
+            plans[probe] = Plan(
+                layers=layers,
+                n=sample.n,
+                k=k,
+                classes=sample.classes,
+                seconds=self._seconds(model, sample, layers),
+                bytes=graph_bytes(sample.n, k, len(layers)),
+            )
+        return plans
+
+    def _snapshot(self, model: nn.Module, probe: str, step: int, epoch: int) -> Snapshot:
+        started = time.perf_counter()
+        sample, k = self.probes[probe], self.k(probe)
+        graphs: dict[str, KnnGraph] = {}
+        for layer, features in iter_features(
+            model,
+            sample,
+            self.layers,
+            forward=self.forward,
+            batch_size=self.batch_size,
+            memory_budget=self.memory_budget,
+        ):
+            try:
+                graphs[layer] = knn_graph(features, k, self.backend)
+            except ValueError as error:
+                raise ValueError(f"layer {layer!r} of probe {probe!r}: {error}") from error
+        in_order = list(graphs.values())
+        labels = sample.labels
+        return Snapshot(
+            probe=probe,
+            step=step,
+            epoch=epoch,
+            layers=tuple(graphs),
+            id=np.array([_named_twonn(graph, probe, layer) for layer, graph in graphs.items()]),
+            nncs=None if labels is None else np.array([nncs(graph, labels) for graph in in_order]),
+            nnls=nnls_matrix(in_order),
+            ties=np.array([graph.ties for graph in in_order]),
+            zeros=np.array([graph.zeros for graph in in_order]),
+            recall=np.array([graph.recall for graph in in_order]),
+            settings=self.settings(probe),
+            graphs=graphs,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _seconds(self, model: nn.Module, sample: FixedSample, layers: tuple[Layer, ...]) -> float:
+        batch = min(self.batch_size, sample.n)
+        few = FixedSample.from_tensors(sample.read(range(max(batch, 3))))
+        started = time.perf_counter()
+        collect(model, few, [layer for layer in layers if layer.module], self.forward, self.batch_size)
+        passes = (time.perf_counter() - started) * sample.n / few.n
+        rows = min(sample.n, CALIBRATION_ROWS)
+        features = torch.linspace(0, 1, rows * CALIBRATION_DIM).sin().reshape(rows, CALIBRATION_DIM)
+        started = time.perf_counter()
+        knn_graph(features, min(2, rows - 1))
+        graph = (time.perf_counter() - started) * (sample.n / rows) ** 2
+        return passes + sum(graph * max(layer.dim / CALIBRATION_DIM, 0.5) for layer in layers)
+
+
+def _named_twonn(graph: KnnGraph, probe: str, layer: str) -> float:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        value = twonn(graph)
+    if math.isnan(value):
+        warnings.warn(f"layer {layer!r} of probe {probe!r}: {caught[-1].message}", stacklevel=2)
+    return value

@@ -1,0 +1,123 @@
+"""A record: the snapshots of one moment with their comparisons, which is what sinks receive."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.layers import INPUT
+from rra_monitor.snapshot import Curve, Snapshot
+
+PREVIOUS = "prev"
+"""The name of the comparison with the snapshot before."""
+
+SUMMARIES = ("id_peak", "id_last", "nncs_last", "nnls_prev_mean")
+"""Quantities of a probe as a whole."""
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """The NNLS of a snapshot with another one, of an earlier step or of a reference run.
+
+    Attributes:
+        name: `prev`, or `ref-<name>` for a reference.
+        epoch: of the other snapshot.
+        step: of the other snapshot.
+        layers: names of the other snapshot's layers.
+        nnls: (L, L') similarities of this snapshot's layers with the other's, 0 to 1.
+    """
+
+    name: str
+    epoch: int
+    step: int
+    layers: tuple[str, ...]
+    nnls: Curve
+
+    def same_layer(self, layers: tuple[str, ...]) -> Curve:
+        """(L,) similarity of each of `layers` with the other's layer of the same name, NaN where it has none."""
+        column = {name: position for position, name in enumerate(self.layers)}
+        return np.array(
+            [self.nnls[row, column[name]] if name in column else math.nan for row, name in enumerate(layers)]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """Everything that was found at one moment.
+
+    Attributes:
+        step: optimiser steps taken.
+        epoch: epochs completed.
+        snapshots: probe to snapshot.
+        matches: probe to comparison name to comparison.
+        seconds: that measuring, comparing and storing took.
+        overhead: seconds of the monitor over all seconds since it began, 0 to 1.
+    """
+
+    step: int
+    epoch: int
+    snapshots: Mapping[str, Snapshot]
+    matches: Mapping[str, Mapping[str, Match]]
+    seconds: float
+    overhead: float
+
+
+def metric_key(probe: str, quantity: str, layer: str | None = None) -> str:
+    """The name under which a value is logged everywhere: `rra/<probe>/<quantity>/<layer>`.
+
+    Dots of a layer's name become slashes and other odd characters hyphens, since dots break W&B's `define_metric`, and
+    `:` and `@` break MLflow and the file names of ModelCheckpoint.
+
+    >>> metric_key("train", "id", "layer2.0@avg4")
+    'rra/train/id/layer2/0-avg4'
+    >>> metric_key("val", "id_peak")
+    'rra/val/id_peak'
+    """
+    parts = ["rra", probe, quantity] + ([] if layer is None else [layer.replace(".", "/")])
+    return re.sub(r"[^A-Za-z0-9_/-]", "-", "/".join(parts))
+
+
+def scalars(record: Record) -> dict[str, float]:
+    """Every defined value of a record under its `metric_key`, with `rra/epoch`, `rra/seconds` and `rra/overhead`.
+
+    Undefined values (an ID without ratios, a layer that the other run does not have) are left out.
+    """
+    values: dict[str, float] = {}
+    for probe, snapshot in record.snapshots.items():
+        curves = {"id": snapshot.id}
+        if snapshot.nncs is not None:
+            curves["nncs"] = snapshot.nncs
+        for name, match in record.matches.get(probe, {}).items():
+            curves[f"nnls_{name}"] = match.same_layer(snapshot.layers)
+        for quantity, curve in curves.items():
+            for layer, value in zip(snapshot.layers, curve, strict=True):
+                values[metric_key(probe, quantity, layer)] = float(value)
+    values |= summaries(record)
+    values |= {"rra/seconds": record.seconds, "rra/overhead": record.overhead}
+    return {"rra/epoch": float(record.epoch)} | {key: value for key, value in values.items() if not math.isnan(value)}
+
+
+def summaries(record: Record) -> dict[str, float]:
+    """One value per probe and quantity of `SUMMARIES`, by key: what a callback may monitor.
+
+    `id_peak` is the largest ID of all layers, `id_last` and `nncs_last` are the last layer's, `nnls_prev_mean` is the mean
+    over the layers after the input of the similarity to the previous snapshot.
+    """
+    values: dict[str, float] = {}
+    for probe, snapshot in record.snapshots.items():
+        found = {"id_peak": _nan_max(snapshot.id), "id_last": float(snapshot.id[-1])}
+        if snapshot.nncs is not None:
+            found["nncs_last"] = float(snapshot.nncs[-1])
+        if match := record.matches.get(probe, {}).get(PREVIOUS):
+            same = match.same_layer(snapshot.layers)[[layer != INPUT for layer in snapshot.layers]]
+            found["nnls_prev_mean"] = float(np.mean(same[~np.isnan(same)])) if (~np.isnan(same)).any() else math.nan
+        values |= {metric_key(probe, quantity): value for quantity, value in found.items()}
+    return {key: value for key, value in values.items() if not math.isnan(value)}
+
+
+def _nan_max(values: npt.NDArray[np.float64]) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.max()) if defined.size else math.nan

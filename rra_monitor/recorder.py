@@ -1,0 +1,146 @@
+"""Recorder: keeps snapshots, compares them with earlier ones and with references, and hands records to sinks."""
+
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from rra_monitor.compare import check_comparable, match
+from rra_monitor.monitor import Monitor
+from rra_monitor.record import PREVIOUS, Match, Record
+from rra_monitor.sinks import FanOut, Sink
+from rra_monitor.snapshot import Snapshot
+from rra_monitor.store import RunStore
+
+Align = Literal["epoch", "last"]
+
+
+class Recorder:
+    """What happens to snapshots in any training loop.
+
+    Args:
+        store: where snapshots are kept, or None to keep only the newest, in memory.
+        references: name to the directory of an earlier run; every snapshot is compared with it.
+        align: a reference's snapshot of the same epoch ("epoch"), or its last one ("last").
+        sinks: what records are handed to.
+
+    Raises:
+        ValueError: a reference that is empty, a name that can not be a key, an unknown `align`.
+
+    Example, in any loop::
+
+        store = rra.RunStore("runs/mine")
+        recorder = rra.Recorder(store, references={"seed0": "runs/seed0"}, sinks=[rra.JSONLSink(store)])
+        recorder.check(monitor)
+        record = recorder.record(monitor.measure(model, step=step, epoch=epoch))
+    """
+
+    def __init__(
+        self,
+        store: RunStore | None,
+        *,
+        references: Mapping[str, str | os.PathLike[str]] | None = None,
+        align: Align = "epoch",
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        if align not in ("epoch", "last"):
+            raise ValueError(f"align={align!r}; expected 'epoch' or 'last'")
+        self.store = store
+        self.references = {name: _reference(name, path) for name, path in (references or {}).items()}
+        self.align = align
+        self._sinks = FanOut(sinks)
+        self._epochs: dict[tuple[str, str], dict[int, int]] = {}
+        self._newest: dict[str, Snapshot] = {}
+        self._began = time.perf_counter()
+        self._spent = 0.0
+
+    def check(self, monitor: Monitor) -> None:
+        """Refuse, before any training, references that can not be compared with what the monitor measures.
+
+        Raises:
+            ValueError: other samples, n or k; no probe in common; no graphs kept.
+        """
+        for name, reference in self.references.items():
+            shared = [probe for probe in monitor.probes if probe in reference.probes()]
+            if not shared:
+                raise ValueError(
+                    f"reference {name!r} ({reference.path}) has the probes {', '.join(reference.probes())}, this run has "
+                    f"{', '.join(monitor.probes)}; name a probe alike in both"
+                )
+            for probe in shared:
+                steps = reference.graph_steps(probe)
+                if not steps:
+                    raise ValueError(
+                        f"reference {name!r} ({reference.path}) kept no graphs of probe {probe!r}, and NNLS needs them; "
+                        "run it with keep_graphs='all'"
+                    )
+                there = reference.load(probe, steps[-1], graphs=False).settings
+                check_comparable(monitor.settings(probe), there, f"probe {probe!r} of reference {name!r}")
+
+    def record(self, snapshots: Mapping[str, Snapshot]) -> Record:
+        """Compare, store and hand on the snapshots of one moment."""
+        started = time.perf_counter()
+        matches = {probe: self._matches(snapshot) for probe, snapshot in snapshots.items()}
+        for probe, snapshot in snapshots.items():
+            if self.store is not None:
+                self.store.save(snapshot)
+            self._newest[probe] = snapshot
+        now = time.perf_counter()
+        seconds = sum(snapshot.seconds for snapshot in snapshots.values()) + now - started
+        self._spent += seconds
+        moment = next(iter(snapshots.values()))
+        record = Record(
+            step=moment.step,
+            epoch=moment.epoch,
+            snapshots=dict(snapshots),
+            matches=matches,
+            seconds=seconds,
+            overhead=min(1.0, self._spent / max(now - self._began, self._spent)),
+        )
+        self._sinks.write(record)
+        self._spent += time.perf_counter() - now
+        return record
+
+    def _matches(self, snapshot: Snapshot) -> dict[str, Match]:
+        found: dict[str, Match] = {}
+        previous = self._previous(snapshot)
+        if previous is not None:
+            try:
+                check_comparable(snapshot.settings, previous.settings, f"the snapshot of step {previous.step}")
+                found[PREVIOUS] = match(snapshot, previous, PREVIOUS)
+            except ValueError as error:
+                warnings.warn(f"probe {snapshot.probe!r}: no comparison with the previous snapshot: {error}", stacklevel=2)
+        for name, reference in self.references.items():
+            other = self._aligned(name, reference, snapshot)
+            if other is not None:
+                found[f"ref-{name}"] = match(snapshot, other, f"ref-{name}")
+        return found
+
+    def _previous(self, snapshot: Snapshot) -> Snapshot | None:
+        newest = self._newest.get(snapshot.probe)
+        if newest is not None and newest.step < snapshot.step:
+            return newest
+        return None if self.store is None else self.store.previous(snapshot.probe, snapshot.step)
+
+    def _aligned(self, name: str, reference: RunStore, snapshot: Snapshot) -> Snapshot | None:
+        probe = snapshot.probe
+        if self.align == "last":
+            steps = reference.graph_steps(probe)
+            return reference.load(probe, steps[-1]) if steps else None
+        if (name, probe) not in self._epochs:
+            self._epochs[name, probe] = reference.epochs(probe)
+        step = self._epochs[name, probe].get(snapshot.epoch)
+        return None if step is None else reference.load(probe, step)
+
+
+def _reference(name: str, path: str | os.PathLike[str]) -> RunStore:
+    if not name or not all(letter.isalnum() or letter in "_-" for letter in name):
+        raise ValueError(f"reference name {name!r}: letters, digits, '_' and '-' only, since keys carry it")
+    store = RunStore(path)
+    if not store.probes():
+        raise ValueError(
+            f"reference {name!r}: {store.path} holds no snapshots; give the directory that an earlier run named at its start "
+            "(the one with snapshots/ in it)"
+        )
+    return store

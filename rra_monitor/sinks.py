@@ -1,0 +1,86 @@
+"""Where records go: a protocol of one method, the JSON lines file, and sending to several."""
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from rra_monitor.record import Record
+from rra_monitor.snapshot import Curve
+from rra_monitor.store import RunStore
+
+RECORDS = "records.jsonl"
+"""The name of the JSON lines file in a run's directory."""
+
+
+class Sink(Protocol):
+    """Anything that takes records."""
+
+    def write(self, record: Record) -> None:
+        """Take one record."""
+
+
+class JSONLSink:
+    """One line of JSON per record in `records.jsonl` of a run: every curve, without matrices and graphs.
+
+    Undefined values are null. A moment that was measured again has a second line; the last one counts.
+    """
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+
+    def write(self, record: Record) -> None:
+        """Append one line."""
+        self._store.write_text(RECORDS, json.dumps(as_json(record)) + "\n")
+
+
+class FanOut:
+    """Several sinks as one. A sink that fails is reported once and does not stop the others."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = list(sinks)
+        self._failed: set[int] = set()
+
+    def write(self, record: Record) -> None:
+        """Hand the record to every sink."""
+        for position, sink in enumerate(self._sinks):
+            try:
+                sink.write(record)
+            except Exception as error:
+                if position not in self._failed:
+                    self._failed.add(position)
+                    warnings.warn(f"{type(sink).__name__} failed and is not reported again: {error!r}", stacklevel=2)
+
+
+def as_json(record: Record) -> dict[str, Any]:
+    """A record as plain values."""
+    probes = {}
+    for probe, snapshot in record.snapshots.items():
+        probes[probe] = {
+            "layers": list(snapshot.layers),
+            "id": _plain(snapshot.id),
+            "nncs": None if snapshot.nncs is None else _plain(snapshot.nncs),
+            "ties": _plain(snapshot.ties),
+            "zeros": _plain(snapshot.zeros),
+            "recall": _plain(snapshot.recall),
+            "n": snapshot.settings.n,
+            "k": snapshot.settings.k,
+            "nncs_chance": snapshot.nncs_chance,
+            "nnls_chance": snapshot.nnls_chance,
+            "nnls": {
+                name: {"epoch": match.epoch, "step": match.step, "layers": _plain(match.same_layer(snapshot.layers))}
+                for name, match in record.matches.get(probe, {}).items()
+            },
+        }
+    return {
+        "step": record.step,
+        "epoch": record.epoch,
+        "seconds": record.seconds,
+        "overhead": record.overhead,
+        "probes": probes,
+    }
+
+
+def _plain(curve: Curve) -> list[float | None]:
+    return [None if math.isnan(value) else float(value) for value in curve]

@@ -1,0 +1,261 @@
+"""RunStore: the snapshots of one run, on disk or object storage."""
+
+import hashlib
+import json
+import os
+import posixpath
+import uuid
+from typing import Any, Literal
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+from fsspec.implementations.local import LocalFileSystem
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.snapshot import Settings, Snapshot
+
+SCHEMA = 1
+"""Version of the files' contents; a reader refuses files of a later one."""
+
+Arrays = dict[str, npt.NDArray[Any]]
+KeepGraphs = Literal["all", "last"] | int
+
+CURVES = ("id", "nncs", "nnls", "ties", "zeros", "recall")
+
+
+class RunStore:
+    """One directory per run, with two files per snapshot and probe: small curves, and graphs apart from them.
+
+    Layout: `snapshots/<probe>/<step>.curves.safetensors`, `snapshots/<probe>/<step>.graphs.safetensors`, and
+    `samples/<digest>.safetensors` for the ids and labels, which all snapshots of a probe share. Each file is written
+    under a temporary name and renamed, the curves last, so a snapshot is there whole or not at all.
+
+    Args:
+        path: of the run: a directory, or any address that fsspec opens (`s3://…`, `memory://…`).
+        keep_graphs: "all" (default), "last", or how many of the newest graphs of each probe stay on disk. Curves always
+            stay. Comparing two epochs, or with another run, needs the graphs of both.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], keep_graphs: KeepGraphs = "all") -> None:
+        count = isinstance(keep_graphs, int) and not isinstance(keep_graphs, bool) and keep_graphs >= 1
+        if keep_graphs not in ("all", "last") and not count:
+            raise ValueError(f"keep_graphs={keep_graphs!r}; expected 'all', 'last' or a number of snapshots, at least 1")
+        self.path = os.fspath(path)
+        self.keep_graphs = keep_graphs
+        self._fs, self._root = fsspec.core.url_to_fs(self.path)
+        self._samples: dict[str, Arrays] = {}
+
+    def __repr__(self) -> str:
+        return f"RunStore({self.path!r}, keep_graphs={self.keep_graphs!r})"
+
+    def probes(self) -> tuple[str, ...]:
+        """Names of the probes that have snapshots, sorted."""
+        folder = self._at("snapshots")
+        names = (posixpath.basename(entry.rstrip("/")) for entry in self._list(folder))
+        return tuple(sorted(name for name in names if self.steps(name)))
+
+    def steps(self, probe: str) -> tuple[int, ...]:
+        """Steps at which the probe has a snapshot, ascending."""
+        return self._steps(probe, "curves")
+
+    def graph_steps(self, probe: str) -> tuple[int, ...]:
+        """Steps at which the probe's graphs were kept, ascending."""
+        return tuple(step for step in self._steps(probe, "graphs") if step in set(self.steps(probe)))
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a snapshot; one of the same probe and step is replaced. Graphs beyond `keep_graphs` are removed."""
+        if not snapshot.graphs:
+            raise ValueError(f"the snapshot of {snapshot.probe!r} at step {snapshot.step} has no graphs to store")
+        settings = snapshot.settings
+        sample: Arrays = {"ids": settings.ids}
+        if settings.labels is not None:
+            sample["labels"] = settings.labels
+        digest = _digest(sample)
+        if digest not in self._samples:
+            if not self._fs.exists(self._sample(digest)):
+                self._write(self._sample(digest), sample, {"kind": "sample"})
+            self._samples[digest] = sample
+        curves = {name: array for name in CURVES if (array := getattr(snapshot, name)) is not None}
+        about = {
+            "probe": snapshot.probe,
+            "step": snapshot.step,
+            "epoch": snapshot.epoch,
+            "layers": snapshot.layers,
+            "seconds": snapshot.seconds,
+            "n": settings.n,
+            "k": settings.k,
+            "metric": settings.metric,
+            "backend": settings.backend,
+            "fingerprint": settings.fingerprint,
+            "sample": digest,
+            "backends": [snapshot.graphs[layer].backend for layer in snapshot.layers],
+        }
+        if self._fs.exists(self._file(snapshot.probe, snapshot.step, "curves")):
+            # Never new graphs beside old curves.
+            self._fs.rm_file(self._file(snapshot.probe, snapshot.step, "curves"))
+        self._write(self._file(snapshot.probe, snapshot.step, "graphs"), _graph_arrays(snapshot), about | {"kind": "graphs"})
+        self._write(self._file(snapshot.probe, snapshot.step, "curves"), curves, about | {"kind": "curves"})
+        self._prune(snapshot.probe)
+
+    def load(self, probe: str, step: int, graphs: bool = True) -> Snapshot:
+        """Read one snapshot back; without graphs where they were not kept, or on request.
+
+        Raises:
+            ValueError: no such snapshot, or a file that is truncated, foreign or of a later version, named in the text.
+        """
+        if step not in self.steps(probe):
+            found = ", ".join(map(str, self.steps(probe))) or "none"
+            raise ValueError(f"{self.path} has no snapshot of probe {probe!r} at step {step}; its steps: {found}")
+        arrays, about = self._read(self._file(probe, step, "curves"), "curves")
+        sample = self._load_sample(about["sample"])
+        settings = Settings(
+            n=about["n"],
+            k=about["k"],
+            metric=about["metric"],
+            backend=about["backend"],
+            ids=sample["ids"],
+            labels=sample.get("labels"),
+            fingerprint=about["fingerprint"],
+        )
+        layers = tuple(about["layers"])
+        kept: dict[str, KnnGraph] = {}
+        if graphs and self._fs.exists(self._file(probe, step, "graphs")):
+            stored, _ = self._read(self._file(probe, step, "graphs"), "graphs")
+            for position, layer in enumerate(layers):
+                kept[layer] = KnnGraph(
+                    indices=stored[f"{position}.indices"].astype(np.int32),
+                    distances=stored[f"{position}.distances"],
+                    ties=float(arrays["ties"][position]),
+                    zeros=float(arrays["zeros"][position]),
+                    recall=float(arrays["recall"][position]),
+                    metric=about["metric"],
+                    backend=about["backends"][position],
+                )
+        return Snapshot(
+            probe=about["probe"],
+            step=about["step"],
+            epoch=about["epoch"],
+            layers=layers,
+            **{name: arrays.get(name) for name in CURVES},  # type: ignore[arg-type]
+            settings=settings,
+            graphs=kept,
+            seconds=about["seconds"],
+        )
+
+    def previous(self, probe: str, step: int) -> Snapshot | None:
+        """The newest snapshot of the probe with a smaller step and with graphs, or None."""
+        earlier = [found for found in self.graph_steps(probe) if found < step]
+        return self.load(probe, earlier[-1]) if earlier else None
+
+    def epochs(self, probe: str) -> dict[int, int]:
+        """Completed epochs to the step of their newest snapshot, of those whose graphs were kept."""
+        abouts = (self._read(self._file(probe, step, "curves"), "curves")[1] for step in self.graph_steps(probe))
+        return {about["epoch"]: about["step"] for about in abouts}
+
+    def write_text(self, name: str, text: str) -> None:
+        """Append text to a file of the run."""
+        self._fs.makedirs(self._root, exist_ok=True)
+        with self._fs.open(self._at(name), "a") as file:
+            file.write(text)
+
+    def _steps(self, probe: str, kind: str) -> tuple[int, ...]:
+        names = (posixpath.basename(entry) for entry in self._list(self._at("snapshots", probe)))
+        stems = (name.removesuffix(f".{kind}.safetensors") for name in names if name.endswith(f".{kind}.safetensors"))
+        return tuple(sorted(int(stem) for stem in stems if stem.isdigit()))
+
+    def _list(self, folder: str) -> list[str]:
+        self._fs.invalidate_cache()
+        try:
+            return list(self._fs.ls(folder, detail=False))
+        except FileNotFoundError:
+            return []
+
+    def _prune(self, probe: str) -> None:
+        if self.keep_graphs == "all":
+            return
+        keep = 1 if self.keep_graphs == "last" else int(self.keep_graphs)
+        for step in self._steps(probe, "graphs")[:-keep]:
+            self._fs.rm_file(self._file(probe, step, "graphs"))
+
+    def _load_sample(self, digest: str) -> Arrays:
+        if digest not in self._samples:
+            self._samples[digest] = self._read(self._sample(digest), "sample")[0]
+        return self._samples[digest]
+
+    def _write(self, path: str, arrays: Arrays, about: dict[str, Any]) -> None:
+        data = save(
+            {name: np.ascontiguousarray(array) for name, array in arrays.items()},
+            metadata={"rra_monitor": json.dumps({"schema": SCHEMA} | about)},
+        )
+        self._fs.makedirs(posixpath.dirname(path), exist_ok=True)
+        if not isinstance(self._fs, LocalFileSystem):
+            # An object appears when it is complete.
+            self._fs.pipe_file(path, data)
+            return
+        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+        try:
+            self._fs.pipe_file(temporary, data)
+            os.replace(temporary, path)
+        finally:
+            if os.path.exists(temporary):
+                os.remove(temporary)
+
+    def _read(self, path: str, kind: str) -> tuple[Arrays, dict[str, Any]]:
+        try:
+            data = self._fs.cat_file(path)
+        except FileNotFoundError:
+            raise ValueError(f"{path} is missing, though other files of the run refer to it") from None
+        try:
+            arrays = load(data)
+            # The format: 8 bytes of length, then a JSON header, whose metadata the loader drops.
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            about = json.loads(header["__metadata__"]["rra_monitor"])
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"{path} is no complete file of rra-monitor ({error}); it was cut off, or another program wrote it. "
+                "Delete it to go on without this snapshot; the others stay readable."
+            ) from error
+        if about["schema"] > SCHEMA:
+            raise ValueError(f"{path} has schema {about['schema']}, this version reads up to {SCHEMA}; update rra-monitor")
+        if about["kind"] != kind:
+            raise ValueError(f"{path} holds {about['kind']}, expected {kind}; it was renamed")
+        return arrays, about
+
+    def _at(self, *parts: str) -> str:
+        return posixpath.join(self._root, *parts)
+
+    def _file(self, probe: str, step: int, kind: str) -> str:
+        return self._at("snapshots", probe, f"{step:09d}.{kind}.safetensors")
+
+    def _sample(self, digest: str) -> str:
+        return self._at("samples", f"{digest}.safetensors")
+
+
+def index_type(n: int) -> type[np.unsignedinteger[Any]]:
+    """The smallest unsigned integer type that holds the positions of n samples."""
+    return np.uint8 if n <= 1 << 8 else np.uint16 if n <= 1 << 16 else np.uint32
+
+
+def graph_bytes(n: int, k: int, layers: int) -> int:
+    """Bytes that the graphs of one snapshot take on disk."""
+    return layers * n * k * (np.dtype(index_type(n)).itemsize + 4)
+
+
+def _graph_arrays(snapshot: Snapshot) -> Arrays:
+    kind = index_type(snapshot.settings.n)
+    arrays: Arrays = {}
+    for position, layer in enumerate(snapshot.layers):
+        arrays[f"{position}.indices"] = snapshot.graphs[layer].indices.astype(kind)
+        arrays[f"{position}.distances"] = snapshot.graphs[layer].distances
+    return arrays
+
+
+def _digest(arrays: Arrays) -> str:
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name}{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
