@@ -154,7 +154,7 @@ def _auto(model: nn.Module, traced: Sequence[Layer]) -> tuple[Layer, ...]:
     at_blocks = [position for position, layer in enumerate(order) if units[layer.module]]
     if at_blocks:
         first, last = at_blocks[0], at_blocks[-1]
-        stem = order[max(first - 1, 0) : first]
+        stem = [_whole_stem(layer, traced, units) for layer in order[max(first - 1, 0) : first]]
         blocks = [order[position] for position in at_blocks]
         order = stem + blocks + order[last + 1 :]
     raw = [layer for layer in traced if layer.name == INPUT and not layer.module]
@@ -165,6 +165,16 @@ def _auto(model: nn.Module, traced: Sequence[Layer]) -> tuple[Layer, ...]:
             f"layers=[…] out of {', '.join(sorted(modules)[:10])}"
         )
     return chosen
+
+
+def _whole_stem(last: Layer, traced: Sequence[Layer], units: dict[str, bool]) -> Layer:
+    """The outermost module that ends with the layer `last` and holds no block: `stem` rather than `stem.2`."""
+    ran = {layer.module: layer for layer in traced}
+    while (parent := last.module.rpartition(".")[0]) and parent in ran:
+        if any(block and name.startswith(f"{parent}.") for name, block in units.items()):
+            break
+        last = ran[parent]
+    return last
 
 
 def _units(modules: dict[str, nn.Module], ran: set[str]) -> dict[str, bool]:

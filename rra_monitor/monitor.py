@@ -4,14 +4,14 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from rra_monitor.capture import Forward, call_model, collect, find_layers, iter_features
+from rra_monitor.capture import Forward, call_model, collect, device_of, find_layers, iter_features
 from rra_monitor.graph import KnnGraph, default_k, knn_graph
 from rra_monitor.graph.build import BACKENDS
 from rra_monitor.layers import Layer
@@ -20,8 +20,8 @@ from rra_monitor.sample import FixedSample
 from rra_monitor.snapshot import Settings, Snapshot
 from rra_monitor.store import graph_bytes
 
-CALIBRATION_ROWS, CALIBRATION_DIM = 1000, 512
-"""Size of the graph that is timed to estimate the seconds of a snapshot."""
+CALIBRATION_ROWS, CALIBRATION_DIMS = 2000, (64, 2048)
+"""Sizes of the graphs that are timed to estimate the seconds of a snapshot."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Plan:
         n: number of samples.
         k: number of neighbours.
         classes: number of classes, None for unlabelled data.
-        seconds: estimated from one small graph and one timed batch; good to a factor of two or so.
+        seconds: estimated from two small graphs and one batch; good to a factor of two.
         bytes: of the stored graphs.
     """
 
@@ -180,17 +180,25 @@ class Monitor:
         )
 
     def _seconds(self, model: nn.Module, sample: FixedSample, layers: tuple[Layer, ...]) -> float:
-        batch = min(self.batch_size, sample.n)
-        few = FixedSample.from_tensors(sample.read(range(max(batch, 3))))
-        started = time.perf_counter()
-        collect(model, few, [layer for layer in layers if layer.module], self.forward, self.batch_size)
-        passes = (time.perf_counter() - started) * sample.n / few.n
+        few = FixedSample.from_tensors(sample.read(range(max(min(self.batch_size, sample.n), 3))))
+        watched = [layer for layer in layers if layer.module]
+        passes = _timed(lambda: collect(model, few, watched, self.forward, self.batch_size)) * sample.n / few.n
         rows = min(sample.n, CALIBRATION_ROWS)
-        features = torch.linspace(0, 1, rows * CALIBRATION_DIM).sin().reshape(rows, CALIBRATION_DIM)
-        started = time.perf_counter()
-        knn_graph(features, min(2, rows - 1))
-        graph = (time.perf_counter() - started) * (sample.n / rows) ** 2
-        return passes + sum(graph * max(layer.dim / CALIBRATION_DIM, 0.5) for layer in layers)
+        low, high = CALIBRATION_DIMS
+        # A generator of its own: the global streams belong to the training.
+        cloud = torch.rand(rows, high, generator=torch.Generator().manual_seed(0)).to(device_of(model))
+        # Seconds of a graph = n² (base + slope · dim), from the two sizes.
+        at_low, at_high = (_timed(lambda dim=dim: knn_graph(cloud[:, :dim], 2)) for dim in CALIBRATION_DIMS)
+        slope = max(at_high - at_low, 0.0) / (high - low)
+        return passes + sum((sample.n / rows) ** 2 * (at_low + slope * max(layer.dim - low, 0)) for layer in layers)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    """Seconds of the second call: the first one warms up."""
+    call()
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
 
 
 def _named_twonn(graph: KnnGraph, probe: str, layer: str) -> float:

@@ -185,6 +185,15 @@ def largest_balanced(labels: Labels) -> int:
     return int(counts.min()) * len(counts)
 
 
+def drawable(dataset: Any, n: int) -> int:
+    """The largest number of samples, up to n, that a balanced draw from the data set allows."""
+    with preserved_rng():
+        labels = stored_labels(dataset) if len(dataset) else None
+        if labels is None and len(dataset):
+            labels = read_labels(dataset)
+    return min(n, len(dataset) if labels is None else largest_balanced(labels))
+
+
 def fingerprint(items: list[Any]) -> str:
     """A digest of types, shapes and bytes of the given inputs, 16 hexadecimal digits."""
     digest = hashlib.sha256()

@@ -1,0 +1,1 @@
+"""Hosts and dashboards: each module needs its own package, and nothing below them does."""

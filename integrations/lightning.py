@@ -1,0 +1,235 @@
+"""RRACallback: the monitor in a Lightning trainer. It only translates the trainer's hooks into calls."""
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
+
+from rra_monitor.capture import call_model
+from rra_monitor.integrations.loggers import logger_sinks
+from rra_monitor.integrations.watchers import check_watchers
+from rra_monitor.monitor import Monitor, Plan
+from rra_monitor.record import summaries
+from rra_monitor.recorder import Align, Recorder
+from rra_monitor.sample import FixedSample, drawable
+from rra_monitor.sinks import JSONLSink
+from rra_monitor.store import KeepGraphs, RunStore
+
+
+class RRACallback(Callback):
+    """Watches every layer during a fit: ID, NNCS, and NNLS to the previous snapshot and to reference runs.
+
+    The untrained network, every n-th epoch's end and the end of the fit are measured. Training is the same to the last bit
+    with and without it. What can not work (an unknown layer, a reference of other samples, an EarlyStopping on a value that
+    will not be there when it looks) is refused at fit start; a snapshot that fails later warns and training goes on.
+
+    Curves go to every logger of the trainer (TensorBoard with figures), everything to the run's directory.
+
+    Args:
+        probes: name to fixed sample. If None, samples named `train` and `val` are drawn from the trainer's own data sets;
+            one with random augmentation is skipped, since the analysis needs the same inputs each time.
+        every_n_epochs: how often to measure.
+        references: name to the run directory of an earlier run with the same samples; every snapshot is compared.
+        align: with the reference's snapshot of the same epoch ("epoch") or its last one ("last").
+        dirpath: of this run; `rra/` in the first logger's directory if None. A resumed run goes on in its own.
+        keep_graphs: "all", "last" or a number of snapshots whose graphs stay on disk.
+        on_error: what a failing snapshot does: "warn" or "raise".
+        n: size of the samples drawn from the trainer's data; fewer where a class is short.
+        seed: of that draw.
+        monitor_options: `layers`, `k`, `backend`, `forward`, `batch_size`, `memory_budget` of `Monitor`.
+
+    Example::
+
+        trainer = L.Trainer(max_epochs=20, callbacks=[RRACallback()])
+    """
+
+    def __init__(
+        self,
+        probes: Mapping[str, FixedSample] | None = None,
+        every_n_epochs: int = 1,
+        references: Mapping[str, str] | None = None,
+        align: Align = "epoch",
+        dirpath: str | os.PathLike[str] | None = None,
+        keep_graphs: KeepGraphs = "all",
+        on_error: Literal["warn", "raise"] = "warn",
+        n: int = 2000,
+        seed: int = 0,
+        **monitor_options: Any,
+    ) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs={every_n_epochs}; expected 1 or more")
+        if on_error not in ("warn", "raise"):
+            raise ValueError(f"on_error={on_error!r}; expected 'warn' or 'raise'")
+        if unknown := set(monitor_options) - _MONITOR_OPTIONS:
+            raise TypeError(
+                f"RRACallback has no option {', '.join(sorted(unknown))}; beside its own it takes {', '.join(sorted(_MONITOR_OPTIONS))}"
+            )
+        self.probes = probes
+        self.every_n_epochs = every_n_epochs
+        self.references = dict(references or {})
+        self.align = align
+        self.dirpath = dirpath
+        self.keep_graphs = keep_graphs
+        self.on_error = on_error
+        self.n = n
+        self.seed = seed
+        self.monitor_options = monitor_options
+        self.store: RunStore | None = None
+        self._resumed: str | None = None
+        self._measured: int | None = None
+        self._monitor: Monitor | None = None
+        self._recorder: Recorder | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the samples, refuse what can not work, say what will be measured, and measure the untrained network."""
+        probes = self.probes or samples_of(trainer, self.n, self.seed)
+        options = dict(self.monitor_options)
+        forward = options.pop("forward", None) or call_model
+
+        def in_precision(model: nn.Module, batch: Any) -> Any:
+            precision = trainer.strategy.precision_plugin
+            with precision.forward_context():
+                return forward(model, precision.convert_input(batch))
+
+        self._monitor = Monitor(probes, forward=in_precision, **options)
+        check_watchers(trainer.callbacks, trainer, self._monitor, self.every_n_epochs)
+        self.store = self._open_store(trainer)
+        if trainer.is_global_zero:
+            sinks = [] if self.store is None else [JSONLSink(self.store), *logger_sinks(trainer.loggers)]
+            self._recorder = Recorder(self.store, references=self.references, align=self.align, sinks=sinks)
+            self._recorder.check(self._monitor)
+        try:
+            plans = self._monitor.plan(pl_module)
+        except Exception as error:
+            raise ValueError(
+                f"the monitor can not run this network on its samples: {error}. If the network is not called with one tensor "
+                "of inputs, pass forward=lambda model, batch: …"
+            ) from error
+        rank_zero_info(self._announcement(plans))
+        self._measured = None
+        fresh = self.store is None or not self.store.probes()
+        if trainer.strategy.broadcast(trainer.current_epoch == 0 or fresh):
+            self._measure(trainer, pl_module, trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure where the schedule says so."""
+        completed = trainer.current_epoch + 1
+        if completed % self.every_n_epochs == 0:
+            found = self._measure(trainer, pl_module, completed)
+            pl_module.log_dict(found, logger=False, on_epoch=True, batch_size=1)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the end of the fit, if the schedule did not."""
+        if self._measured != trainer.global_step:
+            self._measure(trainer, pl_module, trainer.current_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run's directory is, so that a resumed run goes on in it."""
+        return {} if self.store is None else {"dirpath": self.store.path}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the directory of the run that is resumed."""
+        self._resumed = state_dict.get("dirpath")
+
+    def _measure(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> dict[str, float]:
+        """Measure on every rank, record on rank zero; its summaries on every rank."""
+        self._measured = trainer.global_step
+        found: dict[str, float] = {}
+        try:
+            assert self._monitor is not None
+            snapshots = self._monitor.measure(pl_module, step=trainer.global_step, epoch=epoch)
+            if self._recorder is not None:
+                found = summaries(self._recorder.record(snapshots))
+        except Exception as error:
+            if self.on_error == "raise":
+                raise
+            warnings.warn(
+                f"no snapshot at epoch {epoch}, step {trainer.global_step}; training goes on: {error!r}", stacklevel=2
+            )
+            if isinstance(error, torch.cuda.OutOfMemoryError):
+                torch.cuda.empty_cache()
+        return trainer.strategy.broadcast(found)
+
+    def _open_store(self, trainer: Trainer) -> RunStore | None:
+        """The run's store, the same path on every rank; None in a fast_dev_run, which leaves nothing behind."""
+        if trainer.fast_dev_run:
+            return None
+        path = self.dirpath if self.dirpath is not None else self._resumed or default_directory(trainer)
+        store = RunStore(trainer.strategy.broadcast(os.fspath(path)), self.keep_graphs)
+        if trainer.global_step == 0 and trainer.is_global_zero and store.probes():
+            raise ValueError(
+                f"{store.path} holds the snapshots of an earlier run, and this one starts anew; mixed they would mislead. Pass "
+                "another dirpath, or delete that directory."
+            )
+        return store
+
+    def _announcement(self, plans: Mapping[str, Plan]) -> str:
+        lines = ["RRA monitor:"]
+        for probe, plan in plans.items():
+            kind = "no labels, so no NNCS" if plan.classes is None else f"{plan.classes} classes"
+            lines.append(f"  {probe}: {len(plan.layers)} layers of {plan.n} samples ({kind}), k = {plan.k}")
+        layers = [layer.name for layer in next(iter(plans.values())).layers]
+        lines.append(f"  layers: {', '.join(layers)}")
+        rhythm = "every epoch" if self.every_n_epochs == 1 else f"every {self.every_n_epochs} epochs"
+        seconds, size = sum(plan.seconds for plan in plans.values()), sum(plan.bytes for plan in plans.values())
+        lines.append(f"  before training, {rhythm} and at the end; each time about {seconds:.0f} s and {size / 1e6:.1f} MB")
+        kept = {"all": "all graphs are kept", "last": "the last graphs are kept"}
+        where = "nowhere (fast_dev_run)" if self.store is None else self.store.path
+        lines.append(f"  stored in {where}; {kept.get(str(self.keep_graphs), f'the graphs of {self.keep_graphs} snapshots are kept')}")
+        if self.references:
+            lines.append(f"  compared with {', '.join(f'{name} ({path})' for name, path in self.references.items())}")
+        return "\n".join(lines)
+
+
+_MONITOR_OPTIONS = {"layers", "k", "backend", "forward", "batch_size", "memory_budget"}
+
+
+def samples_of(trainer: Trainer, n: int, seed: int) -> dict[str, FixedSample]:
+    """Fixed samples of the trainer's own training and validation data sets.
+
+    Raises:
+        ValueError: no data set that a fixed sample can be drawn from, with the reason for each.
+    """
+    samples: dict[str, FixedSample] = {}
+    refused: dict[str, str] = {}
+    for kind, loaders in (("train", trainer.train_dataloader), ("val", trainer.val_dataloaders)):
+        for number, dataset in enumerate(_datasets(loaders)):
+            name = f"{kind}-{number}" if number else kind
+            try:
+                size = drawable(dataset, n) if hasattr(dataset, "__len__") else n
+                samples[name] = FixedSample.from_dataset(dataset, size, seed)
+            except (TypeError, ValueError) as error:
+                refused[name] = str(error)
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+    if not samples:
+        raise ValueError(f"no probe can be drawn from the trainer's data ({reasons or 'no data sets'}); pass probes={{…}}")
+    if refused:
+        warnings.warn(f"not probed: {reasons} Pass it in probes={{…}} of RRACallback.", stacklevel=2)
+    return samples
+
+
+def default_directory(trainer: Trainer) -> str:
+    """`rra` beside the checkpoints, in the first logger's directory; without a logger the first free `rra`, `rra-1`, …."""
+    if trainer.loggers:
+        logger = trainer.loggers[0]
+        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+        return os.path.join(logger.save_dir or trainer.default_root_dir, str(logger.name), version, "rra")
+    number, path = 0, os.path.join(trainer.default_root_dir, "rra")
+    while RunStore(path).probes():
+        number += 1
+        path = os.path.join(trainer.default_root_dir, f"rra-{number}")
+    return path
+
+
+def _datasets(loaders: Any) -> Iterator[Any]:
+    if isinstance(loaders, Mapping):
+        loaders = list(loaders.values())
+    for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
+        dataset = getattr(loader, "dataset", None)
+        if dataset is not None:
+            yield dataset

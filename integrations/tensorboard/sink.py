@@ -1,0 +1,53 @@
+"""Records as TensorBoard scalars, grouped by a custom-scalars layout, and figures."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rra_monitor.figures import curves_figure, nnls_figure
+from rra_monitor.record import PREVIOUS, SUMMARIES, Record, metric_key, scalars
+from rra_monitor.snapshot import Snapshot
+
+TITLES = {"id": "intrinsic dimension (ID)", "nncs": "class similarity (NNCS)", PREVIOUS: "similarity to previous (NNLS)"}
+
+
+class TensorBoardSink:
+    """Writes through a `SummaryWriter` that someone else opens and closes.
+
+    Args:
+        writer: returns the `SummaryWriter` (torch's or tensorboardX's); called at each record.
+    """
+
+    def __init__(self, writer: Callable[[], Any]) -> None:
+        self._writer = writer
+        self._first: dict[str, Snapshot] = {}
+        self._layout: object = None
+
+    def write(self, record: Record) -> None:
+        """Scalars by key, the layout when it changes, and the figures `curves` and `nnls` of each probe."""
+        writer = self._writer()
+        for key, value in scalars(record).items():
+            writer.add_scalar(key, value, record.step)
+        layout = custom_layout(record)
+        if layout != self._layout:
+            writer.add_custom_scalars(layout)
+            self._layout = layout
+        for probe, snapshot in record.snapshots.items():
+            first = self._first.setdefault(probe, snapshot)
+            writer.add_figure(metric_key(probe, "curves"), curves_figure(snapshot, first), record.step)
+            writer.add_figure(metric_key(probe, "nnls"), nnls_figure(snapshot, record.matches[probe]), record.step)
+
+
+def custom_layout(record: Record) -> Mapping[str, Mapping[str, list[Any]]]:
+    """For each probe a category with one chart per quantity, all layers in it; charts choose tags by expression."""
+    layout = {}
+    for probe, snapshot in record.snapshots.items():
+        quantities = ["id"] + ([] if snapshot.nncs is None else ["nncs"])
+        charts = {TITLES[quantity]: quantity for quantity in quantities}
+        charts[TITLES[PREVIOUS]] = f"nnls_{PREVIOUS}"
+        for name in record.matches[probe]:
+            if name != PREVIOUS:
+                charts[f"similarity to {name.removeprefix('ref-')} (NNLS)"] = f"nnls_{name}"
+        layout[f"RRA {probe}"] = {
+            title: ["Multiline", [f"^{metric_key(probe, quantity)}/.*"]] for title, quantity in charts.items()
+        } | {"summaries": ["Multiline", [f"^{metric_key(probe, quantity)}$" for quantity in SUMMARIES]]}
+    return layout

@@ -1,0 +1,52 @@
+"""Callbacks that watch an `rra/` value: is it there when they look?"""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from rra_monitor.monitor import Monitor
+from rra_monitor.record import SUMMARIES, metric_key
+
+
+def check_watchers(callbacks: Iterable[Any], trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
+    """Refuse, before any training, an EarlyStopping or ModelCheckpoint that would wait in vain or judge stale values.
+
+    Values are logged at the end of each training epoch, so a watcher must look then, not after validation or steps.
+
+    Raises:
+        ValueError: an unknown value, a schedule with gaps, or a watcher that looks at another time.
+    """
+    known = [
+        metric_key(probe, quantity)
+        for probe, sample in monitor.probes.items()
+        for quantity in SUMMARIES
+        if quantity != "nncs_last" or sample.labels is not None
+    ]
+    for callback in callbacks:
+        value = getattr(callback, "monitor", None)
+        if not isinstance(value, str) or not value.startswith("rra/"):
+            continue
+        who = f"{type(callback).__name__}(monitor={value!r})"
+        if value not in known:
+            near = difflib.get_close_matches(value, known, n=3, cutoff=0) or known
+            raise ValueError(f"{who} watches a value that is not logged; the nearest are {', '.join(near)}")
+        if every_n_epochs > 1:
+            raise ValueError(
+                f"{who} looks at every epoch, but RRACallback measures every {every_n_epochs}; it would fail, or judge stale "
+                "values. Pass every_n_epochs=1 to RRACallback, or watch another value."
+            )
+        if remedy := _looks_at_another_time(callback, trainer):
+            raise ValueError(f"{who} does not look at the end of the training epoch, when the value is new; pass {remedy} to it")
+
+
+def _looks_at_another_time(callback: Any, trainer: Any) -> str | None:
+    """The argument that would make the callback look at the end of the training epoch; None if it does."""
+    # These decisions are the callbacks' own and private; a callback without them is taken to look at the right time.
+    if getattr(callback, "_check_on_train_epoch_end", True) is False:
+        return "check_on_train_epoch_end=True"
+    if getattr(callback, "_every_n_train_steps", 0) or getattr(callback, "_train_time_interval", None):
+        return "every_n_epochs=1 instead of steps or a time interval"
+    saves_then = getattr(callback, "_should_save_on_train_epoch_end", None)
+    if saves_then is not None and not saves_then(trainer):
+        return "save_on_train_epoch_end=True"
+    return None
