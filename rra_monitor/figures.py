@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INCHES_PER_LAYER = 0.24
+INCH_PER_LAYER = 0.24
+INCH_PER_LETTER = 0.065
 FAINT, BOLD, CHANCE = "#9aa5b1", "#1f5fa8", "#b0413e"
 
 
 def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure":
     """ID and NNCS over the layers, with the chance level of NNCS and, faintly, the first snapshot of the run."""
-    figure = _figure(max(6.4, 1.6 + INCHES_PER_LAYER * len(snapshot.layers)), 6.0)
     panels = [("intrinsic dimension (ID)", "id")] + ([("class similarity (NNCS)", "nncs")] if snapshot.nncs is not None else [])
-    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    names, left = _letters(snapshot.layers), 0.7
+    width, height = max(6.4, 1.6 + INCH_PER_LAYER * len(snapshot.layers)), 2.5 * len(panels)
+    figure, axes = _panels(width, height, len(panels), 1, left=left, right=0.15, bottom=names, top=0.35, gap=0.15)
     where = np.arange(len(snapshot.layers))
     for axis, (title, name) in zip(axes, panels, strict=True):
         if first is not None and first.layers == snapshot.layers and first.step != snapshot.step:
@@ -31,11 +33,13 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
             axis.set_ylim(0, 1.02)
         else:
             axis.set_ylim(bottom=0)
-        axis.set_ylabel(title)
+        axis.set_ylabel(title, fontsize=9)
+        axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False, fontsize=8)
-    _name_ticks(axes[-1], snapshot.layers, "x")
-    figure.suptitle(f"{snapshot.probe}: n = {snapshot.settings.n}, k = {snapshot.settings.k}", fontsize=10)
+        axis.set_xticks(where, snapshot.layers if axis is axes[-1] else [""] * len(where), rotation=90, fontsize=7)
+    title = f"{snapshot.probe}: n = {snapshot.settings.n}, k = {snapshot.settings.k}"
+    figure.suptitle(title, x=left / figure.get_figwidth(), ha="left", fontsize=10)
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="upper right", ncols=3, frameon=False, fontsize=8)
     return figure
 
 
@@ -47,33 +51,48 @@ def nnls_figure(snapshot: Snapshot, matches: Mapping[str, Match]) -> "Figure":
     for name, match in matches.items():
         other = "previous" if name == PREVIOUS else name.removeprefix("ref-")
         panels.append((f"with {other}, epoch {match.epoch}", match.layers, match.nnls))
-    side = max(3.2, INCHES_PER_LAYER * len(snapshot.layers))
-    figure = _figure(side * len(panels) + 1.8, side + 1.6)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    side = max(2.8, INCH_PER_LAYER * len(snapshot.layers))
+    names = max(_letters(layers) for _, layers, _ in panels)
+    figure, axes = _panels(side * len(panels), side, 1, len(panels), left=names, right=0.8, bottom=names, top=0.65, gap=0.15)
     for axis, (title, layers, matrix) in zip(axes, panels, strict=True):
-        image = axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis")
-        axis.set_title(title, fontsize=10)
-        _name_ticks(axis, layers, "x")
-        _name_ticks(axis, snapshot.layers if axis is axes[0] else ("",) * len(snapshot.layers), "y")
-    figure.colorbar(image, ax=list(axes), label="NNLS", shrink=0.8)
+        image = axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        axis.set_title(title, fontsize=9)
+        axis.set_xticks(np.arange(len(layers)), layers, rotation=90, fontsize=7)
+        rows = snapshot.layers if axis is axes[0] else [""] * len(snapshot.layers)
+        axis.set_yticks(np.arange(len(snapshot.layers)), rows, fontsize=7)
+    box = axes[-1].get_position()
+    bar = figure.add_axes((box.x1 + 0.15 / figure.get_figwidth(), box.y0, 0.12 / figure.get_figwidth(), box.height))
+    figure.colorbar(image, cax=bar).ax.tick_params(labelsize=7)
     chance = f"chance {snapshot.nnls_chance:.3f}"
-    figure.suptitle(f"{snapshot.probe}: layer similarity (NNLS), {chance}; rows are this snapshot's layers", fontsize=10)
+    figure.suptitle(f"{snapshot.probe}: layer similarity (NNLS, {chance}); rows are this snapshot's layers", fontsize=10)
     return figure
 
 
-def _figure(width: float, height: float) -> "Figure":
-    # A figure of its own, not pyplot's: nothing global is touched in the process that trains.
+def _panels(
+    width: float, height: float, rows: int, columns: int, left: float, right: float, bottom: float, top: float, gap: float
+) -> tuple["Figure", list["Axes"]]:
+    """A figure whose panels take width by height inches, with margins and gaps in inches.
+
+    Margins are computed, since matplotlib's own layout engines draw everything twice. It is a figure of its own, not
+    pyplot's: nothing global is touched in the process that trains.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    wide, high = width + left + right + gap * (columns - 1), height + bottom + top + gap * (rows - 1)
+    figure = Figure(figsize=(wide, high))
     FigureCanvasAgg(figure)
-    return figure
+    figure.subplots_adjust(
+        left=left / wide,
+        right=1 - right / wide,
+        bottom=bottom / high,
+        top=1 - top / high,
+        wspace=gap * columns / width,
+        hspace=gap * rows / height,
+    )
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def _name_ticks(axis: "Axes", layers: tuple[str, ...], which: str) -> None:
-    where = np.arange(len(layers))
-    if which == "x":
-        axis.set_xticks(where, layers, rotation=90, fontsize=7)
-    else:
-        axis.set_yticks(where, layers, fontsize=7)
+def _letters(layers: tuple[str, ...]) -> float:
+    """Inches that the longest name takes."""
+    return 0.15 + INCH_PER_LETTER * max(map(len, layers))

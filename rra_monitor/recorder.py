@@ -81,7 +81,7 @@ class Recorder:
     def record(self, snapshots: Mapping[str, Snapshot]) -> Record:
         """Compare, store and hand on the snapshots of one moment."""
         started = time.perf_counter()
-        matches = {probe: self._matches(snapshot) for probe, snapshot in snapshots.items()}
+        matches = {probe: self.compare(snapshot) for probe, snapshot in snapshots.items()}
         for probe, snapshot in snapshots.items():
             if self.store is not None:
                 self.store.save(snapshot)
@@ -102,7 +102,8 @@ class Recorder:
         self._spent += time.perf_counter() - now
         return record
 
-    def _matches(self, snapshot: Snapshot) -> dict[str, Match]:
+    def compare(self, snapshot: Snapshot) -> dict[str, Match]:
+        """The comparisons of a snapshot: `prev` with the one before, and `ref-<name>` with each reference's."""
         found: dict[str, Match] = {}
         previous = self._previous(snapshot)
         if previous is not None:

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import rra_monitor as rra
+from rra_monitor.nn import resnet20
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The 1,797 digits, shuffled: images (n, 1, 8, 8) in 0 to 1 and labels."""
+    data = load_digits()
+    order = np.random.default_rng(0).permutation(len(data.images))
+    return torch.tensor(data.images[order] / 16, dtype=torch.float32)[:, None], torch.tensor(data.target[order])
+
+
+@pytest.fixture(scope="session")
+def dataset(digits):
+    return TensorDataset(*digits)
+
+
+@pytest.fixture(scope="session")
+def sample(dataset):
+    return rra.FixedSample.from_dataset(dataset, n=200, seed=0)
+
+
+@pytest.fixture(scope="session")
+def feature_maps(digits):
+    """Real feature maps: 600 digits at 16 x 16 pixels after the first stage of an untrained ResNet20, (600, 16, 16, 16)."""
+    torch.manual_seed(0)
+    images = nn.functional.interpolate(digits[0][:600], scale_factor=2.0)
+    maps = rra.iter_features(resnet20(10, 1), rra.FixedSample.from_tensors(images), ["layer1.2"])
+    return next(iter(maps))[1]
+
+
+@pytest.fixture
+def small_net():
+    """Convolution, batch norm, dropout, pool and classifier: every kind of state that a guest could disturb."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.2), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 10)
+    )

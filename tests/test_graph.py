@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+import torch
+from reference import loops
+from sklearn.neighbors import NearestNeighbors
+
+import rra_monitor as rra
+from rra_monitor.graph import exact
+
+RNG = np.random.default_rng(0)
+
+
+def assert_same_but_for_ties(graph, points, k):
+    """Neighbours and distances as by a double-precision loop; members may differ where the k-th distance is tied."""
+    points = np.asarray(points, dtype=np.float64)
+    for i in range(len(points)):
+        truth = np.sqrt(((points - points[i]) ** 2).reshape(len(points), -1).sum(axis=1))
+        others = np.delete(np.arange(len(points)), i)
+        order = others[np.argsort(truth[others], kind="stable")][:k]
+        np.testing.assert_allclose(graph.distances[i], truth[order], rtol=1e-4, atol=0)
+        np.testing.assert_allclose(graph.distances[i, :2], truth[order][:2], rtol=1e-5, atol=0)
+        for j in set(graph.indices[i]) ^ set(order):
+            assert truth[j] == pytest.approx(truth[order[-1]], rel=1e-5)
+
+
+def test_real_feature_maps_equal_a_double_precision_brute_force(feature_maps):
+    graph = rra.knn_graph(feature_maps, k=50)
+    assert_same_but_for_ties(graph, feature_maps.numpy(), 50)
+
+
+def test_small_graphs_equal_the_loop_reference():
+    points = RNG.normal(size=(40, 3))
+    graph = rra.knn_graph(points, k=5)
+    truth = loops.neighbours(points, 5)
+    assert graph.indices.tolist() == [[j for j, _ in row] for row in truth]
+    np.testing.assert_allclose(graph.distances, [[d for _, d in row] for row in truth], rtol=1e-6)
+
+
+def test_neighbours_agree_with_scikit_learn(feature_maps):
+    flat = feature_maps.reshape(len(feature_maps), -1).double().numpy()
+    distances, indices = NearestNeighbors(n_neighbors=11, algorithm="brute").fit(flat).kneighbors(flat)
+    graph = rra.knn_graph(feature_maps, k=10)
+    assert (indices[:, 0] == np.arange(len(flat))).all()
+    agree = (np.sort(graph.indices) == np.sort(indices[:, 1:])).all(axis=1)
+    assert agree.mean() > 0.99
+    np.testing.assert_allclose(graph.distances, distances[:, 1:], rtol=1e-5)
+
+
+def test_blocks_do_not_show(feature_maps, monkeypatch):
+    whole = rra.knn_graph(feature_maps, k=20)
+    monkeypatch.setattr(exact, "BLOCK_BYTES", 4 * 600 * 7)
+    monkeypatch.setattr(exact, "DIFFERENCE_BYTES", 1)
+    blocked = rra.knn_graph(feature_maps, k=20)
+    agree = (np.sort(blocked.indices) == np.sort(whole.indices)).all(axis=1)
+    assert agree.mean() > 0.99
+    np.testing.assert_allclose(blocked.distances, whole.distances, rtol=1e-5)
+
+
+def test_a_far_offset_costs_no_precision(feature_maps):
+    assert_same_but_for_ties(rra.knn_graph(feature_maps + 100, k=20), (feature_maps + 100).numpy(), 20)
+
+
+def test_tight_clusters_far_apart_keep_their_inner_order():
+    # Distances within a cluster are 1e-4 of the norms: a float32 product alone would return noise.
+    centres, inner = 100 * RNG.normal(size=(4, 64)), 0.01 * RNG.normal(size=(200, 64))
+    points = (centres[np.arange(200) % 4] + inner).astype(np.float32)
+    assert_same_but_for_ties(rra.knn_graph(points, k=30), points, 30)
+
+
+def test_permuting_the_samples_permutes_the_graph():
+    points, order = RNG.normal(size=(300, 10)), RNG.permutation(300)
+    graph, permuted = rra.knn_graph(points, k=12), rra.knn_graph(points[order], k=12)
+    assert (np.sort(order[permuted.indices]) == np.sort(graph.indices[order])).all()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 7.0, 1e25])
+def test_scale_changes_distances_alone(scale):
+    points = RNG.normal(size=(300, 10))
+    graph, scaled = rra.knn_graph(points, k=12), rra.knn_graph(points * scale, k=12)
+    assert (graph.indices == scaled.indices).mean() > 0.999
+    np.testing.assert_allclose(scaled.distances, graph.distances * scale, rtol=1e-5)
+
+
+def test_rotation_keeps_the_graph():
+    points = RNG.normal(size=(300, 10))
+    rotation, _ = np.linalg.qr(RNG.normal(size=(10, 10)))
+    graph, rotated = rra.knn_graph(points, k=12), rra.knn_graph(points @ rotation, k=12)
+    assert (np.sort(graph.indices) == np.sort(rotated.indices)).mean() > 0.999
+
+
+def test_a_sample_is_never_its_own_neighbour_even_among_duplicates():
+    points = np.repeat(RNG.normal(size=(20, 5)), 3, axis=0)
+    graph = rra.knn_graph(points, k=4)
+    assert (graph.indices != np.arange(60)[:, None]).all()
+    assert (graph.distances[:, :2] == 0).all()
+    assert (graph.distances[:, 2:] > 0).all()
+    assert graph.zeros == 1.0
+
+
+def test_distances_ascend(feature_maps):
+    assert (np.diff(rra.knn_graph(feature_maps, k=60).distances, axis=1) >= 0).all()
+
+
+def test_constant_features_are_all_ties_in_order_of_index():
+    graph = rra.knn_graph(np.full((30, 7), 3.14159), k=3)
+    assert (graph.ties, graph.zeros) == (1.0, 1.0)
+    assert (graph.distances == 0).all()
+    assert graph.indices[10].tolist() == [0, 1, 2]
+    assert graph.indices[1].tolist() == [0, 2, 3]
+
+
+def test_ties_are_counted_at_the_last_neighbour_only():
+    assert rra.knn_graph(np.array([0.0, 1.0, 2.0, 3.0, 10.0]), k=1).ties == pytest.approx(2 / 5)
+    assert rra.knn_graph(np.array([0.0, 1.0, 3.0, 7.0, 15.0]), k=1).ties == 0
+    assert rra.knn_graph(np.array([0.0, 1.0, 2.0, 3.0, 10.0]), k=4).ties == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.uint8])
+def test_every_real_type_is_measured_as_float32(dtype):
+    points = torch.randint(0, 200, (100, 6), generator=torch.Generator().manual_seed(0)).to(dtype)
+    graph, plain = rra.knn_graph(points, k=5), rra.knn_graph(points.float(), k=5)
+    assert (graph.indices == plain.indices).all()
+    assert (graph.distances == plain.distances).all()
+
+
+def test_arrays_of_any_layout_and_byte_order_are_read():
+    points = RNG.normal(size=(50, 4)).astype(np.float32)
+    expected = rra.knn_graph(points, k=3).indices
+    for same in (points.astype(">f4"), np.asfortranarray(points), points.reshape(50, 2, 2), torch.tensor(points)):
+        assert (rra.knn_graph(same, k=3).indices == expected).all()
+
+
+def test_low_precision_settings_of_the_training_do_not_reach_the_graph_and_come_back(feature_maps):
+    expected = rra.knn_graph(feature_maps, k=10).distances
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            graph = rra.knn_graph(feature_maps, k=10)
+            assert torch.is_autocast_enabled("cpu")
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    np.testing.assert_allclose(graph.distances, expected, rtol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gives_the_graph_of_the_cpu(feature_maps):
+    graph, there = rra.knn_graph(feature_maps, k=20), rra.knn_graph(feature_maps.cuda(), k=20)
+    np.testing.assert_allclose(there.distances, graph.distances, rtol=1e-5)
+    assert (np.sort(there.indices) == np.sort(graph.indices)).all(axis=1).mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("features", "k", "error", "words"),
+    [
+        ([[0.0], [np.nan], [1.0]], 1, ValueError, "1 of 3 samples have NaN or infinite"),
+        ([[0.0], [np.inf], [-np.inf]], 1, ValueError, "2 of 3 samples"),
+        ([[0.0]], 1, ValueError, "fewer than 2 samples"),
+        ([], 1, ValueError, "fewer than 2 samples"),
+        (np.zeros((5, 0)), 1, ValueError, "empty"),
+        ([[0.0], [1.0], [2.0]], 0, ValueError, "k must lie in 1 to 2"),
+        ([[0.0], [1.0], [2.0]], 3, ValueError, "k must lie in 1 to 2"),
+        ([[0.0], [1.0], [2.0]], -1, ValueError, "k must lie in 1 to 2"),
+        ([[0.0], [1.0], [2.0]], 1.5, TypeError, "k must be an integer"),
+        ([[1j], [2j]], 1, TypeError, "complex"),
+        ([["a"], ["b"]], 1, TypeError, "real numbers"),
+        (3.0, 1, ValueError, "fewer than 2 samples"),
+        (np.array([[1e300], [2e300], [3e300]]), 1, ValueError, "exceed float32"),
+    ],
+)
+def test_bad_input_is_refused_with_a_remedy(features, k, error, words):
+    with pytest.raises(error, match=words):
+        rra.knn_graph(features, k=k)
+
+
+def test_an_unknown_backend_names_the_valid_ones():
+    with pytest.raises(ValueError, match="auto, exact"):
+        rra.knn_graph([[0.0], [1.0]], k=1, backend="fast")
+
+
+def test_two_samples_make_a_graph():
+    assert rra.knn_graph([[0.0], [3.0]], k=1).distances.tolist() == [[3.0], [3.0]]

@@ -1,0 +1,183 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
+
+import rra_monitor as rra
+from rra_monitor import sample as sample_module
+from rra_monitor.sample import drawable
+
+
+class Items(Dataset):
+    """A data set of given items, without `targets`."""
+
+    def __init__(self, items):
+        self.items = items
+        self.reads = 0
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        self.reads += 1
+        return self.items[index]
+
+
+class Noisy(TensorDataset):
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        return image + torch.rand(()) * (random.random() < 0.5), label
+
+
+def streams():
+    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+
+def test_the_draw_is_balanced_shuffled_and_without_replacement(dataset):
+    sample = rra.FixedSample.from_dataset(dataset, n=203, seed=0)
+    _, counts = np.unique(sample.labels, return_counts=True)
+    assert sorted(counts) == [20] * 7 + [21] * 3
+    assert len(set(sample.ids)) == 203
+    assert (np.diff(sample.labels) != 0).sum() > 100
+
+
+def test_the_draw_depends_on_the_seed_alone(dataset):
+    first, again, other = (rra.FixedSample.from_dataset(dataset, n=100, seed=seed) for seed in (3, 3, 4))
+    assert (first.ids == again.ids).all()
+    assert first.fingerprint == again.fingerprint
+    assert (first.ids != other.ids).any()
+
+
+def test_ids_and_labels_belong_to_the_inputs(dataset, digits):
+    sample = rra.FixedSample.from_dataset(dataset, n=50)
+    inputs = torch.cat(list(sample.batches(7)))
+    assert (inputs == digits[0][sample.ids]).all()
+    assert (sample.labels == digits[1][sample.ids].numpy()).all()
+
+
+def test_building_and_reading_consume_no_global_random_numbers(dataset):
+    before = streams()
+    sample = rra.FixedSample.from_dataset(dataset, n=100)
+    list(sample.batches())
+    assert streams() == before
+    with pytest.raises(ValueError, match="random transform"):
+        rra.FixedSample.from_dataset(Noisy(*dataset.tensors), n=100)
+    assert streams() == before
+
+
+def test_a_random_transform_is_named_with_the_remedy(dataset):
+    with pytest.raises(ValueError, match=r"differ when read twice \(item \d+.*transform used for evaluation"):
+        rra.FixedSample.from_dataset(Noisy(*dataset.tensors), n=100)
+
+
+def test_a_large_sample_is_read_anew_and_is_the_same(dataset, monkeypatch):
+    kept = rra.FixedSample.from_dataset(dataset, n=60)
+    monkeypatch.setattr(sample_module, "MATERIALISE_BYTES", 0)
+    items = Items([dataset[i] for i in range(len(dataset))])
+    read = rra.FixedSample.from_dataset(items, n=60)
+    reads = items.reads
+    assert (torch.cat(list(read.batches(16))) == torch.cat(list(kept.batches(16)))).all()
+    assert items.reads == reads + 60
+    assert read.fingerprint == kept.fingerprint
+
+
+def test_another_normalisation_has_another_fingerprint(dataset):
+    images, labels = dataset.tensors
+    other = rra.FixedSample.from_dataset(TensorDataset(images * 2 - 1, labels), n=60)
+    plain = rra.FixedSample.from_dataset(dataset, n=60)
+    assert (other.ids == plain.ids).all()
+    assert other.fingerprint != plain.fingerprint
+
+
+class TestLabels:
+    def test_stored_labels_spare_reading_every_item(self, dataset):
+        items = Items([dataset[i] for i in range(len(dataset))])
+        items.targets = dataset.tensors[1].tolist()
+        rra.FixedSample.from_dataset(items, n=60)
+        assert items.reads < 300
+
+    @pytest.mark.parametrize("name", ["targets", "labels"])
+    def test_subsets_and_concatenations_are_seen_through(self, dataset, name):
+        items = Items([dataset[i] for i in range(200)])
+        setattr(items, name, dataset.tensors[1][:200])
+        part = ConcatDataset([Subset(items, range(50, 150)), Subset(items, range(150, 200))])
+        sample = rra.FixedSample.from_dataset(part, n=40)
+        assert (sample.labels == dataset.tensors[1][50:][sample.ids].numpy()).all()
+        assert items.reads < 250
+
+    def test_items_are_read_where_nothing_is_stored(self, dataset):
+        sample = rra.FixedSample.from_dataset(Items([dataset[i] for i in range(200)]), n=40)
+        assert (sample.labels == dataset.tensors[1][sample.ids].numpy()).all()
+
+    def test_a_target_transform_wins_over_stored_targets(self, dataset):
+        items = Items([(image, int(label) % 2) for image, label in (dataset[i] for i in range(300))])
+        items.targets = dataset.tensors[1][:300]
+        assert set(rra.FixedSample.from_dataset(items, n=40).labels) == {0, 1}
+
+    def test_dictionaries_keep_their_label_apart(self):
+        items = Items([{"image": torch.full((3,), float(i)), "label": i % 2} for i in range(40)])
+        sample = rra.FixedSample.from_dataset(items, n=10)
+        batch = next(sample.batches())
+        assert set(batch) == {"image"}
+        assert (sample.labels == batch["image"][:, 0].numpy() % 2).all()
+
+    def test_several_inputs_stay_together(self):
+        items = Items([(torch.zeros(2), torch.ones(3), i % 2) for i in range(40)])
+        batch = next(rra.FixedSample.from_dataset(items, n=10).batches())
+        assert [part.shape for part in batch] == [(10, 2), (10, 3)]
+
+    @pytest.mark.parametrize("label", [None, 0.5, torch.zeros(4)])
+    def test_data_without_classes_make_an_unlabelled_sample(self, label):
+        items = [torch.full((3,), float(i)) for i in range(40)]
+        items = items if label is None else [(item, label) for item in items]
+        sample = rra.FixedSample.from_dataset(Items(items), n=10)
+        assert sample.labels is None
+        assert sample.classes is None
+
+
+class TestBadInput:
+    def test_too_few_of_a_class_names_the_class_and_what_is_possible(self, digits):
+        images, labels = digits
+        rare = TensorDataset(torch.cat([images[labels != 4], images[labels == 4][:5]]), torch.cat([labels[labels != 4], labels[labels == 4][:5]]))
+        with pytest.raises(ValueError, match=r"class 4 has 5 samples.*needs 10.*n=50 or less"):
+            rra.FixedSample.from_dataset(rare, n=100)
+        assert drawable(rare, 100) == 50
+        assert rra.FixedSample.from_dataset(rare, n=50).n == 50
+
+    @pytest.mark.parametrize("n", [2, 0, -1])
+    def test_n_below_three(self, dataset, n):
+        with pytest.raises(ValueError, match="at least 3"):
+            rra.FixedSample.from_dataset(dataset, n=n)
+
+    def test_more_than_there_are(self):
+        with pytest.raises(ValueError, match="has 10 samples, fewer than the n=20"):
+            rra.FixedSample.from_dataset(Items([torch.zeros(2)] * 10), n=20)
+
+    def test_a_stream_has_no_fixed_items(self):
+        class Stream(IterableDataset):
+            def __iter__(self):
+                return iter([])
+
+        with pytest.raises(TypeError, match="from_tensors"):
+            rra.FixedSample.from_dataset(Stream(), n=10)
+
+    def test_items_that_do_not_collate(self):
+        with pytest.raises(TypeError, match="transform that returns tensors"):
+            rra.FixedSample.from_dataset(Items([(object(), 0)] * 10), n=5)
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ({"labels": [0, 1]}, r"expected integers of shape \(5,\)"),
+            ({"labels": [0.5] * 5}, "expected integers"),
+            ({"ids": [0, 1, 2, 3, 3]}, "5 different integers"),
+            ({"ids": [0, 1]}, "5 different integers"),
+        ],
+    )
+    def test_tensors_that_do_not_fit(self, arguments, words):
+        with pytest.raises(ValueError, match=words):
+            rra.FixedSample.from_tensors(torch.zeros(5, 2), **arguments)
+        with pytest.raises(ValueError, match="equal first axes"):
+            rra.FixedSample.from_tensors((torch.zeros(5, 2), torch.zeros(4, 2)))
