@@ -24,15 +24,16 @@ from rra_monitor.store import KeepGraphs, RunStore
 class RRACallback(Callback):
     """Watches every layer during a fit: ID, NNCS, and NNLS to the previous snapshot and to reference runs.
 
-    The untrained network, every n-th epoch's end and the end of the fit are measured. Training is the same to the last bit
-    with and without it. What can not work (an unknown layer, a reference of other samples, an EarlyStopping on a value that
-    will not be there when it looks) is refused at fit start; a snapshot that fails later warns and training goes on.
+    The untrained network, every n-th epoch's end and the end of the fit are measured. Training is the same to the last
+    bit with and without it. What can not work (an unknown layer, a reference of other samples, an EarlyStopping on a
+    value that will not be there when it looks) is refused at fit start; a snapshot that fails later warns and training
+    goes on.
 
     Curves go to every logger of the trainer (TensorBoard with figures), everything to the run's directory.
 
     Args:
-        probes: name to fixed sample. If None, samples named `train` and `val` are drawn from the trainer's own data sets;
-            one with random augmentation is skipped, since the analysis needs the same inputs each time.
+        probes: name to fixed sample. If None, samples named `train` and `val` are drawn from the trainer's own data;
+            a data set with random augmentation is skipped, since the analysis needs the same inputs each time.
         every_n_epochs: how often to measure.
         references: name to the run directory of an earlier run with the same samples; every snapshot is compared.
         align: with the reference's snapshot of the same epoch ("epoch") or its last one ("last").
@@ -67,7 +68,8 @@ class RRACallback(Callback):
             raise ValueError(f"on_error={on_error!r}; expected 'warn' or 'raise'")
         if unknown := set(monitor_options) - _MONITOR_OPTIONS:
             raise TypeError(
-                f"RRACallback has no option {', '.join(sorted(unknown))}; beside its own it takes {', '.join(sorted(_MONITOR_OPTIONS))}"
+                f"RRACallback has no option {', '.join(sorted(unknown))}; "
+                f"beside its own it takes {', '.join(sorted(_MONITOR_OPTIONS))}"
             )
         self.probes = probes
         self.every_n_epochs = every_n_epochs
@@ -97,7 +99,7 @@ class RRACallback(Callback):
                 return forward(model, precision.convert_input(batch))
 
         self._monitor = Monitor(probes, forward=in_precision, **options)
-        check_watchers(trainer.callbacks, trainer, self._monitor, self.every_n_epochs)
+        check_watchers(trainer, self._monitor, self.every_n_epochs)
         self.store = self._open_store(trainer)
         if trainer.is_global_zero:
             sinks = [] if self.store is None else [JSONLSink(self.store), *logger_sinks(trainer.loggers)]
@@ -107,8 +109,8 @@ class RRACallback(Callback):
             plans = self._monitor.plan(pl_module)
         except Exception as error:
             raise ValueError(
-                f"the monitor can not run this network on its samples: {error}. If the network is not called with one tensor "
-                "of inputs, pass forward=lambda model, batch: …"
+                f"the monitor can not run this network on its samples: {error}. If the network is not called with one "
+                "tensor of inputs, pass forward=lambda model, batch: …"
             ) from error
         rank_zero_info(self._announcement(plans))
         self._measured = None
@@ -157,14 +159,14 @@ class RRACallback(Callback):
 
     def _open_store(self, trainer: Trainer) -> RunStore | None:
         """The run's store, the same path on every rank; None in a fast_dev_run, which leaves nothing behind."""
-        if trainer.fast_dev_run:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return None
         path = self.dirpath if self.dirpath is not None else self._resumed or default_directory(trainer)
         store = RunStore(trainer.strategy.broadcast(os.fspath(path)), self.keep_graphs)
         if trainer.global_step == 0 and trainer.is_global_zero and store.probes():
             raise ValueError(
-                f"{store.path} holds the snapshots of an earlier run, and this one starts anew; mixed they would mislead. Pass "
-                "another dirpath, or delete that directory."
+                f"{store.path} holds the snapshots of an earlier run, and this one starts anew; mixed they would "
+                "mislead. Pass another dirpath, or delete that directory."
             )
         return store
 
@@ -177,10 +179,13 @@ class RRACallback(Callback):
         lines.append(f"  layers: {', '.join(layers)}")
         rhythm = "every epoch" if self.every_n_epochs == 1 else f"every {self.every_n_epochs} epochs"
         seconds, size = sum(plan.seconds for plan in plans.values()), sum(plan.bytes for plan in plans.values())
-        lines.append(f"  before training, {rhythm} and at the end; each time about {seconds:.0f} s and {size / 1e6:.1f} MB")
-        kept = {"all": "all graphs are kept", "last": "the last graphs are kept"}
-        where = "nowhere (fast_dev_run)" if self.store is None else self.store.path
-        lines.append(f"  stored in {where}; {kept.get(str(self.keep_graphs), f'the graphs of {self.keep_graphs} snapshots are kept')}")
+        lines.append(
+            f"  before training, {rhythm} and at the end; each time about {seconds:.0f} s and {size / 1e6:.1f} MB"
+        )
+        number = f"the graphs of {self.keep_graphs} snapshots are kept"
+        kept = {"all": "all graphs are kept", "last": "the last graphs are kept"}.get(str(self.keep_graphs), number)
+        where = "nowhere, this is a fast_dev_run" if self.store is None else f"in {self.store.path}; {kept}"
+        lines.append(f"  stored {where}")
         if self.references:
             lines.append(f"  compared with {', '.join(f'{name} ({path})' for name, path in self.references.items())}")
         return "\n".join(lines)
@@ -207,14 +212,16 @@ def samples_of(trainer: Trainer, n: int, seed: int) -> dict[str, FixedSample]:
                 refused[name] = str(error)
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
     if not samples:
-        raise ValueError(f"no probe can be drawn from the trainer's data ({reasons or 'no data sets'}); pass probes={{…}}")
+        raise ValueError(
+            f"no probe can be drawn from the trainer's data ({reasons or 'no data sets'}); pass probes={{…}}"
+        )
     if refused:
         warnings.warn(f"not probed: {reasons} Pass it in probes={{…}} of RRACallback.", stacklevel=2)
     return samples
 
 
 def default_directory(trainer: Trainer) -> str:
-    """`rra` beside the checkpoints, in the first logger's directory; without a logger the first free `rra`, `rra-1`, …."""
+    """`rra` in the first logger's directory, beside the checkpoints; without a logger the first free `rra`, `rra-1`…"""
     if trainer.loggers:
         logger = trainer.loggers[0]
         version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"

@@ -1,14 +1,14 @@
 """Callbacks that watch an `rra/` value: is it there when they look?"""
 
 import difflib
-from collections.abc import Iterable
 from typing import Any
 
 from rra_monitor.monitor import Monitor
-from rra_monitor.record import SUMMARIES, metric_key
+from rra_monitor.names import metric_key
+from rra_monitor.record import SUMMARIES
 
 
-def check_watchers(callbacks: Iterable[Any], trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
+def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
     """Refuse, before any training, an EarlyStopping or ModelCheckpoint that would wait in vain or judge stale values.
 
     Values are logged at the end of each training epoch, so a watcher must look then, not after validation or steps.
@@ -22,7 +22,7 @@ def check_watchers(callbacks: Iterable[Any], trainer: Any, monitor: Monitor, eve
         for quantity in SUMMARIES
         if quantity != "nncs_last" or sample.labels is not None
     ]
-    for callback in callbacks:
+    for callback in trainer.callbacks:
         value = getattr(callback, "monitor", None)
         if not isinstance(value, str) or not value.startswith("rra/"):
             continue
@@ -32,11 +32,13 @@ def check_watchers(callbacks: Iterable[Any], trainer: Any, monitor: Monitor, eve
             raise ValueError(f"{who} watches a value that is not logged; the nearest are {', '.join(near)}")
         if every_n_epochs > 1:
             raise ValueError(
-                f"{who} looks at every epoch, but RRACallback measures every {every_n_epochs}; it would fail, or judge stale "
-                "values. Pass every_n_epochs=1 to RRACallback, or watch another value."
+                f"{who} looks at every epoch, but RRACallback measures every {every_n_epochs}; it would fail, or judge "
+                "stale values. Pass every_n_epochs=1 to RRACallback, or watch another value."
             )
         if remedy := _looks_at_another_time(callback, trainer):
-            raise ValueError(f"{who} does not look at the end of the training epoch, when the value is new; pass {remedy} to it")
+            raise ValueError(
+                f"{who} does not look at the end of the training epoch, when the value is new; pass {remedy} to it"
+            )
 
 
 def _looks_at_another_time(callback: Any, trainer: Any) -> str | None:

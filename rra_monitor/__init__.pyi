@@ -7,9 +7,9 @@ from .graph import default_k as default_k
 from .graph import knn_graph as knn_graph
 from .guest import undisturbed as undisturbed
 from .monitor import Monitor as Monitor
+from .names import metric_key as metric_key
 from .record import Match as Match
 from .record import Record as Record
-from .record import metric_key as metric_key
 from .record import scalars as scalars
 from .recorder import Recorder as Recorder
 from .sample import FixedSample as FixedSample

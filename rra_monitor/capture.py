@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Any
 
@@ -104,7 +105,9 @@ def collect(
 
     def receive(name: str, output: torch.Tensor) -> None:
         if output.shape[:1] != (stop - start,):
-            raise RuntimeError(f"layer {name!r} returned shape {tuple(output.shape)} for a batch of {stop - start} samples")
+            raise RuntimeError(
+                f"layer {name!r} returned shape {tuple(output.shape)} for a batch of {stop - start} samples"
+            )
         if name not in features:
             features[name] = torch.empty((sample.n, *output.shape[1:]), dtype=output.dtype, device=output.device)
             arrived[name] = 0
@@ -180,8 +183,7 @@ def available(model: nn.Module, budget: int) -> int:
 
 def device_of(model: nn.Module) -> torch.device:
     """Where the model's first parameter or buffer lies."""
-    tensor = next(model.parameters(), None)
-    tensor = next(model.buffers(), None) if tensor is None else tensor
+    tensor = next(chain(model.parameters(), model.buffers()), None)
     return torch.device("cpu") if tensor is None else tensor.device
 
 

@@ -6,8 +6,8 @@ from jsonargparse import auto_cli
 def demo(out: str | None = None, epochs: int = 10) -> None:
     """Train ResNet20 on scikit-learn's digits with two seeds, monitored; no network needed, two minutes on two cores.
 
-    The first seed is the reference of the second. Ends with a table of ID, NNCS and NNLS per layer, two pictures, and the
-    command that opens the dashboard.
+    The first seed is the reference of the second. Ends with a table of ID, NNCS and NNLS per layer, two pictures, and
+    the command that opens the dashboard.
 
     Args:
         out: directory for runs and pictures; the first free of rra-demo, rra-demo-1, … by default.
@@ -17,7 +17,7 @@ def demo(out: str | None = None, epochs: int = 10) -> None:
         from rra_monitor.demo import run_demo
     except ModuleNotFoundError as error:
         raise SystemExit(
-            f"rra-monitor demo needs the package {error.name!r}. Install the extras with: pip install 'rra-monitor[recipes]'"
+            f"rra-monitor demo needs the package {error.name!r}. Install it with: pip install 'rra-monitor[recipes]'"
         ) from error
     run_demo(out, epochs)
 

@@ -22,8 +22,8 @@ def check_comparable(settings: Settings, other: Settings, what: str = "the other
         here, there = getattr(settings, name), getattr(other, name)
         if here != there:
             raise ValueError(
-                f"can not compare with {what}: {name}={here} here, {name}={there} there. NNLS needs the same samples and the "
-                f"same k; measure with {name}={there}, or drop the comparison."
+                f"can not compare with {what}: {name}={here} here, {name}={there} there. NNLS needs the same samples "
+                f"and the same k; measure with {name}={there}, or drop the comparison."
             )
     for name in ("ids", "labels"):
         mine, theirs = getattr(settings, name), getattr(other, name)
@@ -35,9 +35,9 @@ def check_comparable(settings: Settings, other: Settings, what: str = "the other
         if mine is not None and not np.array_equal(mine, theirs):
             first = int(np.flatnonzero(mine != theirs)[0])
             raise ValueError(
-                f"can not compare with {what}: the samples differ, {int((mine != theirs).sum())} of {len(mine)} {name} do "
-                f"(at position {first}: {mine[first]} here, {theirs[first]} there). Draw both samples from the same data "
-                "with the same n and seed."
+                f"can not compare with {what}: the samples differ, {int((mine != theirs).sum())} of {len(mine)} {name} "
+                f"do (at position {first}: {mine[first]} here, {theirs[first]} there). Draw both samples from the same "
+                "data with the same n and seed."
             )
     if settings.fingerprint != other.fingerprint:
         warnings.warn(
@@ -61,8 +61,8 @@ def match(snapshot: Snapshot, other: Snapshot, name: str) -> Match:
     for side in (snapshot, other):
         if not side.graphs:
             raise ValueError(
-                f"the graphs of probe {side.probe!r} at step {side.step} were not kept, and NNLS needs them; keep them with "
-                "keep_graphs='all' or a number"
+                f"the graphs of probe {side.probe!r} at step {side.step} were not kept, and NNLS needs them; keep them "
+                "with keep_graphs='all' or a number"
             )
     return Match(
         name=name,

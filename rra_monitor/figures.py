@@ -19,7 +19,9 @@ FAINT, BOLD, CHANCE = "#9aa5b1", "#1f5fa8", "#b0413e"
 
 def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure":
     """ID and NNCS over the layers, with the chance level of NNCS and, faintly, the first snapshot of the run."""
-    panels = [("intrinsic dimension (ID)", "id")] + ([("class similarity (NNCS)", "nncs")] if snapshot.nncs is not None else [])
+    panels = [("intrinsic dimension (ID)", "id")] + (
+        [("class similarity (NNCS)", "nncs")] if snapshot.nncs is not None else []
+    )
     names, left = _letters(snapshot.layers), 0.7
     width, height = max(6.4, 1.6 + INCH_PER_LAYER * len(snapshot.layers)), 2.5 * len(panels)
     figure, axes = _panels(width, height, len(panels), 1, left=left, right=0.15, bottom=names, top=0.35, gap=0.15)
@@ -53,7 +55,9 @@ def nnls_figure(snapshot: Snapshot, matches: Mapping[str, Match]) -> "Figure":
         panels.append((f"with {other}, epoch {match.epoch}", match.layers, match.nnls))
     side = max(2.8, INCH_PER_LAYER * len(snapshot.layers))
     names = max(_letters(layers) for _, layers, _ in panels)
-    figure, axes = _panels(side * len(panels), side, 1, len(panels), left=names, right=0.8, bottom=names, top=0.65, gap=0.15)
+    figure, axes = _panels(
+        side * len(panels), side, 1, len(panels), left=names, right=0.8, bottom=names, top=0.65, gap=0.15
+    )
     for axis, (title, layers, matrix) in zip(axes, panels, strict=True):
         image = axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         axis.set_title(title, fontsize=9)
@@ -64,12 +68,22 @@ def nnls_figure(snapshot: Snapshot, matches: Mapping[str, Match]) -> "Figure":
     bar = figure.add_axes((box.x1 + 0.15 / figure.get_figwidth(), box.y0, 0.12 / figure.get_figwidth(), box.height))
     figure.colorbar(image, cax=bar).ax.tick_params(labelsize=7)
     chance = f"chance {snapshot.nnls_chance:.3f}"
-    figure.suptitle(f"{snapshot.probe}: layer similarity (NNLS, {chance}); rows are this snapshot's layers", fontsize=10)
+    figure.suptitle(
+        f"{snapshot.probe}: layer similarity (NNLS, {chance}); rows are this snapshot's layers", fontsize=10
+    )
     return figure
 
 
 def _panels(
-    width: float, height: float, rows: int, columns: int, left: float, right: float, bottom: float, top: float, gap: float
+    width: float,
+    height: float,
+    rows: int,
+    columns: int,
+    left: float,
+    right: float,
+    bottom: float,
+    top: float,
+    gap: float,
 ) -> tuple["Figure", list["Axes"]]:
     """A figure whose panels take width by height inches, with margins and gaps in inches.
 

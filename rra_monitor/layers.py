@@ -10,10 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from rra_monitor.names import INPUT
 from rra_monitor.trees import first_tensor
-
-INPUT = "input"
-"""The name of the raw data as a layer."""
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 PASSIVE = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Flatten, nn.Unflatten, nn.Identity)
@@ -119,7 +117,9 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
         chosen |= matched
     names = [layer.name for layer in traced if layer.name in chosen]
     if len(names) != len(set(names)):
-        raise ValueError("a module named 'input' can not be watched: the name stands for the raw data. Rename the module.")
+        raise ValueError(
+            "a module named 'input' can not be watched: the name stands for the raw data. Rename the module."
+        )
     return tuple(layer for layer in traced if layer.name in chosen)
 
 

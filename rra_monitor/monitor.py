@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -83,7 +84,9 @@ class Monitor:
             raise ValueError("probes is empty; pass at least one sample, as {'train': FixedSample.from_dataset(…)}")
         for name, sample in probes.items():
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-                raise ValueError(f"probe name {name!r}: letters, digits, '_' and '-' only, since keys and files carry it")
+                raise ValueError(
+                    f"probe name {name!r}: letters, digits, '_' and '-' only, since keys and files carry it"
+                )
             if k is not None and not 2 <= k < sample.n:
                 raise ValueError(f"k={k} for probe {name!r} of n={sample.n} samples; k must lie in 2 to {sample.n - 1}")
         if backend not in BACKENDS:
@@ -188,7 +191,7 @@ class Monitor:
         # A generator of its own: the global streams belong to the training.
         cloud = torch.rand(rows, high, generator=torch.Generator().manual_seed(0)).to(device_of(model))
         # Seconds of a graph = n² (base + slope · dim), from the two sizes.
-        at_low, at_high = (_timed(lambda dim=dim: knn_graph(cloud[:, :dim], 2)) for dim in CALIBRATION_DIMS)
+        at_low, at_high = (_timed(partial(knn_graph, cloud[:, :dim], 2)) for dim in CALIBRATION_DIMS)
         slope = max(at_high - at_low, 0.0) / (high - low)
         return passes + sum((sample.n / rows) ** 2 * (at_low + slope * max(layer.dim - low, 0)) for layer in layers)
 

@@ -1,14 +1,13 @@
 """A record: the snapshots of one moment with their comparisons, which is what sinks receive."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.layers import INPUT
+from rra_monitor.names import INPUT, metric_key
 from rra_monitor.snapshot import Curve, Snapshot
 
 PREVIOUS = "prev"
@@ -65,21 +64,6 @@ class Record:
     overhead: float
 
 
-def metric_key(probe: str, quantity: str, layer: str | None = None) -> str:
-    """The name under which a value is logged everywhere: `rra/<probe>/<quantity>/<layer>`.
-
-    Dots of a layer's name become slashes and other odd characters hyphens, since dots break W&B's `define_metric`, and
-    `:` and `@` break MLflow and the file names of ModelCheckpoint.
-
-    >>> metric_key("train", "id", "layer2.0@avg4")
-    'rra/train/id/layer2/0-avg4'
-    >>> metric_key("val", "id_peak")
-    'rra/val/id_peak'
-    """
-    parts = ["rra", probe, quantity] + ([] if layer is None else [layer.replace(".", "/")])
-    return re.sub(r"[^A-Za-z0-9_/-]", "-", "/".join(parts))
-
-
 def scalars(record: Record) -> dict[str, float]:
     """Every defined value of a record under its `metric_key`, with `rra/epoch`, `rra/seconds` and `rra/overhead`.
 
@@ -103,8 +87,8 @@ def scalars(record: Record) -> dict[str, float]:
 def summaries(record: Record) -> dict[str, float]:
     """One value per probe and quantity of `SUMMARIES`, by key: what a callback may monitor.
 
-    `id_peak` is the largest ID of all layers, `id_last` and `nncs_last` are the last layer's, `nnls_prev_mean` is the mean
-    over the layers after the input of the similarity to the previous snapshot.
+    `id_peak` is the largest ID of all layers, `id_last` and `nncs_last` are the last layer's, `nnls_prev_mean` is the
+    mean over the layers after the input of the similarity to the previous snapshot.
     """
     values: dict[str, float] = {}
     for probe, snapshot in record.snapshots.items():

@@ -65,15 +65,15 @@ class Recorder:
             shared = [probe for probe in monitor.probes if probe in reference.probes()]
             if not shared:
                 raise ValueError(
-                    f"reference {name!r} ({reference.path}) has the probes {', '.join(reference.probes())}, this run has "
-                    f"{', '.join(monitor.probes)}; name a probe alike in both"
+                    f"reference {name!r} ({reference.path}) has the probes {', '.join(reference.probes())}, this run "
+                    f"has {', '.join(monitor.probes)}; name a probe alike in both"
                 )
             for probe in shared:
                 steps = reference.graph_steps(probe)
                 if not steps:
                     raise ValueError(
-                        f"reference {name!r} ({reference.path}) kept no graphs of probe {probe!r}, and NNLS needs them; "
-                        "run it with keep_graphs='all'"
+                        f"reference {name!r} ({reference.path}) kept no graphs of probe {probe!r}, and NNLS needs "
+                        "them; run it with keep_graphs='all'"
                     )
                 there = reference.load(probe, steps[-1], graphs=False).settings
                 check_comparable(monitor.settings(probe), there, f"probe {probe!r} of reference {name!r}")
@@ -111,7 +111,9 @@ class Recorder:
                 check_comparable(snapshot.settings, previous.settings, f"the snapshot of step {previous.step}")
                 found[PREVIOUS] = match(snapshot, previous, PREVIOUS)
             except ValueError as error:
-                warnings.warn(f"probe {snapshot.probe!r}: no comparison with the previous snapshot: {error}", stacklevel=2)
+                warnings.warn(
+                    f"probe {snapshot.probe!r}: no comparison with the previous snapshot: {error}", stacklevel=2
+                )
         for name, reference in self.references.items():
             other = self._aligned(name, reference, snapshot)
             if other is not None:
@@ -141,7 +143,7 @@ def _reference(name: str, path: str | os.PathLike[str]) -> RunStore:
     store = RunStore(path)
     if not store.probes():
         raise ValueError(
-            f"reference {name!r}: {store.path} holds no snapshots; give the directory that an earlier run named at its start "
-            "(the one with snapshots/ in it)"
+            f"reference {name!r}: {store.path} holds no snapshots; give the directory that an earlier run named at its "
+            "start (the one with snapshots/ in it)"
         )
     return store

@@ -88,7 +88,9 @@ class FixedSample:
             TypeError: the data set has no length or no indexing.
             ValueError: n < 3, too few samples (of a class), or inputs that differ between two reads.
         """
-        if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        if isinstance(dataset, IterableDataset) or not (
+            hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+        ):
             raise TypeError(
                 f"{type(dataset).__name__} has no items that can be read again by index, so no fixed sample can be "
                 "drawn from it. Collect some inputs and labels and use FixedSample.from_tensors(inputs, labels)."
@@ -207,7 +209,9 @@ def fingerprint(items: list[Any]) -> str:
 
 def _check_n(n: int) -> None:
     if n < 3:
-        raise ValueError(f"a sample of n={n} has no two nearest neighbours; n must be at least 3, usefully 1000 or more")
+        raise ValueError(
+            f"a sample of n={n} has no two nearest neighbours; n must be at least 3, usefully 1000 or more"
+        )
 
 
 def _collated(items: list[Any]) -> Any:
@@ -215,8 +219,8 @@ def _collated(items: list[Any]) -> Any:
         return default_collate(items)
     except (TypeError, RuntimeError) as error:
         raise TypeError(
-            f"inputs of type {type(items[0]).__name__} do not collate into a batch ({error}). Give the data set a transform "
-            "that returns tensors of one shape, or build the sample with FixedSample.from_tensors."
+            f"inputs of type {type(items[0]).__name__} do not collate into a batch ({error}). Give the data set a "
+            "transform that returns tensors of one shape, or build the sample with FixedSample.from_tensors."
         ) from error
 
 
@@ -243,9 +247,9 @@ def _refuse_random_transforms(once: list[Any], again: list[Any], ids: npt.NDArra
     ]
     if differing:
         raise ValueError(
-            f"{len(differing)} of {len(again)} items differ when read twice (item {differing[0]}, for one): the data set "
-            "applies a random transform, and the analysis needs the same inputs every time. Pass a copy of the data set "
-            "with the transform used for evaluation: FixedSample.from_dataset(Data(…, transform=evaluation_transform))."
+            f"{len(differing)} of {len(again)} items differ when read twice (item {differing[0]}, for one): the data "
+            "set applies a random transform, and the analysis needs the same inputs every time. Pass a copy with the "
+            "transform used for evaluation: FixedSample.from_dataset(Data(…, transform=evaluation_transform))."
         )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.metrics import nncs_chance, nnls_chance
+from rra_monitor.metrics.chance import nncs_chance, nnls_chance
 
 Curve = npt.NDArray[np.float64]
 """(L,) values, one per layer in execution order."""

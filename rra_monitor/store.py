@@ -42,7 +42,9 @@ class RunStore:
     def __init__(self, path: str | os.PathLike[str], keep_graphs: KeepGraphs = "all") -> None:
         count = isinstance(keep_graphs, int) and not isinstance(keep_graphs, bool) and keep_graphs >= 1
         if keep_graphs not in ("all", "last") and not count:
-            raise ValueError(f"keep_graphs={keep_graphs!r}; expected 'all', 'last' or a number of snapshots, at least 1")
+            raise ValueError(
+                f"keep_graphs={keep_graphs!r}; expected 'all', 'last' or a number of snapshots, at least 1"
+            )
         self.path = os.fspath(path)
         self.keep_graphs = keep_graphs
         self._fs, self._root = fsspec.core.url_to_fs(self.path)
@@ -96,7 +98,9 @@ class RunStore:
         if self._fs.exists(self._file(snapshot.probe, snapshot.step, "curves")):
             # Never new graphs beside old curves.
             self._fs.rm_file(self._file(snapshot.probe, snapshot.step, "curves"))
-        self._write(self._file(snapshot.probe, snapshot.step, "graphs"), _graph_arrays(snapshot), about | {"kind": "graphs"})
+        self._write(
+            self._file(snapshot.probe, snapshot.step, "graphs"), _graph_arrays(snapshot), about | {"kind": "graphs"}
+        )
         self._write(self._file(snapshot.probe, snapshot.step, "curves"), curves, about | {"kind": "curves"})
         self._prune(snapshot.probe)
 
@@ -219,7 +223,9 @@ class RunStore:
                 "Delete it to go on without this snapshot; the others stay readable."
             ) from error
         if about["schema"] > SCHEMA:
-            raise ValueError(f"{path} has schema {about['schema']}, this version reads up to {SCHEMA}; update rra-monitor")
+            raise ValueError(
+                f"{path} has schema {about['schema']}, this version reads up to {SCHEMA}; update rra-monitor"
+            )
         if about["kind"] != kind:
             raise ValueError(f"{path} holds {about['kind']}, expected {kind}; it was renamed")
         return arrays, about

@@ -32,5 +32,5 @@ def iter_tensors(tree: Any) -> Iterator[torch.Tensor]:
 
 
 def first_tensor(tree: Any) -> torch.Tensor | None:
-    """The first tensor of a nesting: the sequence of an LSTM's (sequence, state), the hidden states of a model output."""
+    """The first tensor of a nesting: of an LSTM's (sequence, state) the sequence; None where there is none."""
     return next(iter_tensors(tree), None)

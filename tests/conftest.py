@@ -31,7 +31,7 @@ def sample(dataset):
 
 @pytest.fixture(scope="session")
 def feature_maps(digits):
-    """Real feature maps: 600 digits at 16 x 16 pixels after the first stage of an untrained ResNet20, (600, 16, 16, 16)."""
+    """Real feature maps: 600 digits at 16 x 16 pixels after stage 1 of an untrained ResNet20."""
     torch.manual_seed(0)
     images = nn.functional.interpolate(digits[0][:600], scale_factor=2.0)
     maps = rra.iter_features(resnet20(10, 1), rra.FixedSample.from_tensors(images), ["layer1.2"])
@@ -43,5 +43,11 @@ def small_net():
     """Convolution, batch norm, dropout, pool and classifier: every kind of state that a guest could disturb."""
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.2), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 10)
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16, 10),
     )

@@ -87,7 +87,9 @@ def test_hooks_are_gone_after_an_error(small_net, digits, when):
         raise RuntimeError("lost power")
 
     with pytest.raises(RuntimeError, match="lost power"):
-        find_layers(small_net, sample, forward=broken) if when == "finding" else collect(small_net, sample, layers, broken)
+        find_layers(small_net, sample, forward=broken) if when == "finding" else collect(
+            small_net, sample, layers, broken
+        )
     assert hook_count(small_net) == 0
 
 

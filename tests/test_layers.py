@@ -9,7 +9,10 @@ from rra_monitor.nn import resnet20
 
 
 def names(model, shape, layers="auto", **kwargs):
-    return [layer.name for layer in find_layers(model, rra.FixedSample.from_tensors(torch.rand(4, *shape)), layers, **kwargs)]
+    return [
+        layer.name
+        for layer in find_layers(model, rra.FixedSample.from_tensors(torch.rand(4, *shape)), layers, **kwargs)
+    ]
 
 
 BLOCKS = ["layer1.0", "layer1.1", "layer2.0", "layer2.1", "layer3.0", "layer3.1", "layer4.0", "layer4.1"]
@@ -32,8 +35,17 @@ class TestAuto:
             def forward(self, x):
                 return self.net(x)
 
-        assert names(torch.compile(torchvision.models.resnet18()), (3, 64, 64)) == ["input", "maxpool", *BLOCKS, "avgpool", "fc"]
-        assert names(Wrapper(), (3, 64, 64)) == ["input", *(f"net.{name}" for name in ("maxpool", *BLOCKS, "avgpool", "fc"))]
+        assert names(torch.compile(torchvision.models.resnet18()), (3, 64, 64)) == [
+            "input",
+            "maxpool",
+            *BLOCKS,
+            "avgpool",
+            "fc",
+        ]
+        assert names(Wrapper(), (3, 64, 64)) == [
+            "input",
+            *(f"net.{name}" for name in ("maxpool", *BLOCKS, "avgpool", "fc")),
+        ]
 
     @pytest.mark.parametrize(
         ("network", "side", "last_block", "count"),
@@ -84,7 +96,10 @@ class TestNamed:
         assert names(resnet20(), (3, 16, 16), ["fc", "layer1.0", "stem"]) == ["stem", "layer1.0", "fc"]
 
     def test_a_module_called_twice_is_two_layers(self):
-        assert names(torchvision.models.resnet18(), (3, 64, 64), ["layer1.0.relu"]) == ["layer1.0.relu#1", "layer1.0.relu#2"]
+        assert names(torchvision.models.resnet18(), (3, 64, 64), ["layer1.0.relu"]) == [
+            "layer1.0.relu#1",
+            "layer1.0.relu#2",
+        ]
         assert names(torchvision.models.resnet18(), (3, 64, 64), ["layer1.0.relu#2"]) == ["layer1.0.relu#2"]
 
     def test_the_first_tensor_of_a_nested_output_counts(self):
@@ -98,7 +113,7 @@ class TestNamed:
 
     def test_a_layer_that_does_not_run_is_named(self):
         model = torchvision.models.googlenet(init_weights=False, aux_logits=True)
-        with pytest.raises(ValueError, match="'aux1' can not be watched.*does not run"):
+        with pytest.raises(ValueError, match=r"'aux1' can not be watched.*does not run"):
             names(model, (3, 64, 64), ["aux1"])
 
     def test_an_output_without_a_row_per_sample_is_named(self):

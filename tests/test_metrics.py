@@ -109,7 +109,9 @@ class TestLayerSimilarity:
         assert matrix.shape == (la, lb)
         for row, a in enumerate(graphs_a):
             for column, b in enumerate(graphs_b):
-                cell = np.mean([len(set(x) & set(y)) / len(set(x) | set(y)) for x, y in zip(a.indices, b.indices, strict=True)])
+                cell = np.mean(
+                    [len(set(x) & set(y)) / len(set(x) | set(y)) for x, y in zip(a.indices, b.indices, strict=True)]
+                )
                 assert matrix[row, column] == pytest.approx(cell)
 
     def test_one_list_gives_a_symmetric_matrix_with_ones(self):
@@ -120,7 +122,9 @@ class TestLayerSimilarity:
     @pytest.mark.parametrize(("n", "k"), [(50, 2), (50, 20), (50, 40)])
     def test_random_neighbours_give_the_chance_level(self, n, k):
         values = [
-            nnls(random_graph(n, k, np.random.default_rng(seed)), random_graph(n, k, np.random.default_rng(1000 + seed)))
+            nnls(
+                random_graph(n, k, np.random.default_rng(seed)), random_graph(n, k, np.random.default_rng(1000 + seed))
+            )
             for seed in range(60)
         ]
         assert np.mean(values) == pytest.approx(nnls_chance(n, k), abs=3 * np.std(values) / math.sqrt(60))
@@ -147,4 +151,9 @@ class TestLayerSimilarity:
 
 
 def test_default_k_is_the_thesis_choice():
-    assert [rra.default_k(15_000, 10), rra.default_k(10_000, 10), rra.default_k(30_000, 50), rra.default_k(50, 10)] == [150, 100, 60, 2]
+    assert [rra.default_k(15_000, 10), rra.default_k(10_000, 10), rra.default_k(30_000, 50), rra.default_k(50, 10)] == [
+        150,
+        100,
+        60,
+        2,
+    ]

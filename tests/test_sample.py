@@ -140,7 +140,10 @@ class TestLabels:
 class TestBadInput:
     def test_too_few_of_a_class_names_the_class_and_what_is_possible(self, digits):
         images, labels = digits
-        rare = TensorDataset(torch.cat([images[labels != 4], images[labels == 4][:5]]), torch.cat([labels[labels != 4], labels[labels == 4][:5]]))
+        rare = TensorDataset(
+            torch.cat([images[labels != 4], images[labels == 4][:5]]),
+            torch.cat([labels[labels != 4], labels[labels == 4][:5]]),
+        )
         with pytest.raises(ValueError, match=r"class 4 has 5 samples.*needs 10.*n=50 or less"):
             rra.FixedSample.from_dataset(rare, n=100)
         assert drawable(rare, 100) == 50

@@ -4,10 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rra_monitor.figures import curves_figure, nnls_figure
-from rra_monitor.record import PREVIOUS, SUMMARIES, Record, metric_key, scalars
+from rra_monitor.names import metric_key
+from rra_monitor.record import PREVIOUS, SUMMARIES, Record, scalars
 from rra_monitor.snapshot import Snapshot
 
-TITLES = {"id": "intrinsic dimension (ID)", "nncs": "class similarity (NNCS)", PREVIOUS: "similarity to previous (NNLS)"}
+TITLES = {
+    "id": "intrinsic dimension (ID)",
+    "nncs": "class similarity (NNCS)",
+    PREVIOUS: "similarity to previous (NNLS)",
+}
 
 
 class TensorBoardSink:

@@ -59,7 +59,9 @@ def _as_matrix(features: Any) -> torch.Tensor:
     if tensor.is_complex():
         raise TypeError(f"features are {tensor.dtype}; split real and imaginary parts into two features")
     if tensor.ndim == 0 or len(tensor) < 2:
-        raise ValueError(f"features of shape {tuple(tensor.shape)} hold fewer than 2 samples; expected (n, …) with n >= 2")
+        raise ValueError(
+            f"features of shape {tuple(tensor.shape)} hold fewer than 2 samples; expected (n, …) with n >= 2"
+        )
     matrix = tensor.reshape(len(tensor), -1)
     if matrix.shape[1] == 0:
         raise ValueError(f"features of shape {tuple(tensor.shape)} are empty: no feature per sample")

@@ -18,8 +18,8 @@ DIFFERENCE_BYTES = 4 << 20
 """Bound on a block of differences: small enough to stay in the cache between gathering, subtracting and summing."""
 
 CANCELLATION = 0.03
-"""Where a squared distance falls below this share of the squared norms it comes from, the float32 product is not trusted.
-Above it, distances of real feature maps (10 to 16,384 features) were within 1e-5 of those computed in float64."""
+"""Where a squared distance falls below this share of the squared norms it comes from, the float32 product is not
+trusted. Above it, distances of real feature maps (10 to 16,384 features) were within 1e-5 of float64."""
 
 
 def exact_graph(features: torch.Tensor, k: int) -> KnnGraph:

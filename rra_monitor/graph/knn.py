@@ -20,7 +20,7 @@ class KnnGraph:
         distances: (n, k) float32 Euclidean distances, ascending along each row.
         ties: share of samples whose k-th and (k+1)-th distances are tied (within 1e-5 relative), 0 to 1. Their
             neighbourhoods end arbitrarily; near 1 the layer has collapsed, and high NNCS or NNLS mean little.
-        zeros: share of samples with a duplicate (nearest distance 0), 0 to 1. They have no ratio r2/r1 and leave the ID.
+        zeros: share of samples with a duplicate (nearest distance 0), 0 to 1. Without a ratio r2/r1 they leave the ID.
         recall: share of the true neighbours that were found, 1.0 for an exact graph.
         metric: of the distances.
         backend: that found the neighbours.
@@ -43,12 +43,12 @@ class KnnGraph:
     @property
     def n(self) -> int:
         """Number of samples."""
-        return self.indices.shape[0]
+        return int(self.indices.shape[0])
 
     @property
     def k(self) -> int:
         """Number of neighbours of each sample."""
-        return self.indices.shape[1]
+        return int(self.indices.shape[1])
 
     def __repr__(self) -> str:
         return (

@@ -22,7 +22,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
                 torch.set_float32_matmul_precision(before)
             return
         # The per-backend flags, since the older global one raises for users who have set these.
-        backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+        backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
         found = [backend.fp32_precision for backend in backends]
         try:
             for backend in backends:

@@ -1,7 +1,5 @@
 """The metrics: pure functions of neighbour graphs and labels."""
 
-from rra_monitor.metrics.class_similarity import nncs, nncs_chance
-from rra_monitor.metrics.intrinsic_dimension import twonn
-from rra_monitor.metrics.layer_similarity import nnls, nnls_chance, nnls_matrix
+import lazy_loader
 
-__all__ = ["nncs", "nncs_chance", "nnls", "nnls_chance", "nnls_matrix", "twonn"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

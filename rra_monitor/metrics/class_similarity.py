@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics.chance import checked_labels
 
 
 def nncs(graph: KnnGraph, labels: Any) -> float:
@@ -30,32 +28,5 @@ def nncs(graph: KnnGraph, labels: Any) -> float:
     >>> nncs(knn_graph(np.array([0.0, 1.0, 3.0, 7.0]), k=2), [0, 0, 1, 1])
     0.375
     """
-    classes = _checked(labels, graph.n)
+    classes = checked_labels(labels, graph.n)
     return float((classes[graph.indices] == classes[:, None]).mean())
-
-
-def nncs_chance(labels: Any) -> float:
-    """The NNCS expected of neighbours drawn at random: sum over classes of (n_c / n) (n_c - 1) / (n - 1).
-
-    Args:
-        labels: (n,) integer classes, n >= 2.
-
-    Returns:
-        0 to 1, just below 1 / classes for balanced classes.
-
-    >>> round(nncs_chance([0, 0, 1, 1]), 4)
-    0.3333
-    """
-    classes = _checked(labels, len(labels))
-    _, counts = np.unique(classes, return_counts=True)
-    n = len(classes)
-    return float((counts / n * (counts - 1) / (n - 1)).sum())
-
-
-def _checked(labels: Any, n: int) -> npt.NDArray[np.int64]:
-    array = np.asarray(labels)
-    if array.shape != (n,) or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(
-            f"labels are {array.dtype} of shape {array.shape}, expected integers of shape ({n},): one class per sample"
-        )
-    return array.astype(np.int64)

@@ -1,13 +1,15 @@
 """Nearest-neighbour layer similarity (NNLS): how alike two representations of the same samples are."""
 
+import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rra_monitor.graph.knn import KnnGraph
 
@@ -41,9 +43,7 @@ def nnls(graph_a: KnnGraph, graph_b: KnnGraph) -> float:
     return float(nnls_matrix([graph_a], [graph_b])[0, 0])
 
 
-def nnls_matrix(
-    graphs_a: Sequence[KnnGraph], graphs_b: Sequence[KnnGraph] | None = None
-) -> npt.NDArray[np.float64]:
+def nnls_matrix(graphs_a: Sequence[KnnGraph], graphs_b: Sequence[KnnGraph] | None = None) -> npt.NDArray[np.float64]:
     """The NNLS of every graph in one list with every graph in another, in one pass over the samples.
 
     Args:
@@ -66,7 +66,7 @@ def nnls_matrix(
     n, k = shapes.pop()
     rows = np.stack([graph.indices for graph in graphs_a])
     matrix = np.empty((len(graphs_a), len(others)))
-    threads = max(1, min(torch.get_num_threads(), n // 256))
+    threads = max(1, min(_available_threads(), n // 256))
     cuts = np.linspace(0, n, threads + 1).astype(int)
     shared = np.arange(k + 1)
     overlap = shared / (2 * k - shared)
@@ -74,39 +74,18 @@ def nnls_matrix(
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(others), WORD):
             columns = np.stack([graph.indices for graph in others[first : first + WORD]])
-            counts = pool.map(lambda cut: _count_shared(rows, columns, *cut), zip(cuts[:-1], cuts[1:], strict=True))
+            counts = pool.map(partial(_count_shared, rows, columns), cuts[:-1], cuts[1:])
             # Counts of samples by number of shared neighbours are integers: no order of summation shows.
             matrix[:, first : first + WORD] = sum(counts) @ overlap / n
     return matrix
 
 
-def nnls_chance(n: int, k: int) -> float:
-    """The NNLS expected of two independent random neighbour sets: E[s / (2k - s)], s hypergeometric.
-
-    Two sets of k out of the n - 1 others share s with probability C(k, s) C(n-1-k, k-s) / C(n-1, k).
-
-    Args:
-        n: number of samples.
-        k: number of neighbours, 1 to n - 1.
-
-    Returns:
-        0 to 1; about k / (2n) for k far below n.
-
-    >>> round(nnls_chance(4, 2), 4)  # of 3 others, two pairs share 1 (2/3 of the time) or 2 (1/3)
-    0.5556
-    """
-    if not 1 <= k < n:
-        raise ValueError(f"k={k} must lie in 1 to n-1={n - 1}")
-    lowest = max(0, 2 * k - (n - 1))
-    shared = np.arange(lowest, k + 1)
-    # Ratios of consecutive probabilities, summed as logarithms: no factorial overflows.
-    steps = (k - shared[:-1]) ** 2.0 / ((shared[:-1] + 1.0) * (n - 2.0 * k + shared[:-1]))
-    logs = np.concatenate([[0.0], np.cumsum(np.log(steps))])
-    weights = np.exp(logs - logs.max())
-    return float((weights / weights.sum() * shared / (2 * k - shared)).sum())
+def _available_threads() -> int:
+    # Torch's number where it is at work, without loading it where it is not.
+    return sys.modules["torch"].get_num_threads() if "torch" in sys.modules else os.cpu_count() or 1
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _count_shared(rows: Any, columns: Any, start: int, stop: int) -> Any:
     """How many samples of start to stop share s neighbours, for each pair of layers: (la, lb, k + 1) counts."""
     layers, n, k = rows.shape

@@ -1,0 +1,189 @@
+import dataclasses
+import os
+
+import fsspec
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import rra_monitor as rra
+from rra_monitor.store import graph_bytes, index_type
+
+
+def snapshot_of(step, epoch=None, probe="train", n=30, k=4, layers=("input", "a/b c", "fc"), labelled=True, seed=0):
+    rng = np.random.default_rng(seed + step)
+    graphs = {layer: rra.knn_graph(rng.normal(size=(n, 5)), k) for layer in layers}
+    labels = np.arange(n) % 3
+    return rra.Snapshot(
+        probe=probe,
+        step=step,
+        epoch=step if epoch is None else epoch,
+        layers=tuple(layers),
+        id=np.array([rra.metrics.twonn(graph) for graph in graphs.values()]),
+        nncs=np.array([rra.metrics.nncs(graph, labels) for graph in graphs.values()]) if labelled else None,
+        nnls=rra.metrics.nnls_matrix(list(graphs.values())),
+        ties=np.zeros(len(layers)),
+        zeros=np.zeros(len(layers)),
+        recall=np.ones(len(layers)),
+        settings=rra.Settings(
+            n, k, "euclidean", "auto", np.arange(n) * 7, labels if labelled else None, "0123456789abcdef"
+        ),
+        graphs=graphs,
+        seconds=1.25,
+    )
+
+
+def assert_equal(a, b):
+    for field in dataclasses.fields(rra.Snapshot):
+        mine, theirs = getattr(a, field.name), getattr(b, field.name)
+        if field.name == "settings":
+            for part in dataclasses.fields(rra.Settings):
+                np.testing.assert_array_equal(getattr(mine, part.name), getattr(theirs, part.name))
+        elif field.name == "graphs":
+            assert list(mine) == list(theirs)
+            for layer, graph in mine.items():
+                for part in dataclasses.fields(rra.KnnGraph):
+                    np.testing.assert_array_equal(getattr(graph, part.name), getattr(theirs[layer], part.name))
+                assert theirs[layer].indices.dtype == np.int32
+        elif isinstance(mine, np.ndarray):
+            np.testing.assert_array_equal(mine, theirs)
+        else:
+            assert mine == theirs, field.name
+
+
+@pytest.fixture(params=["disk", "memory"])
+def path(request, tmp_path):
+    if request.param == "disk":
+        yield str(tmp_path / "runs" / "seed 0")
+    else:
+        yield "memory://runs/seed0"
+        fsspec.filesystem("memory").rm("/runs", recursive=True)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_snapshot_reads_back_equal(path, labelled):
+    snapshot = snapshot_of(12, labelled=labelled)
+    rra.RunStore(path).save(snapshot)
+    assert_equal(snapshot, rra.RunStore(path).load("train", 12))
+
+
+def test_undefined_values_read_back_undefined(path):
+    snapshot = dataclasses.replace(snapshot_of(1), id=np.array([1.0, np.nan, 3.0]))
+    rra.RunStore(path).save(snapshot)
+    np.testing.assert_array_equal(rra.RunStore(path).load("train", 1).id, [1.0, np.nan, 3.0])
+
+
+def test_probes_and_steps_are_listed_in_order(path):
+    store = rra.RunStore(path)
+    assert (store.probes(), store.steps("train")) == ((), ())
+    for step in (30, 4, 1_000_000_000):
+        store.save(snapshot_of(step))
+    store.save(snapshot_of(4, probe="val"))
+    assert store.probes() == ("train", "val")
+    assert store.steps("train") == (4, 30, 1_000_000_000)
+
+
+def test_the_same_step_replaces(path):
+    store = rra.RunStore(path)
+    store.save(snapshot_of(5))
+    newer = snapshot_of(5, epoch=9, seed=100)
+    store.save(newer)
+    assert store.steps("train") == (5,)
+    assert_equal(newer, store.load("train", 5))
+
+
+@pytest.mark.parametrize(("keep", "left"), [("all", (0, 1, 2, 3)), ("last", (3,)), (2, (2, 3))])
+def test_keep_graphs_bounds_graphs_and_never_curves(path, keep, left):
+    store = rra.RunStore(path, keep_graphs=keep)
+    for step in range(4):
+        store.save(snapshot_of(step))
+    assert store.graph_steps("train") == left
+    assert store.steps("train") == (0, 1, 2, 3)
+    oldest = store.load("train", 0)
+    assert np.isfinite(oldest.id).all()
+    assert (not oldest.graphs) == (keep != "all")
+
+
+def test_curves_are_read_without_opening_graphs(tmp_path):
+    store = rra.RunStore(tmp_path)
+    store.save(snapshot_of(3))
+    (graphs,) = tmp_path.rglob("*.graphs.safetensors")
+    graphs.write_bytes(b"not read")
+    assert store.load("train", 3, graphs=False).graphs == {}
+    with pytest.raises(ValueError, match=r"graphs.safetensors is no complete file"):
+        store.load("train", 3)
+
+
+def test_the_previous_snapshot_has_a_smaller_step_and_graphs(path):
+    store = rra.RunStore(path)
+    for step in (2, 5, 9):
+        store.save(snapshot_of(step))
+    assert store.previous("train", 2) is None
+    assert store.previous("train", 9).step == 5
+    assert store.previous("train", 100).step == 9
+    assert store.epochs("train") == {2: 2, 5: 5, 9: 9}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "later", "renamed"])
+def test_a_damaged_file_is_named_and_the_others_stay_readable(tmp_path, damage):
+    store = rra.RunStore(tmp_path)
+    store.save(snapshot_of(1))
+    store.save(snapshot_of(2))
+    path = tmp_path / "snapshots" / "train" / "000000002.curves.safetensors"
+    whole = path.read_bytes()
+    if damage == "truncated":
+        path.write_bytes(whole[:-10])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "foreign":
+        save_file({"weights": np.zeros(3)}, path)
+    elif damage == "later":
+        path.write_bytes(whole.replace(b'\\"schema\\": 1', b'\\"schema\\": 9'))
+    else:
+        path.write_bytes((tmp_path / "snapshots" / "train" / "000000002.graphs.safetensors").read_bytes())
+    words = {"later": "has schema 9, this version reads up to 1", "renamed": "holds graphs, expected curves"}
+    with pytest.raises(ValueError, match=f"000000002.curves.safetensors .*{words.get(damage, 'no complete file')}"):
+        store.load("train", 2)
+    assert_equal(snapshot_of(1), store.load("train", 1))
+
+
+def test_a_crash_while_writing_leaves_no_snapshot(tmp_path, monkeypatch):
+    store = rra.RunStore(tmp_path)
+    store.save(snapshot_of(1))
+
+    def power_cut(source, target):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "replace", power_cut)
+    with pytest.raises(OSError, match="no space"):
+        store.save(snapshot_of(2))
+    monkeypatch.undo()
+    assert store.steps("train") == (1,)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_an_unknown_step_lists_those_there(tmp_path):
+    store = rra.RunStore(tmp_path)
+    store.save(snapshot_of(4))
+    with pytest.raises(ValueError, match="no snapshot of probe 'train' at step 5; its steps: 4"):
+        store.load("train", 5)
+    with pytest.raises(ValueError, match="its steps: none"):
+        store.load("val", 4)
+
+
+@pytest.mark.parametrize("keep", ["none", 0, -1, True, 1.5])
+def test_keep_graphs_takes_words_and_positive_numbers(tmp_path, keep):
+    with pytest.raises(ValueError, match="expected 'all', 'last' or a number"):
+        rra.RunStore(tmp_path, keep_graphs=keep)
+
+
+@pytest.mark.parametrize(("n", "kind"), [(256, np.uint8), (257, np.uint16), (65_536, np.uint16), (65_537, np.uint32)])
+def test_indices_take_the_smallest_type_that_holds_them(n, kind):
+    assert index_type(n) is kind
+    assert np.iinfo(kind).max >= n - 1
+
+
+def test_the_stated_size_is_the_size_on_disk(tmp_path):
+    rra.RunStore(tmp_path).save(snapshot_of(1, n=300, k=20))
+    (path,) = tmp_path.rglob("*.graphs.safetensors")
+    assert path.stat().st_size == pytest.approx(graph_bytes(300, 20, 3), rel=0.05)
