@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from rra_monitor.capture import call_model
+from rra_monitor.capture import Forward, call_model
 from rra_monitor.integrations.loggers import logger_sinks
 from rra_monitor.integrations.watchers import check_watchers
 from rra_monitor.monitor import Monitor, Plan
@@ -40,9 +40,12 @@ class RRACallback(Callback):
         dirpath: of this run; `rra/` in the first logger's directory if None. A resumed run goes on in its own.
         keep_graphs: "all", "last" or a number of snapshots whose graphs stay on disk.
         on_error: what a failing snapshot does: "warn" or "raise".
+        layers: which to watch, see `Monitor`.
+        k: neighbours of each sample, see `Monitor`.
+        forward: called with this module and a batch, for networks that are not called with one tensor.
         n: size of the samples drawn from the trainer's data; fewer where a class is short.
         seed: of that draw.
-        monitor_options: `layers`, `k`, `backend`, `forward`, `batch_size`, `memory_budget` of `Monitor`.
+        monitor_options: `backend`, `batch_size`, `memory_budget` of `Monitor`.
 
     Example::
 
@@ -58,6 +61,9 @@ class RRACallback(Callback):
         dirpath: str | os.PathLike[str] | None = None,
         keep_graphs: KeepGraphs = "all",
         on_error: Literal["warn", "raise"] = "warn",
+        layers: str | Sequence[str] = "auto",
+        k: int | None = None,
+        forward: Forward | None = None,
         n: int = 2000,
         seed: int = 0,
         **monitor_options: Any,
@@ -78,6 +84,9 @@ class RRACallback(Callback):
         self.dirpath = dirpath
         self.keep_graphs = keep_graphs
         self.on_error = on_error
+        self.layers = layers
+        self.k = k
+        self.forward = forward or call_model
         self.n = n
         self.seed = seed
         self.monitor_options = monitor_options
@@ -90,15 +99,13 @@ class RRACallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the samples, refuse what can not work, say what will be measured, and measure the untrained network."""
         probes = self.probes or samples_of(trainer, self.n, self.seed)
-        options = dict(self.monitor_options)
-        forward = options.pop("forward", None) or call_model
 
         def in_precision(model: nn.Module, batch: Any) -> Any:
             precision = trainer.strategy.precision_plugin
             with precision.forward_context():
-                return forward(model, precision.convert_input(batch))
+                return self.forward(model, precision.convert_input(batch))
 
-        self._monitor = Monitor(probes, forward=in_precision, **options)
+        self._monitor = Monitor(probes, layers=self.layers, k=self.k, forward=in_precision, **self.monitor_options)
         check_watchers(trainer, self._monitor, self.every_n_epochs)
         self.store = self._open_store(trainer)
         if trainer.is_global_zero:
@@ -191,7 +198,7 @@ class RRACallback(Callback):
         return "\n".join(lines)
 
 
-_MONITOR_OPTIONS = {"layers", "k", "backend", "forward", "batch_size", "memory_budget"}
+_MONITOR_OPTIONS = {"backend", "batch_size", "memory_budget"}
 
 
 def samples_of(trainer: Trainer, n: int, seed: int) -> dict[str, FixedSample]:

@@ -1,0 +1,104 @@
+import math
+import re
+
+import numpy as np
+import pytest
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from training import fit
+
+import rra_monitor as rra
+from rra_monitor.integrations.lightning import RRACallback
+from rra_monitor.integrations.loggers import LoggerSink, logger_sinks
+from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
+
+KEY = re.compile(r"rra/(train|val)/(id|nncs|nnls_prev|nnls_ref-[\w-]+)/[A-Za-z0-9_/-]+")
+SUMMARY = re.compile(r"rra/((train|val)/(id_peak|id_last|nncs_last|nnls_prev_mean)|epoch|seconds|overhead)")
+
+
+@pytest.fixture(scope="module")
+def run(digits, tmp_path_factory):
+    """A monitored training with a reference, a TensorBoardLogger and a CSVLogger."""
+    path = tmp_path_factory.mktemp("runs")
+    first = RRACallback()
+    fit(digits, path / "first", [first], epochs=2)
+    callback = RRACallback(references={"first": first.store.path})
+    loggers = [TensorBoardLogger(path, name="tb", version="second"), CSVLogger(path, name="csv", version="second")]
+    fit(digits, path, [callback], logger=loggers, epochs=2)
+    return path, rra.RunStore(callback.store.path)
+
+
+@pytest.fixture(scope="module")
+def events(run):
+    accumulator = EventAccumulator(
+        str(run[0] / "tb" / "second"), size_guidance={"scalars": 0, "images": 0, "tensors": 0}
+    )
+    accumulator.Reload()
+    return accumulator
+
+
+def test_scalars_follow_the_key_scheme_and_are_finite(events):
+    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("rra/")]
+    assert len(tags) > 50
+    for tag in tags:
+        assert KEY.fullmatch(tag) or SUMMARY.fullmatch(tag), tag
+        assert all(math.isfinite(event.value) for event in events.Scalars(tag))
+
+
+def test_values_and_steps_equal_those_of_the_store(run, events):
+    store = run[1]
+    for probe in store.probes():
+        for position, layer in enumerate(store.load(probe, 0).layers):
+            logged = events.Scalars(rra.metric_key(probe, "id", layer))
+            assert [event.step for event in logged] == list(store.steps(probe))
+            expected = [store.load(probe, step).id[position] for step in store.steps(probe)]
+            np.testing.assert_allclose([event.value for event in logged], expected, rtol=1e-6)
+
+
+def test_summaries_are_logged_once_per_snapshot(events):
+    assert [event.step for event in events.Scalars("rra/train/id_peak")] == [0, 4, 8]
+
+
+def test_the_layout_has_a_chart_per_quantity_whose_expression_finds_its_tags(events):
+    (event,) = [*events.Tensors("custom_scalars__config__")][-1:]
+    layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    assert [category.title for category in layout.category] == ["RRA train", "RRA val"]
+    tags = events.Tags()["scalars"]
+    for category in layout.category:
+        assert len(category.chart) == 5
+        for chart in category.chart:
+            for expression in chart.multiline.tag:
+                assert any(re.search(expression, tag) for tag in tags), expression
+
+
+def test_figures_are_there_for_every_snapshot(events):
+    assert set(events.Tags()["images"]) == {
+        f"rra/{probe}/{name}" for probe in ("train", "val") for name in ("curves", "nnls")
+    }
+    assert [event.step for event in events.Images("rra/train/nnls")] == [0, 4, 8]
+
+
+def test_another_logger_gets_the_scalars_once(run):
+    lines = (run[0] / "csv" / "second" / "metrics.csv").read_text().splitlines()
+    column = lines[0].split(",").index("rra/train/id_peak")
+    values = [line.split(",")[column] for line in lines[1:] if line.split(",")[column]]
+    assert len(values) == 3
+
+
+def test_loggers_are_recognised_by_name_through_their_bases():
+    class TensorBoardLogger:  # of another package
+        experiment = None
+
+    class Custom(TensorBoardLogger):
+        pass
+
+    class DummyLogger:
+        pass
+
+    class CometLogger:
+        def log_metrics(self, metrics, step):
+            pass
+
+    sinks = logger_sinks([Custom(), DummyLogger(), CometLogger()])
+    assert [type(sink) for sink in sinks] == [TensorBoardSink, LoggerSink]

@@ -1,0 +1,38 @@
+"""Run by a test: a training on two gloo ranks; each rank writes what its callbacks could monitor."""
+
+import json
+import sys
+from pathlib import Path
+
+import lightning as L
+import torch
+from sklearn.datasets import load_digits
+from training import Classifier, loaders
+
+from rra_monitor.integrations.lightning import RRACallback
+
+
+def main():
+    torch.set_num_threads(1)
+    out = Path(sys.argv[1])
+    data = load_digits()
+    images = torch.tensor(data.images / 16, dtype=torch.float32)[:, None]
+    L.seed_everything(0)
+    trainer = L.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp",
+        default_root_dir=out,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=[RRACallback(dirpath=out / "run", n=100, on_error="raise")],
+    )
+    trainer.fit(Classifier(), *loaders((images, torch.tensor(data.target))))
+    values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("rra/")}
+    (out / f"rank{trainer.global_rank}.json").write_text(json.dumps(values))
+
+
+if __name__ == "__main__":
+    main()

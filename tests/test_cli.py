@@ -1,0 +1,53 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import rra_monitor as rra
+
+COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
+
+
+def test_help_names_every_command_and_is_quick():
+    started = time.perf_counter()
+    done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
+    assert "demo" in done.stdout
+    # A second here, with room for a busy machine; importing torch alone takes longer than that.
+    assert time.perf_counter() - started < 3
+
+
+def test_an_unknown_command_is_an_error_that_names_the_known():
+    done = subprocess.run([COMMAND, "dmeo"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "demo" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo") / "out"
+    done = subprocess.run(
+        [COMMAND, "demo", "--out", str(out), "--epochs", "1"], capture_output=True, text=True, check=True, timeout=300
+    )
+    return out, done.stdout
+
+
+def test_the_demo_ends_with_a_table_and_the_command_that_goes_on(demo):
+    out, text = demo
+    for words in ("layer3.2", "NNLS to seed 0", "ID: ", "NNLS: ", f"tensorboard --logdir {out}"):
+        assert words in text
+    assert {path.name for path in out.iterdir()} >= {"curves.png", "nnls.png", "seed0", "seed1"}
+
+
+def test_the_demo_leaves_runs_that_read_back(demo):
+    for seed in ("seed0", "seed1"):
+        store = rra.RunStore(demo[0] / seed / "rra")
+        assert [store.load("train", step).epoch for step in store.steps("train")] == [0, 1]
+        assert len(store.load("val", store.steps("val")[-1]).layers) == 13
+
+
+def test_the_demo_does_not_write_into_an_earlier_one(demo):
+    done = subprocess.run([COMMAND, "demo", "--out", str(demo[0]), "--epochs", "1"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "earlier run" in done.stderr
