@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import random
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from training import Classifier, fit
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(training.__file__).parent)}
 
 
 def epochs(store, probe="train"):
@@ -114,7 +117,7 @@ class TestMoments:
 
     def test_a_directory_with_an_earlier_run_is_refused(self, digits, tmp_path, sample):
         fit(digits, tmp_path, [RRACallback(probes={"train": sample}, dirpath=tmp_path / "run")], epochs=1)
-        with pytest.raises(ValueError, match="snapshots of an earlier run.*another dirpath"):
+        with pytest.raises(ValueError, match=r"snapshots of an earlier run.*another dirpath"):
             fit(digits, tmp_path, [RRACallback(probes={"train": sample}, dirpath=tmp_path / "run")], epochs=1)
 
     def test_without_a_logger_each_run_has_its_own_directory(self, digits, tmp_path, sample):
@@ -207,15 +210,14 @@ class TestTrainers:
             "        return self.loaders[1]\n"
             "LightningCLI(training.Classifier, Digits)\n"
         )
-        (tmp_path / "config.yaml").write_text(
+        (tmp_path / "fit.yaml").write_text(
             "trainer:\n  max_epochs: 1\n  accelerator: cpu\n  enable_progress_bar: false\n  logger: false\n"
             "  enable_checkpointing: false\n  callbacks:\n"
             "    - class_path: rra_monitor.integrations.lightning.RRACallback\n"
-            "      init_args: {every_n_epochs: 1, dirpath: run, n: 100, layers: ['input', 'net.*'], k: 5, batch_size: 32}\n"
+            "      init_args: {dirpath: run, n: 100, layers: ['input', 'net.*'], k: 5, batch_size: 32}\n"
         )
-        environment = {"PYTHONPATH": str(Path(training.__file__).parent), "PATH": "/usr/bin:/bin"}
-        command = [sys.executable, str(script), "fit", "--config", "config.yaml"]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        command = [sys.executable, str(script), "fit", "--config", "fit.yaml"]
+        done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         store = rra.RunStore(tmp_path / "run")
         assert store.probes() == ("train", "val")
@@ -271,8 +273,8 @@ class TestReferences:
         first = RRACallback(probes={"train": sample}, k=3)
         fit(digits, tmp_path / "a", [first], epochs=1)
         module = Classifier()
+        callback = RRACallback(probes={"train": sample}, k=4, references={"a": first.store.path})
         with pytest.raises(ValueError, match="k=4 here, k=3 there"):
-            callback = RRACallback(probes={"train": sample}, k=4, references={"a": first.store.path})
             fit(digits, tmp_path / "b", [callback], module=module)
         assert module.steps == 0
 
@@ -313,8 +315,8 @@ class TestWatchers:
         self, digits, tmp_path, sample, watcher, options, words
     ):
         module = Classifier()
+        callbacks = [watcher(), RRACallback(probes={"train": sample}, **options)]
         with pytest.raises(ValueError, match=words):
-            callbacks = [watcher(), RRACallback(probes={"train": sample}, **options)]
             fit(digits, tmp_path, callbacks, module=module, enable_checkpointing=True)
         assert module.steps == 0
 
