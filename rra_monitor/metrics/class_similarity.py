@@ -25,7 +25,7 @@ def nncs(graph: KnnGraph, labels: Any) -> float:
     Source: Eq. 3.4 of the thesis.
 
     >>> from rra_monitor import knn_graph
-    >>> nncs(knn_graph(np.array([0.0, 1.0, 3.0, 7.0]), k=2), [0, 0, 1, 1])
+    >>> nncs(knn_graph([0.0, 1.0, 3.0, 7.0], k=2), [0, 0, 1, 1])
     0.375
     """
     classes = checked_labels(labels, graph.n)

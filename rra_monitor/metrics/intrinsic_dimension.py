@@ -28,7 +28,7 @@ def twonn(graph: KnnGraph) -> float:
     Source: Facco et al. 2017; Eq. 3.1 of the thesis.
 
     >>> from rra_monitor import knn_graph
-    >>> graph = knn_graph(np.array([0.0, 1.0, 3.0, 7.0]), k=2)  # ratios 3, 2, 1.5, 1.5
+    >>> graph = knn_graph([0.0, 1.0, 3.0, 7.0], k=2)  # ratios 3, 2, 1.5, 1.5
     >>> round(twonn(graph), 4) == round(4 / math.log(3 * 2 * 1.5 * 1.5), 4)
     True
     """

@@ -35,8 +35,8 @@ def nnls(graph_a: KnnGraph, graph_b: KnnGraph) -> float:
     Source: Eq. 3.2 and 3.3 of the thesis.
 
     >>> from rra_monitor import knn_graph
-    >>> line = knn_graph(np.array([0.0, 1.0, 3.0, 7.0]), k=2)
-    >>> swapped = knn_graph(np.array([0.0, 7.0, 3.0, 1.0]), k=2)
+    >>> line = knn_graph([0.0, 1.0, 3.0, 7.0], k=2)
+    >>> swapped = knn_graph([0.0, 7.0, 3.0, 1.0], k=2)
     >>> round(nnls(line, swapped), 4)  # overlaps 1/3, 1/3, 1/3, 1/3
     0.3333
     """
