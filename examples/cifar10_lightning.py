@@ -68,9 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument(
-        "--batches", type=float, default=1.0, help="share, or number, of the batches of an epoch"
-    )
+    parser.add_argument("--batches", type=float, default=1.0, help="share, or number, of the batches of an epoch")
     parser.add_argument("--samples", type=int, default=2000, help="size of each probe")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reference", help="directory of an earlier run, runs/cifar10/seed0/rra say")

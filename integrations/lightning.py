@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -16,7 +16,7 @@ from rra_monitor.integrations.watchers import check_watchers
 from rra_monitor.monitor import Monitor, Plan
 from rra_monitor.record import summaries
 from rra_monitor.recorder import Align, Recorder
-from rra_monitor.sample import FixedSample, drawable
+from rra_monitor.sample import FixedSample
 from rra_monitor.sinks import JSONLSink
 from rra_monitor.store import KeepGraphs, RunStore
 
@@ -93,59 +93,63 @@ class RRACallback(Callback):
         self.store: RunStore | None = None
         self._resumed: str | None = None
         self._measured: int | None = None
+        self._values: dict[str, float] = {}
         self._monitor: Monitor | None = None
         self._recorder: Recorder | None = None
 
+    @property
+    def state_key(self) -> str:
+        """Tells two of these callbacks in one trainer apart."""
+        return self._generate_state_key(dirpath=None if self.dirpath is None else str(self.dirpath))
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the samples, refuse what can not work, say what will be measured, and measure the untrained network."""
-        probes = self.probes or samples_of(trainer, self.n, self.seed)
 
         def in_precision(model: nn.Module, batch: Any) -> Any:
             precision = trainer.strategy.precision_plugin
             with precision.forward_context():
                 return self.forward(model, precision.convert_input(batch))
 
+        probes = self.probes or samples_of(trainer, self.n, self.seed)
         self._monitor = Monitor(probes, layers=self.layers, k=self.k, forward=in_precision, **self.monitor_options)
         check_watchers(trainer, self._monitor, self.every_n_epochs)
-        self.store = self._open_store(trainer)
-        if trainer.is_global_zero:
-            sinks = [] if self.store is None else [JSONLSink(self.store), *logger_sinks(trainer.loggers)]
-            self._recorder = Recorder(self.store, references=self.references, align=self.align, sinks=sinks)
-            self._recorder.check(self._monitor)
-        try:
-            plans = self._monitor.plan(pl_module)
-        except Exception as error:
-            raise ValueError(
-                f"the monitor can not run this network on its samples: {error}. If the network is not called with one "
-                "tensor of inputs, pass forward=lambda model, batch: …"
-            ) from error
-        rank_zero_info(self._announcement(plans))
+        self._on_rank_zero(trainer, self._open)
+        rank_zero_info(self._announcement(self._monitor.plan(pl_module)))
         self._measured = None
+        self._values = {}
         fresh = self.store is None or not self.store.probes()
-        if trainer.strategy.broadcast(trainer.current_epoch == 0 or fresh):
+        if trainer.strategy.broadcast(trainer.global_step == 0 or fresh):
             self._measure(trainer, pl_module, trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure where the schedule says so."""
+        """Measure where the schedule says so, and hand the summaries to callbacks that watch them."""
+        whole = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         completed = trainer.current_epoch + 1
-        if completed % self.every_n_epochs == 0:
-            found = self._measure(trainer, pl_module, completed)
-            pl_module.log_dict(found, logger=False, on_epoch=True, batch_size=1)
+        if whole and completed % self.every_n_epochs == 0:
+            self._measure(trainer, pl_module, completed)
+            # Not to the loggers, which have them already. A value that is missing this time keeps its last state, since
+            # a watcher would end the training over it.
+            together = trainer.world_size > 1
+            pl_module.log_dict(self._values, logger=False, on_epoch=True, batch_size=1, sync_dist=together)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the end of the fit, if the schedule did not."""
         if self._measured != trainer.global_step:
-            self._measure(trainer, pl_module, trainer.current_epoch)
+            whole = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+            self._measure(trainer, pl_module, trainer.current_epoch - (0 if whole else 1))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run's directory is, so that a resumed run goes on in it."""
-        return {} if self.store is None else {"dirpath": self.store.path}
+        if self.store is None:
+            return {}
+        path = self.store.path
+        return {"dirpath": path if "://" in path else os.path.abspath(path)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the directory of the run that is resumed."""
         self._resumed = state_dict.get("dirpath")
 
-    def _measure(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> dict[str, float]:
+    def _measure(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         """Measure on every rank, record on rank zero; its summaries on every rank."""
         self._measured = trainer.global_step
         found: dict[str, float] = {}
@@ -162,20 +166,59 @@ class RRACallback(Callback):
             )
             if isinstance(error, torch.cuda.OutOfMemoryError):
                 torch.cuda.empty_cache()
-        return trainer.strategy.broadcast(found)
+        self._values |= trainer.strategy.broadcast(found)
 
-    def _open_store(self, trainer: Trainer) -> RunStore | None:
-        """The run's store, the same path on every rank; None in a fast_dev_run, which leaves nothing behind."""
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return None
-        path = self.dirpath if self.dirpath is not None else self._resumed or default_directory(trainer)
-        store = RunStore(trainer.strategy.broadcast(os.fspath(path)), self.keep_graphs)
-        if trainer.global_step == 0 and trainer.is_global_zero and store.probes():
+    def _on_rank_zero(self, trainer: Trainer, call: Callable[[Trainer], RunStore | None]) -> None:
+        """Open the store on rank zero; a refusal there is raised on every rank, or the others would wait for it."""
+        refusal = None
+        if trainer.is_global_zero:
+            try:
+                self.store = call(trainer)
+            except ValueError as error:
+                refusal = str(error)
+        refusal = trainer.strategy.broadcast(refusal)
+        if refusal is not None:
+            raise ValueError(refusal)
+        if not trainer.is_global_zero:
+            self.store, self._recorder = None, None
+
+    def _open(self, trainer: Trainer) -> RunStore | None:
+        """Prepare where records go, on rank zero; no store in a fast_dev_run, which leaves nothing behind."""
+        assert self._monitor is not None
+        store = None if trainer.fast_dev_run else self._open_store(trainer)  # type: ignore[attr-defined]
+        sinks = [] if store is None else [JSONLSink(store), *logger_sinks(trainer.loggers)]
+        self._recorder = Recorder(store, references=self.references, align=self.align, sinks=sinks)
+        self._recorder.check(self._monitor)
+        return store
+
+    def _open_store(self, trainer: Trainer) -> RunStore:
+        if self.dirpath is not None:
+            path = os.fspath(self.dirpath)
+        else:
+            path = self._earlier_directory(trainer) or default_directory(trainer)
+        store = RunStore(path, self.keep_graphs)
+        if trainer.global_step == 0 and store.probes():
             raise ValueError(
-                f"{store.path} holds the snapshots of an earlier run, and this one starts anew; mixed they would "
-                "mislead. Pass another dirpath, or delete that directory."
+                f"{path} holds the snapshots of an earlier run, and this one starts anew; mixed they would mislead. "
+                "Pass another dirpath, or delete that directory."
+            )
+        if count := store.set_aside(after=trainer.global_step):
+            rank_zero_info(
+                f"RRA monitor: resuming at step {trainer.global_step}; {count} later snapshots are in {path}/set-aside"
             )
         return store
+
+    def _earlier_directory(self, trainer: Trainer) -> str | None:
+        """Where the run that goes on has been stored, if it can be reached from here."""
+        if trainer.global_step == 0:
+            return None
+        path = self._resumed if self.store is None else self.store.path
+        if path is not None and not RunStore(path).probes():
+            warnings.warn(
+                f"{path}, where the resumed run was stored, is not here; going on in a new directory", stacklevel=2
+            )
+            return None
+        return path
 
     def _announcement(self, plans: Mapping[str, Plan]) -> str:
         lines = ["RRA monitor:"]
@@ -186,9 +229,8 @@ class RRACallback(Callback):
         lines.append(f"  layers: {', '.join(layers)}")
         rhythm = "every epoch" if self.every_n_epochs == 1 else f"every {self.every_n_epochs} epochs"
         seconds, size = sum(plan.seconds for plan in plans.values()), sum(plan.bytes for plan in plans.values())
-        lines.append(
-            f"  before training, {rhythm} and at the end; each time about {seconds:.0f} s and {size / 1e6:.1f} MB"
-        )
+        cost = f"about {max(seconds, 0.1):.1f} s and {max(size / 1e6, 0.1):.1f} MB"
+        lines.append(f"  before training, {rhythm} and at the end; each time {cost}")
         number = f"the graphs of {self.keep_graphs} snapshots are kept"
         kept = {"all": "all graphs are kept", "last": "the last graphs are kept"}.get(str(self.keep_graphs), number)
         where = "nowhere, this is a fast_dev_run" if self.store is None else f"in {self.store.path}; {kept}"
@@ -207,16 +249,20 @@ def samples_of(trainer: Trainer, n: int, seed: int) -> dict[str, FixedSample]:
     Raises:
         ValueError: no data set that a fixed sample can be drawn from, with the reason for each.
     """
+    if trainer.enable_validation and trainer.val_dataloaders is None:
+        # Lightning prepares them at the first validation, which may lie epochs ahead.
+        trainer.validating = True
+        trainer.fit_loop.epoch_loop.val_loop.setup_data()
+        trainer.training = True
     samples: dict[str, FixedSample] = {}
     refused: dict[str, str] = {}
     for kind, loaders in (("train", trainer.train_dataloader), ("val", trainer.val_dataloaders)):
         for number, dataset in enumerate(_datasets(loaders)):
             name = f"{kind}-{number}" if number else kind
             try:
-                size = drawable(dataset, n) if hasattr(dataset, "__len__") else n
-                samples[name] = FixedSample.from_dataset(dataset, size, seed)
-            except (TypeError, ValueError) as error:
-                refused[name] = str(error)
+                samples[name] = FixedSample.from_dataset(dataset, n, seed, shrink=True)
+            except Exception as error:
+                refused[name] = str(error) if isinstance(error, (TypeError, ValueError)) else repr(error)
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
     if not samples:
         raise ValueError(

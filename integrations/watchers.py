@@ -30,10 +30,10 @@ def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
         if value not in known:
             near = difflib.get_close_matches(value, known, n=3, cutoff=0) or known
             raise ValueError(f"{who} watches a value that is not logged; the nearest are {', '.join(near)}")
-        if every_n_epochs > 1:
+        if getattr(callback, "_every_n_epochs", 1) % every_n_epochs:
             raise ValueError(
-                f"{who} looks at every epoch, but RRACallback measures every {every_n_epochs}; it would fail, or judge "
-                "stale values. Pass every_n_epochs=1 to RRACallback, or watch another value."
+                f"{who} looks at epochs that RRACallback(every_n_epochs={every_n_epochs}) skips; it would fail, or "
+                "judge stale values. Pass every_n_epochs=1 to RRACallback, or watch another value."
             )
         if remedy := _looks_at_another_time(callback, trainer):
             raise ValueError(

@@ -16,8 +16,8 @@ from rra_monitor.trees import first_tensor, map_tensors
 
 Forward = Callable[[nn.Module, Any], Any]
 
-TRACED_SAMPLES = 4
-"""How many samples the pass that finds the layers takes."""
+TRACED_SAMPLES = (5, 3)
+"""Sizes of the passes that find the layers: two, to tell an axis of samples from one that has the same length."""
 
 
 def call_model(model: nn.Module, batch: Any) -> Any:
@@ -84,10 +84,25 @@ class Capture:
 def find_layers(
     model: nn.Module, sample: FixedSample, layers: str | Iterable[str] = "auto", forward: Forward = call_model
 ) -> tuple[Layer, ...]:
-    """The layers to watch and their shapes, from a forward pass of a few samples."""
-    batch = _to_device(sample.read(range(min(TRACED_SAMPLES, sample.n))), model)
+    """The layers to watch and their shapes, from two forward passes of a few samples.
+
+    Raises:
+        ValueError: the network does not run on the sample, or see `choose_layers`.
+    """
     with undisturbed(model):
-        return choose_layers(model, trace(model, batch, forward), layers)
+        try:
+            larger, smaller = (
+                trace(model, _to_device(sample.read(range(min(size, sample.n))), model), forward)
+                for size in TRACED_SAMPLES
+            )
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"the network does not run on the sample: {error}. If it is not called with one float32 tensor of "
+                "inputs, pass forward=lambda model, batch: …"
+            ) from error
+        return choose_layers(model, [layer for layer in larger if layer in smaller], layers)
 
 
 def collect(
@@ -188,8 +203,9 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def _to_device(batch: Any, model: nn.Module) -> Any:
+    # A copy even on the same device: a network may change its input in place.
     device = device_of(model)
-    return map_tensors(lambda tensor: tensor.to(device), batch)
+    return map_tensors(lambda tensor: tensor.to(device, copy=True), batch)
 
 
 def _as_layers(

@@ -64,6 +64,7 @@ def match(snapshot: Snapshot, other: Snapshot, name: str) -> Match:
                 f"the graphs of probe {side.probe!r} at step {side.step} were not kept, and NNLS needs them; keep them "
                 "with keep_graphs='all' or a number"
             )
+    check_comparable(snapshot.settings, other.settings, f"step {other.step} of {name!r}")
     return Match(
         name=name,
         epoch=other.epoch,

@@ -18,7 +18,7 @@ FAINT, BOLD, CHANCE = "#9aa5b1", "#1f5fa8", "#b0413e"
 
 
 def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure":
-    """ID and NNCS over the layers, with the chance level of NNCS and, faintly, the first snapshot of the run."""
+    """ID and NNCS over the layers, with the chance level of NNCS and, faintly, an earlier snapshot."""
     panels = [("intrinsic dimension (ID)", "id")] + (
         [("class similarity (NNCS)", "nncs")] if snapshot.nncs is not None else []
     )

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from rra_monitor.rng import preserved_rng
 
@@ -17,20 +18,40 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     `no_grad`, not `inference_mode`: a tensor that a module caches here may meet a backward pass later. Each module's
     `training` flag is set by itself, not by `model.eval()`, which some networks override with side effects (merging
     adapters, for one). Compiled modules run eagerly, since hooks added after a first compiled call are skipped.
+
+    Raises:
+        ValueError: the network has lazy modules that have not seen a batch; initialising them is the training's to do.
     """
-    flags = {module: module.training for module in model.modules()}
-    buffers = {id(buffer): (buffer, buffer.detach().clone()) for buffer in model.buffers()}
-    with preserved_rng(), torch.no_grad(), _eagerly():
+    modules = list(model.modules())
+    for module in modules:
+        if any(map(is_lazy, (*module.parameters(recurse=False), *module.buffers(recurse=False)))):
+            raise ValueError(
+                f"{type(module).__name__} is not initialised yet; pass one batch through the network first"
+            )
+    flags = [module.training for module in modules]
+    # The dictionaries as well as the contents: a forward pass may put another tensor in a buffer's place.
+    buffers = [dict(module._buffers) for module in modules]
+    contents = {
+        id(buffer): buffer.detach().clone() for held in buffers for buffer in held.values() if buffer is not None
+    }
+    with preserved_rng(), torch.inference_mode(False), torch.no_grad(), _eagerly():
         try:
-            for module in flags:
+            for module in modules:
                 module.training = False
             yield
         finally:
-            for module, training in flags.items():
+            for module, training, held in zip(modules, flags, buffers, strict=True):
                 module.training = training
-            for buffer, before in buffers.values():
-                if not torch.equal(buffer, before):
-                    buffer.copy_(before)
+                module._buffers.clear()
+                module._buffers.update(held)
+                for buffer in held.values():
+                    if buffer is not None and not _same(buffer, contents[id(buffer)]):
+                        buffer.copy_(contents[id(buffer)])
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Equal in every element, NaN included."""
+    return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def _eagerly() -> AbstractContextManager[object]:

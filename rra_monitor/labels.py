@@ -15,32 +15,44 @@ LABEL_KEYS = ("label", "labels", "target", "targets", "y")
 """Where an item that is a dictionary keeps its label."""
 
 
-def split_item(item: Any) -> tuple[Any, Any]:
+def split_item(item: Any, at: int = -1) -> tuple[Any, Any]:
     """Split a data set's item into its inputs and its label, which is None where the item has none.
 
     `(x, label)` gives `x`; `(a, b, label)` gives `(a, b)`; a dictionary gives itself without its label's key.
+
+    Args:
+        item: of a data set.
+        at: where the label stands in a tuple; what follows it is dropped.
     """
     if isinstance(item, Mapping):
         key = next((key for key in LABEL_KEYS if key in item), None)
         return {name: value for name, value in item.items() if name != key}, None if key is None else item[key]
+    if isinstance(item, (tuple, list)) and len(item) > 1:
+        before = tuple(item[:at])
+        return before[0] if len(before) == 1 else before, item[at]
     if isinstance(item, (tuple, list)):
-        if len(item) == 1:
-            return item[0], None
-        if len(item) == 2:
-            return item[0], item[1]
-        return tuple(item[:-1]), item[-1]
+        return item[0], None
     return item, None
 
 
 def as_labels(values: Any, *, length: int) -> Labels | None:
-    """One integer class per sample as (length,) int64, or None where `values` are something else."""
+    """One class per sample as (length,) int64, or None where `values` are something else.
+
+    Integers, booleans and whole floats are classes, in shape (length,) or (length, 1).
+    """
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
+    elif isinstance(values, (list, tuple)):
+        values = [value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value for value in values]
     try:
         array = np.asarray(values)
-    except ValueError:
+    except (ValueError, TypeError, RuntimeError):
         return None
-    if array.shape != (length,) or not np.issubdtype(array.dtype, np.integer):
+    if array.shape == (length, 1):
+        array = array[:, 0]
+    if array.shape != (length,) or array.dtype.kind not in "biuf":
+        return None
+    if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.round(array)).all()):
         return None
     return array.astype(np.int64)
 
@@ -60,6 +72,16 @@ def stored_labels(dataset: Any) -> Labels | None:
         labels = as_labels(getattr(dataset, name, None), length=len(dataset))
         if labels is not None:
             return labels
+    return None
+
+
+def label_position(items: list[Any], labels: Labels) -> int | None:
+    """Where in the items the given labels stand; None where they do not (a target_transform renamed the classes)."""
+    places = range(1, len(items[0])) if isinstance(items[0], (tuple, list)) else [-1]
+    for at in places:
+        found = as_labels([split_item(item, at)[1] for item in items], length=len(items))
+        if found is not None and np.array_equal(found, labels):
+            return at
     return None
 
 

@@ -1,6 +1,7 @@
 """Choosing the layers that are watched, from one small forward pass."""
 
 import difflib
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def named_modules(model: nn.Module) -> dict[str, nn.Module]:
 def trace(model: nn.Module, batch: Any, forward: Callable[[nn.Module, Any], Any]) -> list[Layer]:
     """Every call of every module in one forward pass of `batch`, in the order in which the calls return.
 
-    Calls whose output has no tensor with one row per sample are left out: they can not be layers.
+    Left out is what can not be a layer: output without a real tensor with one row per sample, TorchScript modules.
     """
     inputs = first_tensor(batch)
     if inputs is None:
@@ -66,11 +67,15 @@ def trace(model: nn.Module, batch: Any, forward: Callable[[nn.Module, Any], Any]
     def hook(name: str) -> Callable[..., None]:
         def record(_module: nn.Module, _args: Any, output: Any) -> None:
             tensor = first_tensor(output)
-            events.append((name, None if tensor is None else tensor.shape))
+            events.append((name, None if tensor is None or tensor.is_complex() else tensor.shape))
 
         return record
 
-    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items() if name]
+    handles = [
+        module.register_forward_hook(hook(name))
+        for name, module in modules.items()
+        if name and not isinstance(module, torch.jit.ScriptModule)
+    ]
     try:
         forward(model, batch)
     finally:
@@ -97,7 +102,8 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
         model: the traced model.
         traced: what `trace` returned.
         layers: "auto", or module names and glob patterns, and `input` for the raw data. In a pattern `*` stays within
-            one level of names (`layer3.*` are the blocks of stage 3) and `**` crosses levels. "auto" takes the input,
+            one level of names (`layer3.*` are the blocks of stage 3) and `**` crosses levels; names may leave out the
+            path to the module that holds all layers. "auto" takes the input,
             the stem, the output of every repeated block, and what follows the last block (pool, classifier); in a
             network without repeated blocks the children of the trunk.
 
@@ -105,15 +111,19 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
         ValueError: a name that the model does not have, that does not run, or a pattern that matches nothing.
     """
     if layers == "auto":
-        return _auto(model, traced)
+        return _without_clash(_auto(model, traced))
     wanted = [layers] if isinstance(layers, str) else list(layers)
-    modules = named_modules(model)
     chosen: set[str] = set()
+    # A network held by a LightningModule, say, goes by its own names, too: `layer1.0` for `network.layer1.0`.
+    trunk = _trunk(named_modules(model), {layer.module for layer in traced})
     for pattern in wanted:
-        matched = {layer.name for layer in traced if pattern in (layer.name, layer.module or INPUT)}
-        matched = matched or {layer.name for layer in traced if _matches(layer.name, pattern)}
+        for prefix in ("", f"{trunk}."):
+            exact = {layer.name for layer in traced if prefix + pattern in (layer.name, layer.module or INPUT)}
+            matched = exact or {layer.name for layer in traced if _matches(layer.name, prefix + pattern)}
+            if matched:
+                break
         if not matched:
-            raise ValueError(_no_such_layer(pattern, modules, traced))
+            raise ValueError(_no_such_layer(pattern, model, traced))
         chosen |= matched
     names = [layer.name for layer in traced if layer.name in chosen]
     if len(names) != len(set(names)):
@@ -123,6 +133,14 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
     return tuple(layer for layer in traced if layer.name in chosen)
 
 
+def _without_clash(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Leave the raw data out where a module is called `input`, too."""
+    if not any(layer.module == INPUT for layer in layers):
+        return layers
+    warnings.warn("the network has a module named 'input', so the raw data are not watched", stacklevel=2)
+    return tuple(layer for layer in layers if layer.module)
+
+
 def _matches(name: str, pattern: str) -> bool:
     if "**" in pattern:
         return fnmatchcase(name, pattern)
@@ -130,13 +148,18 @@ def _matches(name: str, pattern: str) -> bool:
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
-def _no_such_layer(pattern: str, modules: dict[str, nn.Module], traced: Sequence[Layer]) -> str:
+def _no_such_layer(pattern: str, model: nn.Module, traced: Sequence[Layer]) -> str:
+    modules = named_modules(model)
     valid = [layer.name for layer in traced]
     if pattern in modules:
         return (
             f"layer {pattern!r} can not be watched: in evaluation mode it does not run, or its output has no row per "
             f"sample. Layers that can: {', '.join(_nearest(pattern, valid))}"
         )
+    for name, module in model.named_modules(remove_duplicate=False):
+        if name == pattern:
+            known = next(other for other, same in modules.items() if same is module)
+            return f"layer {pattern!r} is the same module as {known!r}; watch that one"
     if pattern == INPUT:
         return "layer 'input' needs a batch that is one tensor of floats or bytes; name modules instead"
     return f"no layer matches {pattern!r}. The nearest names: {', '.join(_nearest(pattern, valid))}"

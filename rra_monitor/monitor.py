@@ -1,6 +1,7 @@
 """Monitor: from a network and fixed samples to snapshots. It knows no trainer."""
 
 import math
+import operator
 import re
 import time
 import warnings
@@ -80,6 +81,7 @@ class Monitor:
         batch_size: int = 128,
         memory_budget: int = 4 << 30,
     ) -> None:
+        layers = layers if isinstance(layers, str) else tuple(layers)
         if not probes:
             raise ValueError("probes is empty; pass at least one sample, as {'train': FixedSample.from_dataset(…)}")
         for name, sample in probes.items():
@@ -89,10 +91,12 @@ class Monitor:
                 )
             if k is not None and not 2 <= k < sample.n:
                 raise ValueError(f"k={k} for probe {name!r} of n={sample.n} samples; k must lie in 2 to {sample.n - 1}")
+        if not layers:
+            raise ValueError("layers is empty; pass 'auto', or names and patterns of modules")
         if backend not in BACKENDS:
             raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
         self.probes = dict(probes)
-        self.layers = layers if isinstance(layers, str) else tuple(layers)
+        self.layers = layers
         self.backend = backend
         self.forward = forward or call_model
         self.batch_size = batch_size
@@ -130,6 +134,7 @@ class Monitor:
         Raises:
             ValueError: features without a graph (NaN, infinite), named by layer; unknown layers.
         """
+        step, epoch = operator.index(step), operator.index(epoch)
         return {probe: self._snapshot(model, probe, step, epoch) for probe in self.probes}
 
     def plan(self, model: nn.Module) -> dict[str, Plan]:
@@ -162,8 +167,8 @@ class Monitor:
         ):
             try:
                 graphs[layer] = knn_graph(features, k, self.backend)
-            except ValueError as error:
-                raise ValueError(f"layer {layer!r} of probe {probe!r}: {error}") from error
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"layer {layer!r} of probe {probe!r}: {error}") from error
         in_order = list(graphs.values())
         labels = sample.labels
         return Snapshot(
@@ -183,7 +188,7 @@ class Monitor:
         )
 
     def _seconds(self, model: nn.Module, sample: FixedSample, layers: tuple[Layer, ...]) -> float:
-        few = FixedSample.from_tensors(sample.read(range(max(min(self.batch_size, sample.n), 3))))
+        few = sample.head(min(self.batch_size, sample.n))
         watched = [layer for layer in layers if layer.module]
         passes = _timed(lambda: collect(model, few, watched, self.forward, self.batch_size)) * sample.n / few.n
         rows = min(sample.n, CALIBRATION_ROWS)
@@ -198,10 +203,13 @@ class Monitor:
 
 def _timed(call: Callable[[], object]) -> float:
     """Seconds of the second call: the first one warms up."""
-    call()
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
+    for _ in range(2):
+        started = time.perf_counter()
+        call()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+    return seconds
 
 
 def _named_twonn(graph: KnnGraph, probe: str, layer: str) -> float:

@@ -3,14 +3,15 @@
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from rra_monitor.compare import check_comparable, match
 from rra_monitor.monitor import Monitor
 from rra_monitor.record import PREVIOUS, Match, Record
 from rra_monitor.sinks import FanOut, Sink
-from rra_monitor.snapshot import Snapshot
+from rra_monitor.snapshot import Settings, Snapshot
 from rra_monitor.store import RunStore
 
 Align = Literal["epoch", "last"]
@@ -69,23 +70,38 @@ class Recorder:
                     f"has {', '.join(monitor.probes)}; name a probe alike in both"
                 )
             for probe in shared:
-                steps = reference.graph_steps(probe)
-                if not steps:
+                if not reference.graph_steps(probe):
                     raise ValueError(
                         f"reference {name!r} ({reference.path}) kept no graphs of probe {probe!r}, and NNLS needs "
                         "them; run it with keep_graphs='all'"
                     )
-                there = reference.load(probe, steps[-1], graphs=False).settings
-                check_comparable(monitor.settings(probe), there, f"probe {probe!r} of reference {name!r}")
+                measured = monitor.settings(probe)
+                # Most snapshots of a run share their settings: look at each kind once.
+                kinds = {
+                    (s.n, s.k, s.metric, s.fingerprint, id(s.ids)): s for s in map(_settings, reference.curves(probe))
+                }
+                for settings in kinds.values():
+                    check_comparable(measured, settings, f"probe {probe!r} of reference {name!r}")
 
     def record(self, snapshots: Mapping[str, Snapshot]) -> Record:
-        """Compare, store and hand on the snapshots of one moment."""
+        """Compare, store and hand on the snapshots of one moment.
+
+        What can not be compared or stored is warned about and left out; the rest of the record is handed on.
+
+        Raises:
+            ValueError: the first snapshots, where the store holds later ones: another run's.
+        """
         started = time.perf_counter()
+        if self.store is not None and not self._newest:
+            self._refuse_another_run(self.store, snapshots)
         matches = {probe: self.compare(snapshot) for probe, snapshot in snapshots.items()}
         for probe, snapshot in snapshots.items():
-            if self.store is not None:
-                self.store.save(snapshot)
             self._newest[probe] = snapshot
+            if self.store is not None:
+                try:
+                    self.store.save(snapshot)
+                except Exception as error:
+                    warnings.warn(f"step {snapshot.step} of probe {probe!r} is not stored: {error!r}", stacklevel=2)
         now = time.perf_counter()
         seconds = sum(snapshot.seconds for snapshot in snapshots.values()) + now - started
         self._spent += seconds
@@ -104,21 +120,30 @@ class Recorder:
 
     def compare(self, snapshot: Snapshot) -> dict[str, Match]:
         """The comparisons of a snapshot: `prev` with the one before, and `ref-<name>` with each reference's."""
-        found: dict[str, Match] = {}
-        previous = self._previous(snapshot)
-        if previous is not None:
-            try:
-                check_comparable(snapshot.settings, previous.settings, f"the snapshot of step {previous.step}")
-                found[PREVIOUS] = match(snapshot, previous, PREVIOUS)
-            except ValueError as error:
-                warnings.warn(
-                    f"probe {snapshot.probe!r}: no comparison with the previous snapshot: {error}", stacklevel=2
-                )
+        others: dict[str, Callable[[], Snapshot | None]] = {PREVIOUS: lambda: self._previous(snapshot)}
         for name, reference in self.references.items():
-            other = self._aligned(name, reference, snapshot)
-            if other is not None:
-                found[f"ref-{name}"] = match(snapshot, other, f"ref-{name}")
+            others[f"ref-{name}"] = partial(self._aligned, name, reference, snapshot)
+        found: dict[str, Match] = {}
+        for name, load in others.items():
+            try:
+                other = load()
+                if other is not None:
+                    found[name] = match(snapshot, other, name)
+            except Exception as error:
+                warnings.warn(
+                    f"probe {snapshot.probe!r}, step {snapshot.step}: no NNLS to {name!r}: {error}", stacklevel=2
+                )
         return found
+
+    @staticmethod
+    def _refuse_another_run(store: RunStore, snapshots: Mapping[str, Snapshot]) -> None:
+        for probe, snapshot in snapshots.items():
+            later = [step for step in store.steps(probe) if step > snapshot.step]
+            if later:
+                raise ValueError(
+                    f"{store.path} holds step {later[-1]} of probe {probe!r}, later than step {snapshot.step} "
+                    "of this run: another run's, and mixed they would mislead. Take another directory, or delete it."
+                )
 
     def _previous(self, snapshot: Snapshot) -> Snapshot | None:
         newest = self._newest.get(snapshot.probe)
@@ -135,6 +160,10 @@ class Recorder:
             self._epochs[name, probe] = reference.epochs(probe)
         step = self._epochs[name, probe].get(snapshot.epoch)
         return None if step is None else reference.load(probe, step)
+
+
+def _settings(snapshot: Snapshot) -> Settings:
+    return snapshot.settings
 
 
 def _reference(name: str, path: str | os.PathLike[str]) -> RunStore:

@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def preserved_rng() -> Iterator[None]:
-    """Restore the random streams of python, numpy, torch and every initialised accelerator on leaving.
+    """Restore the random streams of python, numpy, torch, and of CUDA and MPS devices in use, on leaving.
 
     Within the block the streams run on, so two reads of a random transform still differ.
     """

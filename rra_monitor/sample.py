@@ -1,7 +1,10 @@
 """The fixed set of inputs that a run is probed with."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,9 +12,12 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import IterableDataset, default_collate
 
-from rra_monitor.labels import Labels, as_labels, read_labels, split_item, stored_labels
+from rra_monitor.labels import Labels, as_labels, label_position, read_labels, split_item, stored_labels
 from rra_monitor.rng import preserved_rng
-from rra_monitor.trees import iter_tensors, map_tensors
+from rra_monitor.trees import iter_tensors
+
+Positions = npt.NDArray[np.int64]
+"""(n,) indices of items of a data set."""
 
 MATERIALISE_BYTES = 1 << 30
 """A sample whose inputs take up to this many bytes (1 GiB) is kept in memory; a larger one is read anew each time."""
@@ -33,7 +39,7 @@ class FixedSample:
     """
 
     def __init__(
-        self, read: Callable[[Sequence[int]], Any], labels: Labels | None, ids: npt.NDArray[np.int64], fingerprint: str
+        self, read: Callable[[Sequence[int]], Any], labels: Labels | None, ids: Positions, fingerprint: str
     ) -> None:
         """Take the parts as the two constructors prepare them; `read` collates the samples at given positions."""
         self._read = read
@@ -59,9 +65,14 @@ class FixedSample:
         return f"FixedSample(n={self.n}, {kind}, fingerprint={self.fingerprint})"
 
     def batches(self, batch_size: int = 128) -> Iterator[Any]:
-        """The inputs in order, collated, `batch_size` at a time. Consumes no global random numbers."""
-        for start in range(0, self.n, batch_size):
-            yield self.read(range(start, min(start + batch_size, self.n)))
+        """The inputs in order, collated, in even batches of up to `batch_size`. Consumes no global random numbers."""
+        cuts = np.linspace(0, self.n, -(-self.n // batch_size) + 1).astype(int).tolist()
+        for start, stop in pairwise(cuts):
+            yield self.read(range(start, stop))
+
+    def head(self, n: int) -> "FixedSample":
+        """The first n samples, without labels: for timings and trials."""
+        return FixedSample(self._read, None, self.ids[:n], self.fingerprint)
 
     def read(self, positions: Sequence[int]) -> Any:
         """The inputs at the given positions, collated into one batch. Consumes no global random numbers."""
@@ -69,24 +80,27 @@ class FixedSample:
             return self._read(positions)
 
     @classmethod
-    def from_dataset(cls, dataset: Any, n: int = 2000, seed: int = 0) -> "FixedSample":
+    def from_dataset(cls, dataset: Any, n: int = 2000, seed: int = 0, shrink: bool = False) -> "FixedSample":
         """A class-balanced random draw without replacement, shuffled; the same for the same data, n and seed.
 
-        Labels come from the data set's `targets` or `labels` where it has them, else from its items: the last entry of
-        a tuple, or the key `label`, `labels`, `target`, `targets` or `y` of a dictionary. Where the items have no
-        integer label the draw is uniform and the sample unlabelled (NNCS is then absent).
+        Labels come from the data set's `targets` or `labels` where it has them and the items agree, else from the
+        items: the last entry of a tuple, or the key `label`, `labels`, `target`, `targets` or `y` of a dictionary.
+        Where these are no classes the draw is uniform and the sample unlabelled (NNCS is then absent).
 
         Inputs of up to 1 GiB are read once and kept; larger ones are read anew at each probe. The analysis uses no
-        augmentation: some items are read twice, and a difference is an error.
+        augmentation: some items are read twice, and a difference is an error. Global random streams are left as they
+        are; a generator of the data set's own is not.
 
         Args:
             dataset: anything with `len()` and integer indexing.
             n: how many samples to draw; n / classes of each class, the remainder one each to the first classes.
             seed: of the draw. No global random stream is used.
+            shrink: take fewer where there are not enough (of a class), instead of an error.
 
         Raises:
-            TypeError: the data set has no length or no indexing.
-            ValueError: n < 3, too few samples (of a class), or inputs that differ between two reads.
+            TypeError: the data set has no length or no indexing, or its inputs do not collate.
+            ValueError: n < 3, fewer than two samples of a class wanted, too few there, or inputs that differ between
+                two reads.
         """
         if isinstance(dataset, IterableDataset) or not (
             hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
@@ -95,21 +109,30 @@ class FixedSample:
                 f"{type(dataset).__name__} has no items that can be read again by index, so no fixed sample can be "
                 "drawn from it. Collect some inputs and labels and use FixedSample.from_tensors(inputs, labels)."
             )
+        _check_n(n)
         with preserved_rng():
-            labels = stored_labels(dataset) if len(dataset) else None
-            if labels is None or not _agrees(dataset, labels):
-                labels = read_labels(dataset) if len(dataset) else None
-            draw = balanced_draw(labels, n, seed) if labels is not None else uniform_draw(len(dataset), n, seed)
+            labels, at = _labels_of(dataset)
+            while True:
+                draw = _draw(len(dataset), labels, n, seed, shrink)
 
-            def read(positions: Sequence[int]) -> Any:
-                return _collated([split_item(dataset[int(draw[position])])[0] for position in positions])
+                def read(positions: Sequence[int], draw: Positions = draw, at: int = at) -> Any:
+                    return _collated([split_item(dataset[int(draw[position])], at)[0] for position in positions])
 
-            inspected = _spread(n)
-            once = _one_by_one(read, inspected)
-            _refuse_random_transforms(once, _one_by_one(read, inspected[::8]), draw[inspected])
-            size = sum(tensor.nbytes for item in once for tensor in iter_tensors(item)) / len(once) * n
+                inspected = _spread(len(draw))
+                once = _one_by_one(read, inspected)
+                _refuse_random_transforms(once, _one_by_one(read, inspected[::8]), draw[inspected])
+                size = sum(tensor.nbytes for item in once for tensor in iter_tensors(item)) / len(once) * len(draw)
+                looked_at = draw if size <= MATERIALISE_BYTES else draw[inspected]
+                items = [dataset[int(position)] for position in looked_at]
+                if labels is None or label_position(items, labels[looked_at]) is not None:
+                    break
+                # The few items looked at before agreed with the stored labels, these do not.
+                labels, at = read_labels(dataset), -1
             sample = cls(read, None if labels is None else labels[draw], draw, fingerprint(once))
-            return sample._materialised() if size <= MATERIALISE_BYTES else sample
+            if size > MATERIALISE_BYTES:
+                return sample
+            kept = _collated([split_item(item, at)[0] for item in items])
+            return cls(partial(_take, kept), sample.labels, draw, sample.fingerprint)
 
     @classmethod
     def from_tensors(cls, inputs: Any, labels: Any = None, ids: Any = None) -> "FixedSample":
@@ -140,22 +163,33 @@ class FixedSample:
         if names is None or len(np.unique(names)) != n:
             raise ValueError(f"ids must be {n} different integers, one per input; got {ids!r:.80}")
 
-        def read(positions: Sequence[int]) -> Any:
-            # A range is a slice, so no copy; the hooks never write to inputs.
-            where = slice(positions.start, positions.stop) if isinstance(positions, range) else list(positions)
-            return map_tensors(lambda tensor: tensor[where], inputs)
-
+        read = partial(_take, inputs)
         return cls(read, checked, names.astype(np.int64), fingerprint(_one_by_one(read, _spread(n))))
 
-    def _materialised(self) -> "FixedSample":
-        inputs = self._read(range(self.n))
-        return FixedSample.from_tensors(inputs, self.labels, self.ids)
+
+def _draw(length: int, labels: Labels | None, n: int, seed: int, shrink: bool) -> Positions:
+    if shrink and labels is None:
+        n = min(n, length)
+    elif shrink and labels is not None and (possible := largest_balanced(labels)) < n:
+        if possible < n // 2 and length >= n:
+            warnings.warn(
+                f"{possible} of {n} samples are drawn, since the rarest class has only "
+                f"{possible // len(np.unique(labels))}; pass a sample of your own to use more",
+                stacklevel=3,
+            )
+        n = possible
+    return uniform_draw(length, n, seed) if labels is None else balanced_draw(labels, n, seed)
 
 
-def balanced_draw(labels: Labels, n: int, seed: int) -> npt.NDArray[np.int64]:
+def balanced_draw(labels: Labels, n: int, seed: int) -> Positions:
     """Positions of n samples, equally many of each class, in random order."""
     _check_n(n)
     classes, counts = np.unique(labels, return_counts=True)
+    if n < 2 * len(classes):
+        raise ValueError(
+            f"n={n} gives fewer than two samples of each of {len(classes)} classes, so no neighbour could be of the "
+            f"same class. Pass n={20 * len(classes)} or so, or a subset of the classes."
+        )
     wanted = np.full(len(classes), n // len(classes))
     wanted[: n % len(classes)] += 1
     if (short := np.flatnonzero(counts < wanted)).size:
@@ -173,7 +207,7 @@ def balanced_draw(labels: Labels, n: int, seed: int) -> npt.NDArray[np.int64]:
     return rng.permutation(np.concatenate(picks)).astype(np.int64)
 
 
-def uniform_draw(length: int, n: int, seed: int) -> npt.NDArray[np.int64]:
+def uniform_draw(length: int, n: int, seed: int) -> Positions:
     """Positions of n of `length` samples in random order."""
     _check_n(n)
     if length < n:
@@ -185,15 +219,6 @@ def largest_balanced(labels: Labels) -> int:
     """The largest n for which every class has enough samples."""
     _, counts = np.unique(labels, return_counts=True)
     return int(counts.min()) * len(counts)
-
-
-def drawable(dataset: Any, n: int) -> int:
-    """The largest number of samples, up to n, that a balanced draw from the data set allows."""
-    with preserved_rng():
-        labels = stored_labels(dataset) if len(dataset) else None
-        if labels is None and len(dataset):
-            labels = read_labels(dataset)
-    return min(n, len(dataset) if labels is None else largest_balanced(labels))
 
 
 def fingerprint(items: list[Any]) -> str:
@@ -214,9 +239,21 @@ def _check_n(n: int) -> None:
         )
 
 
+def _take(inputs: Any, positions: Sequence[int]) -> Any:
+    """The samples at some positions of collated inputs; a range is a slice, which copies nothing."""
+    if isinstance(inputs, torch.Tensor):
+        return inputs[positions.start : positions.stop] if isinstance(positions, range) else inputs[list(positions)]
+    if isinstance(inputs, dict):
+        return {key: _take(value, positions) for key, value in inputs.items()}
+    if isinstance(inputs, list):
+        return [inputs[position] for position in positions]
+    return tuple(_take(value, positions) for value in inputs)
+
+
 def _collated(items: list[Any]) -> Any:
+    """One batch: tensors, dictionaries and tuples of them, lists of strings."""
     try:
-        return default_collate(items)
+        return _as_tuples(default_collate(items))
     except (TypeError, RuntimeError) as error:
         raise TypeError(
             f"inputs of type {type(items[0]).__name__} do not collate into a batch ({error}). Give the data set a "
@@ -224,22 +261,36 @@ def _collated(items: list[Any]) -> Any:
         ) from error
 
 
-def _spread(n: int) -> npt.NDArray[np.int64]:
+def _as_tuples(batch: Any) -> Any:
+    if isinstance(batch, dict):
+        return {key: _as_tuples(value) for key, value in batch.items()}
+    if isinstance(batch, (list, tuple)) and not all(isinstance(value, str) for value in batch):
+        return tuple(_as_tuples(value) for value in batch)
+    return list(batch) if isinstance(batch, tuple) else batch
+
+
+def _spread(n: int) -> Positions:
     return np.unique(np.linspace(0, n - 1, min(n, INSPECTED_ITEMS)).astype(np.int64))
 
 
-def _one_by_one(read: Callable[[Sequence[int]], Any], positions: npt.NDArray[np.int64]) -> list[Any]:
+def _one_by_one(read: Callable[[Sequence[int]], Any], positions: Positions) -> list[Any]:
     return [read([int(position)]) for position in positions]
 
 
-def _agrees(dataset: Any, labels: Labels) -> bool:
-    """Whether stored labels are those of the items (a target_transform may have renamed the classes)."""
-    positions = _spread(len(labels))[::32]
-    found = as_labels([split_item(dataset[int(position)])[1] for position in positions], length=len(positions))
-    return found is not None and bool(np.array_equal(found, labels[positions]))
+def _labels_of(dataset: Any) -> tuple[Labels | None, int]:
+    """The labels, and where in an item they stand."""
+    if not len(dataset):
+        return None, -1
+    stored = stored_labels(dataset)
+    if stored is not None:
+        positions = _spread(len(stored))[::8]
+        at = label_position([dataset[int(position)] for position in positions], stored[positions])
+        if at is not None:
+            return stored, at
+    return read_labels(dataset), -1
 
 
-def _refuse_random_transforms(once: list[Any], again: list[Any], ids: npt.NDArray[np.int64]) -> None:
+def _refuse_random_transforms(once: list[Any], again: list[Any], ids: Positions) -> None:
     differing = [
         int(item_id)
         for first, second, item_id in zip(once[::8], again, ids[::8], strict=True)

@@ -5,6 +5,7 @@ import json
 import os
 import posixpath
 import uuid
+import warnings
 from typing import Any, Literal
 
 import fsspec
@@ -30,8 +31,8 @@ class RunStore:
     """One directory per run, with two files per snapshot and probe: small curves, and graphs apart from them.
 
     Layout: `snapshots/<probe>/<step>.curves.safetensors`, `snapshots/<probe>/<step>.graphs.safetensors`, and
-    `samples/<digest>.safetensors` for the ids and labels, which all snapshots of a probe share. Each file is written
-    under a temporary name and renamed, the curves last, so a snapshot is there whole or not at all.
+    `samples/<digest>.safetensors` for the ids and labels, which all snapshots of a probe share. Files are written under
+    temporary names and renamed, the curves last, so a snapshot is there whole or not at all.
 
     Args:
         path: of the run: a directory, or any address that fsspec opens (`s3://…`, `memory://…`).
@@ -72,14 +73,7 @@ class RunStore:
         if not snapshot.graphs:
             raise ValueError(f"the snapshot of {snapshot.probe!r} at step {snapshot.step} has no graphs to store")
         settings = snapshot.settings
-        sample: Arrays = {"ids": settings.ids}
-        if settings.labels is not None:
-            sample["labels"] = settings.labels
-        digest = _digest(sample)
-        if digest not in self._samples:
-            if not self._fs.exists(self._sample(digest)):
-                self._write(self._sample(digest), sample, {"kind": "sample"})
-            self._samples[digest] = sample
+        digest = self._save_sample(settings)
         curves = {name: array for name in CURVES if (array := getattr(snapshot, name)) is not None}
         about = {
             "probe": snapshot.probe,
@@ -94,15 +88,15 @@ class RunStore:
             "fingerprint": settings.fingerprint,
             "sample": digest,
             "backends": [snapshot.graphs[layer].backend for layer in snapshot.layers],
+            "pair": uuid.uuid4().hex,
         }
-        if self._fs.exists(self._file(snapshot.probe, snapshot.step, "curves")):
-            # Never new graphs beside old curves.
-            self._fs.rm_file(self._file(snapshot.probe, snapshot.step, "curves"))
         self._write(
-            self._file(snapshot.probe, snapshot.step, "graphs"), _graph_arrays(snapshot), about | {"kind": "graphs"}
+            {
+                self._file(snapshot.probe, snapshot.step, "graphs"): _encoded(_graph_arrays(snapshot), about, "graphs"),
+                self._file(snapshot.probe, snapshot.step, "curves"): _encoded(curves, about, "curves"),
+            }
         )
-        self._write(self._file(snapshot.probe, snapshot.step, "curves"), curves, about | {"kind": "curves"})
-        self._prune(snapshot.probe)
+        self._prune(snapshot.probe, snapshot.step)
 
     def load(self, probe: str, step: int, graphs: bool = True) -> Snapshot:
         """Read one snapshot back; without graphs where they were not kept, or on request.
@@ -127,7 +121,12 @@ class RunStore:
         layers = tuple(about["layers"])
         kept: dict[str, KnnGraph] = {}
         if graphs and self._fs.exists(self._file(probe, step, "graphs")):
-            stored, _ = self._read(self._file(probe, step, "graphs"), "graphs")
+            path = self._file(probe, step, "graphs")
+            stored, beside = self._read(path, "graphs")
+            if beside["pair"] != about["pair"]:
+                raise ValueError(
+                    f"{path} was not written with the curves beside it; delete it to go on without these graphs"
+                )
             for position, layer in enumerate(layers):
                 kept[layer] = KnnGraph(
                     indices=stored[f"{position}.indices"].astype(np.int32),
@@ -149,15 +148,34 @@ class RunStore:
             seconds=about["seconds"],
         )
 
+    def curves(self, probe: str) -> list[Snapshot]:
+        """Every snapshot of the probe without its graphs, by step; unreadable ones are left out with a warning."""
+        return [found for step in self.steps(probe) if (found := self._attempt(probe, step, graphs=False))]
+
     def previous(self, probe: str, step: int) -> Snapshot | None:
-        """The newest snapshot of the probe with a smaller step and with graphs, or None."""
-        earlier = [found for found in self.graph_steps(probe) if found < step]
-        return self.load(probe, earlier[-1]) if earlier else None
+        """The newest readable snapshot of the probe with a smaller step and with graphs, or None."""
+        earlier = (found for found in reversed(self.graph_steps(probe)) if found < step)
+        return next((found for at in earlier if (found := self._attempt(probe, at))), None)
 
     def epochs(self, probe: str) -> dict[int, int]:
-        """Completed epochs to the step of their newest snapshot, of those whose graphs were kept."""
-        abouts = (self._read(self._file(probe, step, "curves"), "curves")[1] for step in self.graph_steps(probe))
-        return {about["epoch"]: about["step"] for about in abouts}
+        """Completed epochs to the step of their first snapshot, of those whose graphs were kept."""
+        kept = set(self.graph_steps(probe))
+        newest_first = reversed(self.curves(probe))
+        return {snapshot.epoch: snapshot.step for snapshot in newest_first if snapshot.step in kept}
+
+    def set_aside(self, after: int) -> int:
+        """Move snapshots of later steps to `set-aside/`, since a resumed run takes another way; return how many."""
+        count = 0
+        for probe in self.probes():
+            for kind in ("curves", "graphs"):
+                for step in self._steps(probe, kind):
+                    if step > after:
+                        source = self._file(probe, step, kind)
+                        target = self._at("set-aside", probe, posixpath.basename(source))
+                        self._fs.makedirs(posixpath.dirname(target), exist_ok=True)
+                        self._fs.mv(source, target)
+                        count += kind == "curves"
+        return count
 
     def write_text(self, name: str, text: str) -> None:
         """Append text to a file of the run."""
@@ -177,35 +195,57 @@ class RunStore:
         except FileNotFoundError:
             return []
 
-    def _prune(self, probe: str) -> None:
-        if self.keep_graphs == "all":
-            return
-        keep = 1 if self.keep_graphs == "last" else int(self.keep_graphs)
-        for step in self._steps(probe, "graphs")[:-keep]:
+    def _attempt(self, probe: str, step: int, graphs: bool = True) -> Snapshot | None:
+        try:
+            return self.load(probe, step, graphs)
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=3)
+            return None
+
+    def _prune(self, probe: str, newest: int) -> None:
+        """Remove the graphs beyond `keep_graphs` before the newest, and any that lost their curves."""
+        whole = set(self.steps(probe))
+        graphs = self._steps(probe, "graphs")
+        earlier = [step for step in graphs if step in whole and step <= newest]
+        keep = len(earlier) if self.keep_graphs == "all" else 1 if self.keep_graphs == "last" else int(self.keep_graphs)
+        for step in {*earlier[:-keep], *(set(graphs) - whole)}:
             self._fs.rm_file(self._file(probe, step, "graphs"))
+
+    def _save_sample(self, settings: Settings) -> str:
+        sample: Arrays = {"ids": settings.ids}
+        if settings.labels is not None:
+            sample["labels"] = settings.labels
+        digest = _digest(sample)
+        if digest not in self._samples:
+            # Written again by each process that saves, which mends one that was cut off.
+            self._write({self._sample(digest): _encoded(sample, {}, "sample")})
+            self._samples[digest] = sample
+        return digest
 
     def _load_sample(self, digest: str) -> Arrays:
         if digest not in self._samples:
             self._samples[digest] = self._read(self._sample(digest), "sample")[0]
         return self._samples[digest]
 
-    def _write(self, path: str, arrays: Arrays, about: dict[str, Any]) -> None:
-        data = save(
-            {name: np.ascontiguousarray(array) for name, array in arrays.items()},
-            metadata={"rra_monitor": json.dumps({"schema": SCHEMA} | about)},
-        )
-        self._fs.makedirs(posixpath.dirname(path), exist_ok=True)
+    def _write(self, files: dict[str, bytes]) -> None:
+        """Write all files under temporary names, then rename them in order."""
+        for folder in {posixpath.dirname(path) for path in files}:
+            self._fs.makedirs(folder, exist_ok=True)
         if not isinstance(self._fs, LocalFileSystem):
             # An object appears when it is complete.
-            self._fs.pipe_file(path, data)
+            for path, data in files.items():
+                self._fs.pipe_file(path, data)
             return
-        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+        temporary = {path: f"{path}.{uuid.uuid4().hex}.tmp" for path in files}
         try:
-            self._fs.pipe_file(temporary, data)
-            os.replace(temporary, path)
+            for path, data in files.items():
+                self._fs.pipe_file(temporary[path], data)
+            for path in files:
+                os.replace(temporary[path], path)
         finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
+            for path in temporary.values():
+                if os.path.exists(path):
+                    os.remove(path)
 
     def _read(self, path: str, kind: str) -> tuple[Arrays, dict[str, Any]]:
         try:
@@ -217,17 +257,17 @@ class RunStore:
             # The format: 8 bytes of length, then a JSON header, whose metadata the loader drops.
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
             about = json.loads(header["__metadata__"]["rra_monitor"])
+            schema, found = about["schema"], about["kind"]
         except (SafetensorError, KeyError, ValueError) as error:
+            without = "the run" if kind == "sample" else "this snapshot; the others stay readable"
             raise ValueError(
                 f"{path} is no complete file of rra-monitor ({error}); it was cut off, or another program wrote it. "
-                "Delete it to go on without this snapshot; the others stay readable."
+                f"Delete it to go on without {without}."
             ) from error
-        if about["schema"] > SCHEMA:
-            raise ValueError(
-                f"{path} has schema {about['schema']}, this version reads up to {SCHEMA}; update rra-monitor"
-            )
-        if about["kind"] != kind:
-            raise ValueError(f"{path} holds {about['kind']}, expected {kind}; it was renamed")
+        if schema > SCHEMA:
+            raise ValueError(f"{path} has schema {schema}, this version reads up to {SCHEMA}; update rra-monitor")
+        if found != kind:
+            raise ValueError(f"{path} holds {found}, expected {kind}; it was renamed")
         return arrays, about
 
     def _at(self, *parts: str) -> str:
@@ -238,6 +278,11 @@ class RunStore:
 
     def _sample(self, digest: str) -> str:
         return self._at("samples", f"{digest}.safetensors")
+
+
+def _encoded(arrays: Arrays, about: dict[str, Any], kind: str) -> bytes:
+    header = {"rra_monitor": json.dumps({"schema": SCHEMA, "kind": kind} | about)}
+    return bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=header))
 
 
 def index_type(n: int) -> type[np.unsignedinteger[Any]]:

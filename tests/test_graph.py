@@ -48,8 +48,8 @@ def test_neighbours_agree_with_scikit_learn(feature_maps):
 
 def test_blocks_do_not_show(feature_maps, monkeypatch):
     whole = rra.knn_graph(feature_maps, k=20)
-    monkeypatch.setattr(exact, "BLOCK_BYTES", 4 * 600 * 7)
-    monkeypatch.setattr(exact, "DIFFERENCE_BYTES", 1)
+    monkeypatch.setattr(exact, "ROWS", 77)
+    monkeypatch.setattr(exact, "BLOCK_BYTES", 10_000)
     blocked = rra.knn_graph(feature_maps, k=20)
     agree = (np.sort(blocked.indices) == np.sort(whole.indices)).all(axis=1)
     assert agree.mean() > 0.99
@@ -65,6 +65,40 @@ def test_tight_clusters_far_apart_keep_their_inner_order():
     centres, inner = 100 * RNG.normal(size=(4, 64)), 0.01 * RNG.normal(size=(200, 64))
     points = (centres[np.arange(200) % 4] + inner).astype(np.float32)
     assert_same_but_for_ties(rra.knn_graph(points, k=30), points, 30)
+
+
+@pytest.mark.parametrize(
+    "case", ["fine clusters", "half at one point", "outlier 1e10", "outlier 1e12", "tiny beside one"]
+)
+def test_extremes_that_a_product_can_not_resolve(case):
+    points = RNG.normal(size=(300, 24))
+    if case == "fine clusters":
+        points = np.sign(RNG.normal(size=(300, 1))) + 2e-7 * points
+    elif case == "half at one point":
+        points[::2] *= 1e-8
+        points[1::2] += 1
+    elif case.startswith("outlier"):
+        points[0] = float(case.split()[1])
+    else:
+        points = np.concatenate([np.ones((300, 1)), 1e-22 * points], axis=1)
+    points = points.astype(np.float32)
+    assert_same_but_for_ties(rra.knn_graph(points, k=10), points, 10)
+
+
+def test_binary_features_have_one_graph_whatever_their_order_and_scale():
+    points = RNG.integers(0, 2, size=(400, 30)).astype(np.float32)
+    graph = rra.knn_graph(points, k=10)
+    for same in (points[:, RNG.permutation(30)], points * 3, points + 7):
+        assert (np.sort(rra.knn_graph(same, k=10).indices) == np.sort(graph.indices)).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e-30])
+def test_a_dead_layer_is_ordered_by_index(value):
+    assert rra.knn_graph(np.full((300, 8), value), k=4).indices[[0, 100, 299]].tolist() == [
+        [1, 2, 3, 4],
+        [0, 1, 2, 3],
+        [0, 1, 2, 3],
+    ]
 
 
 def test_permuting_the_samples_permutes_the_graph():

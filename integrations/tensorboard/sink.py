@@ -1,6 +1,6 @@
 """Records as TensorBoard scalars, grouped by a custom-scalars layout, and figures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from rra_monitor.figures import curves_figure, nnls_figure
@@ -25,14 +25,15 @@ class TensorBoardSink:
     def __init__(self, writer: Callable[[], Any]) -> None:
         self._writer = writer
         self._first: dict[str, Snapshot] = {}
-        self._layout: object = None
+        self._layout: dict[str, dict[str, list[Any]]] = {}
 
     def write(self, record: Record) -> None:
         """Scalars by key, the layout when it changes, and the figures `curves` and `nnls` of each probe."""
         writer = self._writer()
         for key, value in scalars(record).items():
             writer.add_scalar(key, value, record.step)
-        layout = custom_layout(record)
+        # Charts are added and never dropped: a reference need not have a value at every epoch.
+        layout = {title: self._layout.get(title, {}) | charts for title, charts in custom_layout(record).items()}
         if layout != self._layout:
             writer.add_custom_scalars(layout)
             self._layout = layout
@@ -42,9 +43,9 @@ class TensorBoardSink:
             writer.add_figure(metric_key(probe, "nnls"), nnls_figure(snapshot, record.matches[probe]), record.step)
 
 
-def custom_layout(record: Record) -> Mapping[str, Mapping[str, list[Any]]]:
+def custom_layout(record: Record) -> dict[str, dict[str, list[Any]]]:
     """For each probe a category with one chart per quantity, all layers in it; charts choose tags by expression."""
-    layout = {}
+    layout: dict[str, dict[str, list[Any]]] = {}
     for probe, snapshot in record.snapshots.items():
         quantities = ["id"] + ([] if snapshot.nncs is None else ["nncs"])
         charts = {TITLES[quantity]: quantity for quantity in quantities}

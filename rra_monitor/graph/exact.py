@@ -1,112 +1,190 @@
-"""Exact neighbours by blocked matrix products, in single precision where that is enough and double where it is not."""
+"""Exact neighbours by blocked matrix products, in single precision where that is enough and double where it is not.
+
+Three steps: a shortlist of candidates from products of centred features; the nearest of them measured again by direct
+difference; and for samples whose neighbours are too close for a product to tell apart, both again in double precision.
+"""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
 from rra_monitor.graph.precision import full_precision
+from rra_monitor.graph.select import Shortlist, squared_differences
 
 SETTLED = 8
 """This many nearest candidates of each sample are measured by direct difference: r1 and r2 decide the ID."""
 
-BLOCK_BYTES = 128 << 20
-"""Bound on a block of distances."""
+ROWS = 512
+"""Samples of a block on the CPU: narrow, since a block on the diagonal computes each of its pairs twice."""
 
-DIFFERENCE_BYTES = 4 << 20
-"""Bound on a block of differences: small enough to stay in the cache between gathering, subtracting and summing."""
+BLOCK_BYTES = 128 << 20
+"""Bound on a temporary block."""
 
 CANCELLATION = 0.03
 """Where a squared distance falls below this share of the squared norms it comes from, the float32 product is not
 trusted. Above it, distances of real feature maps (10 to 16,384 features) were within 1e-5 of float64."""
 
+DOUBLE_CANCELLATION = 1e-9
+"""The same share for a float64 product, below which every other sample is measured by direct difference."""
+
 
 def exact_graph(features: torch.Tensor, k: int) -> KnnGraph:
-    """The exact graph of (n, d) real, finite features on their device."""
+    """The exact graph of (n, d) real, finite features, on their device."""
+    if features.device.type == "mps":  # has no double precision
+        features = features.cpu()
     n = len(features)
-    scale = _scale_of(features)
+    # One more than k tells whether the k-th is tied, the rest that rounding cost no candidate its place.
+    found = min(n - 1, k + SETTLED)
     with full_precision(features.device):
-        raw = features.float() if scale == 1.0 else (features.double() / scale).float()
-        indices = torch.empty((n, k), dtype=torch.int64)
-        distances = torch.empty((n, k), dtype=torch.float32)
-        centred = raw - raw.mean(dim=0)
-        norms = centred.square().sum(dim=1)
-        # One more than k tells whether the k-th is tied, the rest that rounding cost no candidate its place.
-        found = min(n - 1, k + SETTLED)
-        tied = torch.zeros(n, dtype=torch.bool)
-        rows = max(1, BLOCK_BYTES // (4 * n))
-        for start in range(0, n, rows):
-            block = torch.arange(start, min(start + rows, n), device=raw.device)
-            squared, candidates = _nearest(raw, centred, norms, block, found)
+        raw = features.float()
+        mean = raw.mean(dim=0, dtype=torch.float64)
+        centred = raw - mean.float()
+        scale = _scale_of(centred)
+        centred = centred.div_(scale)
+        on_cpu = raw.device.type == "cpu"
+        squared, candidates, norms = (_shortlist if on_cpu else _shortlist_on_device)(centred, found)
+        everyone = torch.arange(n, device=raw.device)
+        squared[:, :SETTLED] = _direct(raw, everyone, candidates[:, :SETTLED], scale)
+        thin = _thin(squared, candidates, norms, k)
+        del centred
+        if thin.numel():
+            squared[thin], candidates[thin] = _in_double(raw, mean, thin, found, scale)
+        squared, candidates = _in_order(squared, candidates)
+        if found > k:
+            # Measured directly, equal distances are equal, and the last neighbour does not depend on rounding.
+            tied = _tied(squared, k).nonzero()[:, 0]
+            squared[tied] = _direct(raw, tied, candidates[tied], scale)
             squared, candidates = _in_order(squared, candidates)
-            here = slice(start, start + len(block))
-            indices[here] = candidates[:, :k].cpu()
-            distances[here] = squared[:, :k].sqrt().cpu()
-            if found > k:
-                limit = (1 - TIE_TOLERANCE) ** 2 * squared[:, k]
-                tied[here] = (squared[:, k - 1] >= limit).cpu()
-    values = distances.double().mul_(scale).float() if scale != 1.0 else distances
-    if not torch.isfinite(values).all():
+        distances = squared[:, :k].double().sqrt().mul(scale).float()
+    if not torch.isfinite(distances).all():
         raise ValueError("distances between these features exceed float32; scale the features down")
     return KnnGraph(
-        indices=indices.int().numpy(),
-        distances=values.numpy(),
-        ties=float(tied.float().mean()),
+        indices=candidates[:, :k].int().cpu().numpy(),
+        distances=distances.cpu().numpy(),
+        ties=float(_tied(squared, k).float().mean()) if found > k else 0.0,
         zeros=float((distances[:, 0] == 0).float().mean()),
     )
 
 
-def _nearest(
-    raw: torch.Tensor, centred: torch.Tensor, norms: torch.Tensor, block: torch.Tensor, found: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Squared distances and indices, (rows, found), of the nearest others of the samples in `block`."""
-    squared = torch.addmm(norms, centred[block], centred.T, alpha=-2).add_(norms[block, None])
-    squared[torch.arange(len(block), device=block.device), block] = math.inf
-    nearest, candidates = torch.topk(squared, found, largest=False)
-    nearest.clamp_(min=0)
-    settled = candidates[:, :SETTLED]
-    nearest[:, :SETTLED] = _direct(raw, block, settled)
-    if found > SETTLED:
-        # The nearest that was not settled shows whether the product was precise enough for this row.
-        thin = nearest[:, SETTLED] < CANCELLATION * (norms[block] + norms[candidates[:, SETTLED]])
-        if thin.any():
-            nearest[thin], candidates[thin] = _nearest_in_double(raw, centred, block[thin], found)
-    return nearest, candidates
+def _shortlist(centred: torch.Tensor, found: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Squared distances and indices (n, found) of the nearest others, and squared norms. Each product serves twice."""
+    n = len(centred)
+    norms = centred.square().sum(dim=1)
+    threads = torch.get_num_threads()
+    room = torch.empty(ROWS * n)
+    with ThreadPoolExecutor(threads) as pool:
+        shortlist = Shortlist(norms.numpy(), found, pool, threads)
+        for start in range(0, n, ROWS):
+            stop = min(start + ROWS, n)
+            products = room[: (stop - start) * (n - start)].view(stop - start, n - start)
+            torch.mm(centred[start:stop], centred[start:].T, out=products)
+            shortlist.add(products.numpy(), start, start)
+        squared, candidates = shortlist.nearest()
+    return torch.from_numpy(squared), torch.from_numpy(candidates).long(), norms
 
 
-def _nearest_in_double(
-    raw: torch.Tensor, centred: torch.Tensor, rows: torch.Tensor, found: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same for rows whose neighbours are close compared with their norms: clusters, duplicates, a collapsed layer.
+def _shortlist_on_device(centred: torch.Tensor, found: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The same where a full row of products and its selection cost less than bookkeeping."""
+    n = len(centred)
+    norms = centred.square().sum(dim=1)
+    squared = centred.new_empty((n, found))
+    candidates = torch.empty((n, found), dtype=torch.int64, device=centred.device)
+    rows = max(1, BLOCK_BYTES // (4 * n))
+    for start in range(0, n, rows):
+        here = slice(start, min(start + rows, n))
+        block = torch.addmm(norms, centred[here], centred.T, alpha=-2).add_(norms[here, None])
+        block.diagonal(start).fill_(math.inf)
+        squared[here], candidates[here] = torch.topk(block, found, largest=False)
+    return squared.clamp_(min=0), candidates, norms
 
-    Candidates come from a product in float64, equal ones in the order of their index, distances from differences.
+
+def _thin(squared: torch.Tensor, candidates: torch.Tensor, norms: torch.Tensor, k: int) -> torch.Tensor:
+    """The rows that float32 products do not settle.
+
+    Either the nearest that was not measured directly is small compared with the norms, or the shortlist ends within
+    a tie that begins at the k-th, so that the product's rounding chose among equals.
     """
-    n, dim = centred.shape
-    own = centred[rows].double()
-    squared = torch.empty((len(rows), n), dtype=torch.float64, device=raw.device)
-    width = max(1, BLOCK_BYTES // (8 * dim))
-    norms = own.square().sum(dim=1, keepdim=True)
-    for start in range(0, n, width):
-        others = centred[start : start + width].double()
-        sums = norms + others.square().sum(dim=1)
-        part = torch.addmm(sums, own, others.T, alpha=-2)
-        # What rounding leaves of a difference of equals is no distance.
-        part[part < 1e-13 * sums] = 0
-        squared[:, start : start + width] = part
-    squared[torch.arange(len(rows), device=rows.device), rows] = math.inf
-    candidates = squared.sort(dim=1, stable=True).indices[:, :found]
-    return _direct(raw, rows, candidates), candidates
+    found = squared.shape[1]
+    thin = torch.zeros(len(squared), dtype=torch.bool, device=squared.device)
+    if found > SETTLED:
+        thin |= squared[:, SETTLED] <= CANCELLATION * (norms + norms[candidates[:, SETTLED]])
+    if found > k and found < len(squared) - 1:
+        thin |= squared[:, -1] * (1 - TIE_TOLERANCE) ** 2 <= squared[:, k - 1]
+    return thin.nonzero()[:, 0]
 
 
-def _direct(raw: torch.Tensor, rows: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-    """Squared distances (rows, candidates) by difference, which loses nothing to cancellation."""
+def _tied(squared: torch.Tensor, k: int) -> torch.Tensor:
+    """(n,) whether the k-th and the next distance are tied."""
+    return squared[:, k - 1] >= (1 - TIE_TOLERANCE) ** 2 * squared[:, k]
+
+
+def _in_double(
+    raw: torch.Tensor, mean: torch.Tensor, rows: torch.Tensor, found: int, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Squared distances and candidates (rows, found) from a float64 product, distances from differences.
+
+    Rows that even this does not settle (duplicates, clusters in the last digits) are compared with every sample.
+    """
+    n, dim = raw.shape
+    squared = raw.new_empty((len(rows), found))
+    candidates = torch.empty((len(rows), found), dtype=torch.int64, device=raw.device)
+    width, height = max(1, BLOCK_BYTES // (8 * dim)), max(1, BLOCK_BYTES // (8 * n))
+    for top in range(0, len(rows), height):
+        here = rows[top : top + height]
+        own = (raw[here].double() - mean) / scale
+        norms = own.square().sum(dim=1, keepdim=True)
+        table = torch.empty((len(here), n), dtype=torch.float64, device=raw.device)
+        floor = torch.empty_like(table)
+        for start in range(0, n, width):
+            others = (raw[start : start + width].double() - mean) / scale
+            sums = norms + others.square().sum(dim=1)
+            table[:, start : start + width] = torch.addmm(sums, own, others.T, alpha=-2)
+            floor[:, start : start + width] = DOUBLE_CANCELLATION * sums
+        table[torch.arange(len(here), device=raw.device), here] = math.inf
+        unsettled = (table < floor).any(dim=1).nonzero()[:, 0]
+        if unsettled.numel():
+            table[unsettled] = _all_direct(raw, here[unsettled], scale)
+        # In float32 equal distances are equal again, and a stable sort leaves them in the order of their index.
+        nearest = table.float().sort(dim=1, stable=True).indices[:, :found]
+        candidates[top : top + height] = nearest
+        squared[top : top + height] = _direct(raw, here, nearest, scale)
+    return squared, candidates
+
+
+def _all_direct(raw: torch.Tensor, rows: torch.Tensor, scale: float) -> torch.Tensor:
+    """Squared distances (rows, n) of some samples to all others by difference; infinite to themselves."""
+    if bool((raw == raw[0]).all()):  # a dead layer: common enough to be spared the arithmetic
+        squared = torch.zeros((len(rows), len(raw)), dtype=torch.float64, device=raw.device)
+    else:
+        everyone = torch.arange(len(raw), device=raw.device).expand(len(rows), -1)
+        squared = _direct(raw, rows, everyone, scale).double()
+    squared[torch.arange(len(rows), device=raw.device), rows] = math.inf
+    return squared
+
+
+def _direct(raw: torch.Tensor, rows: torch.Tensor, candidates: torch.Tensor, scale: float) -> torch.Tensor:
+    """Squared distances (rows, candidates) by difference, in units of the scale: nothing is lost to cancellation."""
     squared = torch.empty(candidates.shape, dtype=torch.float32, device=raw.device)
-    bound = DIFFERENCE_BYTES if raw.device.type == "cpu" else BLOCK_BYTES
-    step = max(1, bound // (4 * raw.shape[1] * candidates.shape[1]))
+    if raw.device.type == "cpu":
+        threads = torch.get_num_threads()
+        arguments = (
+            raw.contiguous().numpy(),
+            rows.numpy(),
+            candidates.contiguous().numpy(),
+            1 / scale,
+            squared.numpy(),
+        )
+        cuts = np.linspace(0, len(rows), threads + 1).astype(int)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda start, stop: squared_differences(*arguments, start, stop), cuts[:-1], cuts[1:]))
+        return squared
+    step = max(1, BLOCK_BYTES // (4 * raw.shape[1] * candidates.shape[1]))
     for start in range(0, len(rows), step):
         here = slice(start, start + step)
-        squared[here] = raw[candidates[here]].sub_(raw[rows[here], None]).square_().sum(dim=2)
+        squared[here] = raw[candidates[here]].sub_(raw[rows[here], None]).div_(scale).square_().sum(dim=2)
     return squared
 
 
@@ -117,10 +195,10 @@ def _in_order(squared: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Te
     return squared, candidates.gather(1, by_distance)
 
 
-def _scale_of(features: torch.Tensor) -> float:
+def _scale_of(centred: torch.Tensor) -> float:
     """A power of two near the largest value, so that squares neither overflow nor vanish; dividing by it is exact."""
-    low, high = torch.aminmax(features)
+    low, high = torch.aminmax(centred)
     largest = max(-float(low), float(high))
-    exponent = math.frexp(largest)[1] if largest else 0
-    # Within this range squares of differences are safe as they are.
-    return 1.0 if -20 <= exponent <= 40 else float(np.ldexp(1.0, exponent))
+    if not math.isfinite(largest):
+        raise ValueError("differences between these features exceed float32; scale the features down")
+    return float(np.ldexp(1.0, math.frexp(largest)[1])) if largest else 1.0

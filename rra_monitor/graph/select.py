@@ -37,7 +37,7 @@ class Shortlist:
     def add(self, products: npt.NDArray[np.float32], row: int, column: int) -> None:
         """Take the inner products of the samples from `row` on with those from `column` on, for both.
 
-        Blocks are taken once for each pair: `column` is at least `row`, and columns within the rows serve the rows alone.
+        Each pair of blocks comes once: `column` is at least `row`, and columns within the rows serve the rows alone.
         """
         rows, columns = products.shape
         state = (products, row, column, self._norms, self._values, self._ids, self._counts, self._limits, self._keep)
@@ -171,12 +171,15 @@ def _finish(values: Any, ids: Any, counts: Any, norms: Any, out: Any, out_ids: A
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def squared_differences(points: Any, rows: Any, candidates: Any, out: Any, start: int, stop: int) -> None:
-    """out[r, c] = |points[rows[r]] - points[candidates[r, c]]|² for r in start to stop.
+def squared_differences(
+    points: Any, rows: Any, candidates: Any, factor: float, out: Any, start: int, stop: int
+) -> None:
+    """out[r, c] = |factor (points[rows[r]] - points[candidates[r, c]])|² for r in start to stop.
 
     Partial sums of 256 terms in the points' precision are added in double, so the error does not grow with dimension.
     """
     dim = points.shape[1]
+    factor = np.float32(factor)
     for r in range(start, stop):
         own = points[rows[r]]
         for c in range(candidates.shape[1]):
@@ -185,7 +188,7 @@ def squared_differences(points: Any, rows: Any, candidates: Any, out: Any, start
             for first in range(0, dim, 256):
                 part = np.float32(0)
                 for d in range(first, min(first + 256, dim)):
-                    difference = own[d] - other[d]
+                    difference = factor * (own[d] - other[d])
                     part += difference * difference
                 total += part
             out[r, c] = total
