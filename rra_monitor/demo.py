@@ -160,5 +160,7 @@ def _folder(out: str | None) -> Path:
     while out is None and folder.exists():
         number += 1
         folder = Path(f"rra-demo-{number}")
+    if any(RunStore(folder / f"seed{seed}" / "rra").probes() for seed in (0, 1)):
+        raise SystemExit(f"{folder} holds an earlier run; pass another --out, or delete that directory")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -42,8 +42,9 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         finally:
             for module, training, held in zip(modules, flags, buffers, strict=True):
                 module.training = training
-                module._buffers.clear()
-                module._buffers.update(held)
+                if isinstance(module._buffers, dict):  # TorchScript's is none, and its forward can not rebind
+                    module._buffers.clear()
+                    module._buffers.update(held)
                 for buffer in held.values():
                     if buffer is not None and not _same(buffer, contents[id(buffer)]):
                         buffer.copy_(contents[id(buffer)])

@@ -85,8 +85,44 @@ class TestAuto:
 
         assert names(Net(), (3,)) == ["input", "body", "head"]
 
+    def test_a_module_named_input_stands_for_the_raw_data(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.input, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+            def forward(self, x):
+                return self.head(self.input(x))
+
+        with pytest.warns(UserWarning, match="raw data are not watched"):
+            assert names(Net(), (3,)) == ["input", "head"]
+
+    def test_an_axis_as_long_as_the_trial_batch_is_no_axis_of_samples(self):
+        class Transposed(nn.Module):
+            def forward(self, x):
+                return x.transpose(0, 1)
+
+        # Five time steps, as many as there are samples in the trial batch.
+        sample = rra.FixedSample.from_tensors(torch.rand(20, 5, 3))
+        model = nn.Sequential(nn.Linear(3, 3), Transposed())
+        assert [layer.name for layer in find_layers(model, sample)] == ["input", "0"]
+
+    def test_torchscript_is_passed_over(self):
+        model = nn.Sequential(torch.jit.trace(nn.Linear(3, 4), torch.rand(2, 3)), nn.Linear(4, 2))
+        assert names(model, (3,)) == ["input", "1"]
+
 
 class TestNamed:
+    def test_names_may_leave_out_the_path_to_the_network(self):
+        wrapped = nn.Sequential(resnet20())
+        assert names(wrapped, (3, 16, 16), ["layer1.*", "fc"]) == ["0.layer1.0", "0.layer1.1", "0.layer1.2", "0.fc"]
+
+    def test_a_second_name_of_a_module_is_resolved_in_the_error(self):
+        model = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+        model.register_module("alias", model[0])
+        with pytest.raises(ValueError, match="'alias' is the same module as '0'"):
+            names(model, (3,), ["alias"])
+
     def test_patterns_stay_within_one_level_and_cross_with_two_stars(self):
         model = torchvision.models.resnet18()
         assert names(model, (3, 64, 64), ["layer1.*", "input"]) == ["input", "layer1.0", "layer1.1"]

@@ -52,7 +52,8 @@ def test_the_plan_is_what_is_then_measured(sample):
     assert tuple(layer.name for layer in plan.layers) == snapshot.layers
     assert (plan.n, plan.k, plan.classes) == (200, 2, 10)
     assert plan.bytes == sum(graph.indices.size * (1 + 4) for graph in snapshot.graphs.values())
-    assert plan.seconds > 0
+    # An estimate, on a machine that does other things, too.
+    assert snapshot.seconds / 30 < plan.seconds < 30 * snapshot.seconds
 
 
 def test_a_dead_layer_is_named_and_the_rest_is_measured(sample):
@@ -86,6 +87,7 @@ def test_a_diverged_layer_is_named(sample):
         ({"k": 1}, "k must lie in 2 to 199"),
         ({"k": 200}, "k must lie in 2 to 199"),
         ({"backend": "quick"}, "auto, exact"),
+        ({"layers": []}, "layers is empty"),
     ],
 )
 def test_bad_settings_are_refused(sample, arguments, words):

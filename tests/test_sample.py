@@ -7,7 +7,6 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, Te
 
 import rra_monitor as rra
 from rra_monitor import sample as sample_module
-from rra_monitor.sample import drawable
 
 
 class Items(Dataset):
@@ -128,6 +127,37 @@ class TestLabels:
         batch = next(rra.FixedSample.from_dataset(items, n=10).batches())
         assert [part.shape for part in batch] == [(10, 2), (10, 3)]
 
+    @pytest.mark.parametrize("renamed", range(10))
+    def test_a_target_transform_that_merges_one_class_is_noticed(self, dataset, renamed):
+        items = Items(
+            [(image, 0 if label == renamed else int(label)) for image, label in (dataset[i] for i in range(600))]
+        )
+        items.targets = dataset.tensors[1][:600]
+        sample = rra.FixedSample.from_dataset(items, n=180)
+        assert sample.labels.tolist() == [items.items[i][1] for i in sample.ids]
+
+    def test_a_label_before_other_entries_is_found_by_the_stored_labels(self, dataset):
+        items = Items([(*dataset[i], f"path {i}") for i in range(200)])
+        items.targets = dataset.tensors[1][:200]
+        sample = rra.FixedSample.from_dataset(items, n=40)
+        assert sample.classes == 10
+        assert next(sample.batches()).shape == (40, 1, 8, 8)
+
+    @pytest.mark.parametrize(
+        "kind", [bool, float, np.uint8, lambda label: torch.tensor([label]), lambda label: np.float32(label)]
+    )
+    def test_classes_of_any_type_are_classes(self, dataset, kind):
+        items = Items([(dataset[i][0], kind(int(dataset[i][1]) % 2)) for i in range(100)])
+        assert set(rra.FixedSample.from_dataset(items, n=20).labels) == {0, 1}
+
+    def test_strings_beside_the_inputs_stay_beside_them(self, monkeypatch):
+        items = Items([{"image": torch.full((3,), float(i)), "label": i % 2, "path": f"{i}.jpg"} for i in range(40)])
+        kept = rra.FixedSample.from_dataset(items, n=10)
+        monkeypatch.setattr(sample_module, "MATERIALISE_BYTES", 0)
+        for sample in (kept, rra.FixedSample.from_dataset(items, n=10)):
+            batch = next(sample.batches(4))
+            assert batch["path"] == [f"{i}.jpg" for i in sample.ids[: len(batch["path"])]]
+
     @pytest.mark.parametrize("label", [None, 0.5, torch.zeros(4)])
     def test_data_without_classes_make_an_unlabelled_sample(self, label):
         items = [torch.full((3,), float(i)) for i in range(40)]
@@ -146,8 +176,13 @@ class TestBadInput:
         )
         with pytest.raises(ValueError, match=r"class 4 has 5 samples.*needs 10.*n=50 or less"):
             rra.FixedSample.from_dataset(rare, n=100)
-        assert drawable(rare, 100) == 50
         assert rra.FixedSample.from_dataset(rare, n=50).n == 50
+        with pytest.warns(UserWarning, match="50 of 200 samples are drawn, since the rarest class has only 5"):
+            assert rra.FixedSample.from_dataset(rare, n=200, shrink=True).n == 50
+
+    def test_fewer_than_two_of_each_class(self, dataset):
+        with pytest.raises(ValueError, match=r"n=15 gives fewer than two samples of each of 10 classes.*n=200"):
+            rra.FixedSample.from_dataset(dataset, n=15)
 
     @pytest.mark.parametrize("n", [2, 0, -1])
     def test_n_below_three(self, dataset, n):
@@ -184,3 +219,8 @@ class TestBadInput:
             rra.FixedSample.from_tensors(torch.zeros(5, 2), **arguments)
         with pytest.raises(ValueError, match="equal first axes"):
             rra.FixedSample.from_tensors((torch.zeros(5, 2), torch.zeros(4, 2)))
+
+
+def test_batches_are_even():
+    sample = rra.FixedSample.from_tensors(torch.zeros(129, 2))
+    assert [len(batch) for batch in sample.batches(128)] == [64, 65]

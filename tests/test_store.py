@@ -104,6 +104,73 @@ def test_keep_graphs_bounds_graphs_and_never_curves(path, keep, left):
     assert (not oldest.graphs) == (keep != "all")
 
 
+def test_graphs_are_pruned_before_the_newest_step_and_never_the_newest_itself(path):
+    rra.RunStore(path).save(snapshot_of(100))
+    store = rra.RunStore(path, keep_graphs="last")
+    for step in (60, 70):
+        store.save(snapshot_of(step))
+    assert store.graph_steps("train") == (70, 100)
+
+
+def test_graphs_that_lost_their_curves_are_removed_instead_of_whole_ones(tmp_path):
+    store = rra.RunStore(tmp_path, keep_graphs="last")
+    store.save(snapshot_of(1))
+    store.save(snapshot_of(2))
+    (tmp_path / "snapshots" / "train" / "000000002.curves.safetensors").unlink()
+    store.save(snapshot_of(1))
+    assert store.graph_steps("train") == (1,)
+    assert len(list(tmp_path.rglob("*.graphs.safetensors"))) == 1
+
+
+def test_graphs_of_another_writing_are_not_taken_for_these(tmp_path):
+    store = rra.RunStore(tmp_path)
+    store.save(snapshot_of(1))
+    graphs = tmp_path / "snapshots" / "train" / "000000001.graphs.safetensors"
+    earlier = graphs.read_bytes()
+    store.save(snapshot_of(1, seed=7))
+    graphs.write_bytes(earlier)
+    with pytest.raises(ValueError, match="not written with the curves beside it"):
+        store.load("train", 1)
+
+
+def test_a_replacement_that_fails_keeps_the_old(tmp_path, monkeypatch):
+    store = rra.RunStore(tmp_path)
+    store.save(snapshot_of(1))
+    monkeypatch.setattr(os, "replace", lambda source, target: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        store.save(snapshot_of(1, seed=7))
+    assert_equal(snapshot_of(1), store.load("train", 1))
+
+
+def test_unreadable_snapshots_are_passed_over_with_a_warning(tmp_path):
+    store = rra.RunStore(tmp_path)
+    for step in (1, 2, 3):
+        store.save(snapshot_of(step))
+    (tmp_path / "snapshots" / "train" / "000000002.curves.safetensors").write_bytes(b"cut off")
+    with pytest.warns(UserWarning, match="000000002.curves.safetensors is no complete file"):
+        assert [snapshot.step for snapshot in store.curves("train")] == [1, 3]
+    with pytest.warns(UserWarning, match="no complete file"):
+        assert store.previous("train", 3).step == 1
+    with pytest.warns(UserWarning, match="no complete file"):
+        assert store.epochs("train") == {1: 1, 3: 3}
+
+
+def test_a_sample_that_was_cut_off_is_mended_by_the_next_process(tmp_path):
+    rra.RunStore(tmp_path).save(snapshot_of(1))
+    (sample,) = (tmp_path / "samples").iterdir()
+    sample.write_bytes(b"cut off")
+    rra.RunStore(tmp_path).save(snapshot_of(2))
+    assert_equal(snapshot_of(1), rra.RunStore(tmp_path).load("train", 1))
+
+
+def test_later_snapshots_are_set_aside(path):
+    store = rra.RunStore(path)
+    for step in (1, 2, 3):
+        store.save(snapshot_of(step))
+    assert store.set_aside(after=1) == 2
+    assert store.steps("train") == store.graph_steps("train") == (1,)
+
+
 def test_curves_are_read_without_opening_graphs(tmp_path):
     store = rra.RunStore(tmp_path)
     store.save(snapshot_of(3))

@@ -13,7 +13,8 @@ TIE_TOLERANCE = 1e-5
 class KnnGraph:
     """For each of n samples its k nearest other samples, nearest first.
 
-    A sample is no neighbour of itself; duplicates of it are. Where several tie for the last place, the lower index wins.
+    A sample is no neighbour of itself; duplicates of it are. Of those that tie for the last place, the lower indices
+    win.
 
     Attributes:
         indices: (n, k) int32 positions of the neighbours.

@@ -7,11 +7,13 @@ import sys
 import warnings
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
 import training
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from test_store import snapshot_of
 from training import Classifier, fit
 
 import rra_monitor as rra
@@ -44,8 +46,26 @@ class TestGuest:
 
     def test_drawing_samples_from_the_trainer_changes_nothing_either(self, digits, tmp_path):
         plain = fit(digits, tmp_path / "a").model.state_dict()
+        stream = torch.get_rng_state()
         watched = fit(digits, tmp_path / "b", [RRACallback(on_error="raise")]).model.state_dict()
         assert all(torch.equal(value, watched[name]) for name, value in plain.items())
+        assert torch.equal(stream, torch.get_rng_state())
+
+    def test_a_failing_snapshot_does_not_stop_a_training_that_watches_its_value(self, digits, tmp_path, sample):
+        module = Classifier()
+
+        def forward(model, batch):
+            if 4 < module.steps < 9:
+                raise RuntimeError("out of luck")
+            return model(batch)
+
+        callbacks = [
+            RRACallback(probes={"train": sample}, forward=forward),
+            EarlyStopping("rra/train/id_last", patience=9),
+        ]
+        with pytest.warns(UserWarning, match="out of luck"):
+            trainer = fit(digits, tmp_path, callbacks, module=module)
+        assert (module.steps, trainer.current_epoch) == (12, 3)
 
     def test_a_failing_snapshot_warns_and_training_goes_on(self, digits, tmp_path, sample):
         module = Classifier()
@@ -69,7 +89,7 @@ class TestGuest:
                 raise RuntimeError("out of luck")
             return model(batch)
 
-        with pytest.raises(RuntimeError, match="out of luck"):
+        with pytest.raises(ValueError, match="out of luck"):
             fit(
                 digits,
                 tmp_path,
@@ -93,6 +113,56 @@ class TestMoments:
         torch.manual_seed(1)
         untrained = rra.Monitor({"train": sample}).measure(training.network(), step=0, epoch=0)["train"]
         np.testing.assert_array_equal(callback.store.load("train", 0).id, untrained.id)
+
+    def test_a_last_epoch_that_is_cut_short_is_not_counted(self, digits, tmp_path, sample):
+        callback = RRACallback(probes={"train": sample})
+        fit(digits, tmp_path, [callback], max_steps=6)
+        assert list(zip(epochs(callback.store), callback.store.steps("train"), strict=True)) == [(0, 0), (1, 4), (1, 6)]
+        assert callback.store.epochs("train") == {0: 0, 1: 4}
+
+    def test_a_run_resumed_within_its_first_epoch_is_not_untrained(self, digits, tmp_path, sample):
+        def callbacks():
+            saver = ModelCheckpoint(tmp_path / "checkpoints", every_n_train_steps=2, save_top_k=-1, filename="{step}")
+            return [RRACallback(probes={"train": sample}), saver]
+
+        fit(digits, tmp_path, callbacks(), epochs=1, enable_checkpointing=True)
+        again = callbacks()
+        fit(
+            digits,
+            tmp_path,
+            again,
+            epochs=1,
+            enable_checkpointing=True,
+            ckpt_path=tmp_path / "checkpoints" / "step=2.ckpt",
+        )
+        assert again[0].store.epochs("train") == {0: 0, 1: 4}
+        assert again[0].store.steps("train") == (0, 4)
+
+    def test_resuming_an_earlier_checkpoint_sets_the_later_snapshots_aside(self, digits, tmp_path, sample):
+        def callbacks():
+            saver = ModelCheckpoint(tmp_path / "checkpoints", save_top_k=-1, filename="{epoch}")
+            return [RRACallback(probes={"train": sample}, keep_graphs="last"), saver]
+
+        fit(digits, tmp_path, callbacks(), epochs=3, enable_checkpointing=True)
+        again = callbacks()
+        fit(
+            digits,
+            tmp_path,
+            again,
+            epochs=2,
+            enable_checkpointing=True,
+            ckpt_path=tmp_path / "checkpoints" / "epoch=0.ckpt",
+        )
+        assert again[0].store.steps("train") == (0, 4, 8)
+        assert again[0].store.graph_steps("train") == (8,)
+        assert len(list((tmp_path / "rra" / "set-aside").rglob("*.curves.*"))) == 2
+
+    def test_two_fits_of_one_trainer_are_one_run(self, digits, tmp_path, sample):
+        callback = RRACallback(probes={"train": sample})
+        trainer = fit(digits, tmp_path, [callback], epochs=1)
+        trainer.fit_loop.max_epochs = 2
+        trainer.fit(trainer.lightning_module, *training.loaders(digits))
+        assert epochs(callback.store) == [0, 1, 2]
 
     def test_a_resumed_run_goes_on_in_its_directory(self, digits, tmp_path, sample):
         def callbacks():
@@ -148,6 +218,34 @@ class TestSamples:
             fit(digits, tmp_path, [callback], epochs=1, augmented=True)
         assert callback.store.probes() == ("val",)
 
+    def test_validation_data_are_found_before_the_first_validation(self, digits, tmp_path):
+        callback = RRACallback()
+        fit(digits, tmp_path, [callback], epochs=1, check_val_every_n_epoch=2, num_sanity_val_steps=0)
+        assert callback.store.probes() == ("train", "val")
+
+    def test_a_data_set_that_can_not_be_indexed_leaves_the_other(self, digits, tmp_path):
+        class Stream(torch.utils.data.IterableDataset):
+            def __iter__(self):
+                return iter(zip(*digits, strict=True))
+
+            def __len__(self):
+                return 128
+
+        callback = RRACallback()
+        trainer = L.Trainer(
+            max_epochs=1, accelerator="cpu", default_root_dir=tmp_path, callbacks=[callback], logger=False
+        )
+        with pytest.warns(UserWarning, match="not probed: train: Stream has no items"):
+            trainer.fit(Classifier(), torch.utils.data.DataLoader(Stream(), 64), training.loaders(digits)[1])
+        assert callback.store.probes() == ("val",)
+
+    def test_two_callbacks_watch_side_by_side(self, digits, tmp_path, sample):
+        callbacks = [
+            RRACallback(probes={"train": sample}, dirpath=tmp_path / name, k=k) for name, k in (("a", 2), ("b", 5))
+        ]
+        fit(digits, tmp_path, callbacks, epochs=1)
+        assert [callback.store.load("train", 4).settings.k for callback in callbacks] == [2, 5]
+
     def test_no_usable_data_at_all_is_refused(self, digits, tmp_path):
         with pytest.raises(ValueError, match="no probe can be drawn"):
             fit(digits, tmp_path, [RRACallback()], augmented=True, limit_val_batches=0)
@@ -162,7 +260,7 @@ class TestSamples:
     def test_a_network_that_can_not_take_the_sample_is_refused_with_the_remedy(self, digits, tmp_path):
         probe = rra.FixedSample.from_tensors({"image": digits[0][:60]}, digits[1][:60])
         module = Classifier()
-        with pytest.raises(ValueError, match=r"(?s)can not run this network.*pass forward="):
+        with pytest.raises(ValueError, match=r"(?s)does not run on the sample.*pass forward="):
             fit(digits, tmp_path, [RRACallback(probes={"p": probe})], module=module)
         assert module.steps == 0
 
@@ -237,8 +335,11 @@ class TestTrainers:
         assert epochs(rra.RunStore(tmp_path / "run")) == [0, 1, 2]
         assert len((tmp_path / "run" / "records.jsonl").read_text().splitlines()) == 3
         ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
-        assert ranks[0]["rra/train/id_peak"] > 0
-        assert ranks[0] == ranks[1]
+        assert ranks[0]["monitored"]["rra/train/id_peak"] > 0
+        assert ranks[0]["monitored"] == ranks[1]["monitored"]
+        # What each rank measured by itself, before anything was shared.
+        assert ranks[0]["measured"] == ranks[1]["measured"]
+        assert len(ranks[1]["measured"]) == 3
 
     def test_it_says_what_it_will_do(self, digits, tmp_path, sample, caplog):
         logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
@@ -251,10 +352,23 @@ class TestTrainers:
             "train: 6 layers of 200 samples (10 classes), k = 2",
             "input, net.0, net.1",
             "before training, every 2 epochs and at the end; each time about",
-            "0.0 MB",
+            "s and 0.1 MB",
             f"stored in {tmp_path}/rra; the graphs of 3 snapshots are kept",
         ):
             assert words in text
+
+    def test_a_refusal_on_rank_zero_ends_both_ranks_with_its_reason(self, tmp_path):
+        rra.RunStore(tmp_path / "run").save(snapshot_of(4))
+        script = Path(__file__).with_name("two_ranks.py")
+        done = subprocess.run(
+            [sys.executable, str(script), str(tmp_path)],
+            env=ENVIRONMENT | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode != 0
+        assert done.stderr.count("holds the snapshots of an earlier run") >= 2
 
 
 class TestReferences:
@@ -293,7 +407,11 @@ class TestWatchers:
         ("watcher", "options", "words"),
         [
             (lambda: EarlyStopping("rra/train/id_peek"), {}, "not logged; the nearest are rra/train/id_peak"),
-            (lambda: EarlyStopping("rra/train/id_peak"), {"every_n_epochs": 2}, "every_n_epochs=1 to RRACallback"),
+            (
+                lambda: EarlyStopping("rra/train/id_peak"),
+                {"every_n_epochs": 2},
+                "skips.*every_n_epochs=1 to RRACallback",
+            ),
             (
                 lambda: EarlyStopping("rra/train/id_peak", check_on_train_epoch_end=False),
                 {},
@@ -319,6 +437,12 @@ class TestWatchers:
         with pytest.raises(ValueError, match=words):
             fit(digits, tmp_path, callbacks, module=module, enable_checkpointing=True)
         assert module.steps == 0
+
+    def test_a_checkpoint_of_the_same_rhythm_is_fine(self, digits, tmp_path, sample):
+        checkpoint = ModelCheckpoint(tmp_path / "best", monitor="rra/train/id_peak", every_n_epochs=2)
+        callbacks = [RRACallback(probes={"train": sample}, every_n_epochs=2), checkpoint]
+        fit(digits, tmp_path, callbacks, epochs=4, enable_checkpointing=True)
+        assert checkpoint.best_model_score is not None
 
     def test_watchers_of_other_values_are_left_alone(self, digits, tmp_path, sample):
         stop = EarlyStopping("loss", check_on_train_epoch_end=True)

@@ -6,6 +6,7 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
+from test_store import snapshot_of
 from training import fit
 
 import rra_monitor as rra
@@ -76,7 +77,11 @@ def test_figures_are_there_for_every_snapshot(events):
     assert set(events.Tags()["images"]) == {
         f"rra/{probe}/{name}" for probe in ("train", "val") for name in ("curves", "nnls")
     }
-    assert [event.step for event in events.Images("rra/train/nnls")] == [0, 4, 8]
+    images = events.Images("rra/train/nnls")
+    assert [event.step for event in images] == [0, 4, 8]
+    # Two heatmaps at first, with itself and the reference; then one more, with the previous snapshot.
+    assert images[1].width > 1.3 * images[0].width
+    assert images[2].width == images[1].width
 
 
 def test_another_logger_gets_the_scalars_once(run):
@@ -102,3 +107,26 @@ def test_loggers_are_recognised_by_name_through_their_bases():
 
     sinks = logger_sinks([Custom(), DummyLogger(), CometLogger()])
     assert [type(sink) for sink in sinks] == [TensorBoardSink, LoggerSink]
+
+
+def test_the_layout_keeps_a_chart_whose_reference_has_no_value_this_time():
+    layouts = []
+
+    class Writer:
+        def add_custom_scalars(self, layout):
+            layouts.append(layout)
+
+        def add_scalar(self, *arguments):
+            pass
+
+        add_figure = add_scalar
+
+    sink = TensorBoardSink(lambda: Writer())
+    snapshots = [snapshot_of(step) for step in range(4)]
+    for step, snapshot in enumerate(snapshots):
+        matches = {"prev": rra.match(snapshot, snapshots[step - 1], "prev")} if step else {}
+        if step % 2:
+            matches["ref-a"] = rra.match(snapshot, snapshots[0], "ref-a")
+        sink.write(rra.Record(step, step, {"train": snapshot}, {"train": matches}, 1.0, 0.1))
+    assert len(layouts) == 2
+    assert "similarity to a (NNLS)" in layouts[-1]["RRA train"]
