@@ -23,14 +23,18 @@ monitor = rra.Monitor({"digits": rra.FixedSample.from_dataset(dataset, n=1000)})
 store = rra.RunStore("runs/plain")
 recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
 
-step = 0
-for epoch in range(6):
-    record = recorder.record(monitor.measure(model, step=step, epoch=epoch))
-    snapshot = record.snapshots["digits"]
+
+def measure(step: int, epoch: int) -> None:
+    snapshot = recorder.record(monitor.measure(model, step=step, epoch=epoch)).snapshots["digits"]
     print(f"epoch {epoch}: ID {snapshot.id.round(1)}, NNCS of the last layer {snapshot.nncs[-1]:.3f}")
-    model.train()
+
+
+step = 0
+measure(step, epoch=0)
+for epoch in range(1, 7):
     for inputs, labels in DataLoader(dataset, 64, shuffle=True):
         optimiser.zero_grad()
         nn.functional.cross_entropy(model(inputs), labels).backward()
         optimiser.step()
         step += 1
+    measure(step, epoch)

@@ -17,7 +17,7 @@ def demo(out: str | None = None, epochs: int = 10) -> None:
         from rra_monitor.demo import run_demo
     except ModuleNotFoundError as error:
         raise SystemExit(
-            f"rra-monitor demo needs the package {error.name!r}. Install it with: pip install 'rra-monitor[recipes]'"
+            f"rra-monitor demo needs the package {error.name!r}. Install rra-monitor with its extra [recipes]."
         ) from error
     run_demo(out, epochs)
 
