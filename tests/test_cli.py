@@ -47,3 +47,19 @@ def test_the_demo_does_not_write_into_an_earlier_one(demo):
     assert done.returncode != 0
     assert "an earlier run; pass another --out" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_full_demo_shows_what_its_text_says(tmp_path):
+    subprocess.run([COMMAND, "demo", "--out", str(tmp_path / "out")], capture_output=True, text=True, check=True)
+    first, second = (rra.RunStore(tmp_path / "out" / seed / "rra") for seed in ("seed0", "seed1"))
+    steps = second.steps("train")
+    start, end = second.load("train", steps[0]), second.load("train", steps[-1])
+    assert len(steps) == 11
+    assert start.nncs[-1] < 0.7
+    assert end.nncs[-1] > 0.95
+    # An arch over the layers: higher in the middle than at both ends.
+    assert end.id[1:-2].max() > max(end.id[0], end.id[-1]) + 1
+    same = rra.match(end, first.load("train", steps[-1]), "seed0").same_layer(end.layers)
+    assert same[0] == 1.0
+    assert same[1] > same[6] > same[-1] > 10 * end.nnls_chance

@@ -82,3 +82,8 @@ def fit(digits, path, callbacks=(), epochs=3, augmented=False, module=None, ckpt
     )
     trainer.fit(module or Classifier(), *loaders(digits, augmented), ckpt_path=ckpt_path, weights_only=True)
     return trainer
+
+
+def epochs(store, probe="train"):
+    """The epochs of a probe's snapshots, in the order of their steps."""
+    return [store.load(probe, step, graphs=False).epoch for step in store.steps(probe)]

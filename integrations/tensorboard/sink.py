@@ -5,7 +5,7 @@ from typing import Any
 
 from rra_monitor.figures import curves_figure, nnls_figure
 from rra_monitor.names import metric_key
-from rra_monitor.record import PREVIOUS, SUMMARIES, Record, scalars
+from rra_monitor.record import PREVIOUS, Record, scalars
 from rra_monitor.snapshot import Snapshot
 
 TITLES = {
@@ -13,6 +13,12 @@ TITLES = {
     "nncs": "class similarity (NNCS)",
     PREVIOUS: "similarity to previous (NNLS)",
 }
+
+SUMMARY_CHARTS = {
+    "summary of ID": ("id_peak", "id_last"),
+    "summary of NNCS and NNLS": ("nncs_last", "nnls_prev_mean"),
+}
+"""Two charts, since a dimension and a share have no common axis."""
 
 
 class TensorBoardSink:
@@ -53,7 +59,8 @@ def custom_layout(record: Record) -> dict[str, dict[str, list[Any]]]:
         for name in record.matches[probe]:
             if name != PREVIOUS:
                 charts[f"similarity to {name.removeprefix('ref-')} (NNLS)"] = f"nnls_{name}"
-        layout[f"RRA {probe}"] = {
-            title: ["Multiline", [f"^{metric_key(probe, quantity)}/.*"]] for title, quantity in charts.items()
-        } | {"summaries": ["Multiline", [f"^{metric_key(probe, quantity)}$" for quantity in SUMMARIES]]}
+        expressions = {title: [f"^{metric_key(probe, quantity)}/.*"] for title, quantity in charts.items()}
+        for title, names in SUMMARY_CHARTS.items():
+            expressions[title] = [f"^{metric_key(probe, quantity)}$" for quantity in names]
+        layout[f"RRA {probe}"] = {title: ["Multiline", tags] for title, tags in expressions.items()}
     return layout

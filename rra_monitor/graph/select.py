@@ -6,6 +6,7 @@ threshold; a full buffer is cut to the nearest `keep`, which lowers the threshol
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import numba
@@ -40,16 +41,15 @@ class Shortlist:
         Each pair of blocks comes once: `column` is at least `row`, and columns within the rows serve the rows alone.
         """
         rows, columns = products.shape
-        state = (products, row, column, self._norms, self._values, self._ids, self._counts, self._limits, self._keep)
-        self._share(lambda start, stop: _add_to_rows(*state, start, stop), 0, rows)
-        self._share(lambda start, stop: _add_to_columns(*state, start, stop), max(0, row + rows - column), columns)
+        block = (products, row, column, self._norms, self._values, self._ids, self._counts, self._limits, self._keep)
+        self._share(partial(_add_to_rows, block), 0, rows)
+        self._share(partial(_add_to_columns, block), max(0, row + rows - column), columns)
 
     def nearest(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         """(n, keep) squared distances, ascending, and ids."""
         n = len(self._norms)
         values, ids = np.empty((n, self._keep), np.float32), np.empty((n, self._keep), np.int32)
-        state = (self._values, self._ids, self._counts, self._norms, values, ids)
-        self._share(lambda start, stop: _finish(*state, start, stop), 0, n)
+        self._share(partial(_finish, self._values, self._ids, self._counts, self._norms, values, ids), 0, n)
         return values, ids
 
     def _share(self, work: Callable[[int, int], Any], start: int, stop: int) -> None:
@@ -58,20 +58,9 @@ class Shortlist:
 
 
 @numba.njit(nogil=True, cache=True)
-def _add_to_rows(
-    products: Any,
-    row: int,
-    column: int,
-    norms: Any,
-    values: Any,
-    ids: Any,
-    counts: Any,
-    limits: Any,
-    keep: int,
-    start: int,
-    stop: int,
-) -> None:
+def _add_to_rows(block: Any, start: int, stop: int) -> None:
     """Offer every column to the rows start to stop of a block."""
+    products, row, column, norms, values, ids, counts, limits, keep = block
     columns = products.shape[1]
     for r in range(start, stop):
         i = row + r
@@ -89,20 +78,9 @@ def _add_to_rows(
 
 
 @numba.njit(nogil=True, cache=True)
-def _add_to_columns(
-    products: Any,
-    row: int,
-    column: int,
-    norms: Any,
-    values: Any,
-    ids: Any,
-    counts: Any,
-    limits: Any,
-    keep: int,
-    start: int,
-    stop: int,
-) -> None:
+def _add_to_columns(block: Any, start: int, stop: int) -> None:
     """Offer every row to the columns start to stop of a block."""
+    products, row, column, norms, values, ids, counts, limits, keep = block
     rows = products.shape[0]
     for first in range(start, stop, CHUNK):
         last = min(first + CHUNK, stop)

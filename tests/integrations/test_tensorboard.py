@@ -67,7 +67,7 @@ def test_the_layout_has_a_chart_per_quantity_whose_expression_finds_its_tags(eve
     assert [category.title for category in layout.category] == ["RRA train", "RRA val"]
     tags = events.Tags()["scalars"]
     for category in layout.category:
-        assert len(category.chart) == 5
+        assert len(category.chart) == 6
         for chart in category.chart:
             for expression in chart.multiline.tag:
                 assert any(re.search(expression, tag) for tag in tags), expression
