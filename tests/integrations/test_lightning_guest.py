@@ -59,7 +59,7 @@ class TestGuest:
     def test_a_failing_snapshot_warns_and_training_goes_on(self, digits, tmp_path, sample):
         module = Classifier()
 
-        callback = RRACallback(probes={"train": sample}, forward=unlucky(module, range(5, 9)))
+        callback = RRACallback(probes={"train": sample}, forward=unlucky(module, range(5, 99)))
         with pytest.warns(UserWarning, match=r"no snapshot at epoch 2, step 8; training goes on.*out of luck"):
             fit(digits, tmp_path, [callback], module=module)
         assert module.steps == 12
@@ -72,6 +72,6 @@ class TestGuest:
             fit(
                 digits,
                 tmp_path,
-                [RRACallback(probes={"train": sample}, forward=unlucky(module, range(5, 9)), on_error="raise")],
+                [RRACallback(probes={"train": sample}, forward=unlucky(module, range(5, 99)), on_error="raise")],
                 module=module,
             )
