@@ -48,7 +48,7 @@ def test_neighbours_agree_with_scikit_learn(feature_maps):
 
 def test_blocks_do_not_show(feature_maps, monkeypatch):
     whole = rra.knn_graph(feature_maps, k=20)
-    monkeypatch.setattr(exact, "ROWS", 77)
+    monkeypatch.setattr(exact, "TILE", 77)
     monkeypatch.setattr(exact, "BLOCK_BYTES", 10_000)
     blocked = rra.knn_graph(feature_maps, k=20)
     agree = (np.sort(blocked.indices) == np.sort(whole.indices)).all(axis=1)

@@ -17,8 +17,9 @@ from rra_monitor.graph.select import Shortlist, squared_differences
 SETTLED = 8
 """This many nearest candidates of each sample are measured by direct difference: r1 and r2 decide the ID."""
 
-ROWS = 512
-"""Samples of a block on the CPU: narrow, since a block on the diagonal computes each of its pairs twice."""
+TILE = 1024
+"""Samples of a side of a tile on the CPU: its products stay in the cache for the selection, and the tiles on the
+diagonal, which compute each pair twice, are few."""
 
 BLOCK_BYTES = 128 << 20
 """Bound on a temporary block."""
@@ -26,6 +27,9 @@ BLOCK_BYTES = 128 << 20
 CANCELLATION = 0.03
 """Where a squared distance falls below this share of the squared norms it comes from, the float32 product is not
 trusted. Above it, distances of real feature maps (10 to 16,384 features) were within 1e-5 of float64."""
+
+ROUNDING = 2e-6
+"""Relative difference below which rounding of a float32 product may have swapped two distances."""
 
 DOUBLE_CANCELLATION = 1e-9
 """The same share for a float64 product, below which every other sample is measured by direct difference."""
@@ -55,7 +59,7 @@ def exact_graph(features: torch.Tensor, k: int) -> KnnGraph:
         squared, candidates = _in_order(squared, candidates)
         if found > k:
             # Measured directly, equal distances are equal, and the last neighbour does not depend on rounding.
-            tied = _tied(squared, k).nonzero()[:, 0]
+            tied = _tied(squared, k, ROUNDING).nonzero()[:, 0]
             squared[tied] = _direct(raw, tied, candidates[tied], scale)
             squared, candidates = _in_order(squared, candidates)
         distances = squared[:, :k].double().sqrt().mul(scale).float()
@@ -64,7 +68,7 @@ def exact_graph(features: torch.Tensor, k: int) -> KnnGraph:
     return KnnGraph(
         indices=candidates[:, :k].int().cpu().numpy(),
         distances=distances.cpu().numpy(),
-        ties=float(_tied(squared, k).float().mean()) if found > k else 0.0,
+        ties=float(_tied(squared, k, TIE_TOLERANCE).float().mean()) if found > k else 0.0,
         zeros=float((distances[:, 0] == 0).float().mean()),
     )
 
@@ -74,14 +78,16 @@ def _shortlist(centred: torch.Tensor, found: int) -> tuple[torch.Tensor, torch.T
     n = len(centred)
     norms = centred.square().sum(dim=1)
     threads = torch.get_num_threads()
-    room = torch.empty(ROWS * n)
+    room = torch.empty(TILE * TILE)
     with ThreadPoolExecutor(threads) as pool:
         shortlist = Shortlist(norms.numpy(), found, pool, threads)
-        for start in range(0, n, ROWS):
-            stop = min(start + ROWS, n)
-            products = room[: (stop - start) * (n - start)].view(stop - start, n - start)
-            torch.mm(centred[start:stop], centred[start:].T, out=products)
-            shortlist.add(products.numpy(), start, start)
+        for row in range(0, n, TILE):
+            rows = centred[row : row + TILE]
+            for column in range(row, n, TILE):
+                columns = centred[column : column + TILE]
+                products = room[: len(rows) * len(columns)].view(len(rows), len(columns))
+                torch.mm(rows, columns.T, out=products)
+                shortlist.add(products.numpy(), row, column)
         squared, candidates = shortlist.nearest()
     return torch.from_numpy(squared), torch.from_numpy(candidates).long(), norms
 
@@ -116,9 +122,9 @@ def _thin(squared: torch.Tensor, candidates: torch.Tensor, norms: torch.Tensor, 
     return thin.nonzero()[:, 0]
 
 
-def _tied(squared: torch.Tensor, k: int) -> torch.Tensor:
-    """(n,) whether the k-th and the next distance are tied."""
-    return squared[:, k - 1] >= (1 - TIE_TOLERANCE) ** 2 * squared[:, k]
+def _tied(squared: torch.Tensor, k: int, tolerance: float) -> torch.Tensor:
+    """(n,) whether the k-th and the next distance agree within a relative tolerance."""
+    return squared[:, k - 1] >= (1 - tolerance) ** 2 * squared[:, k]
 
 
 def _in_double(
