@@ -66,10 +66,11 @@ def _add_to_rows(block: Any, start: int, stop: int) -> None:
         i = row + r
         for first in range(0, columns, CHUNK):
             last = min(first + CHUNK, columns)
-            passing = False
-            limit = limits[i]
-            for c in range(first, last):
-                passing |= norms[column + c] - 2 * products[r, c] < limit
+            # Slices, since an index that could be negative keeps the compiler from comparing many at once.
+            values_here, norms_here, limit = products[r, first:last], norms[column + first : column + last], limits[i]
+            passing = 0
+            for c in range(len(values_here)):
+                passing += norms_here[c] - 2 * values_here[c] < limit
             if passing:
                 for c in range(first, last):
                     value = norms[column + c] - 2 * products[r, c]
@@ -84,11 +85,12 @@ def _add_to_columns(block: Any, start: int, stop: int) -> None:
     rows = products.shape[0]
     for first in range(start, stop, CHUNK):
         last = min(first + CHUNK, stop)
+        limits_here = limits[column + first : column + last]
         for r in range(rows):
-            norm = norms[row + r]
-            passing = False
-            for c in range(first, last):
-                passing |= norm - 2 * products[r, c] < limits[column + c]
+            values_here, norm = products[r, first:last], norms[row + r]
+            passing = 0
+            for c in range(len(values_here)):
+                passing += norm - 2 * values_here[c] < limits_here[c]
             if passing:
                 for c in range(first, last):
                     value = norm - 2 * products[r, c]
