@@ -123,9 +123,10 @@ class RRACallback(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure where the schedule says so, and hand the summaries to callbacks that watch them."""
+        # An epoch that is cut short ends the fit, which is always measured, and does not count as completed.
         whole = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        completed = trainer.current_epoch + 1
-        if whole and completed % self.every_n_epochs == 0:
+        completed = trainer.current_epoch + (1 if whole else 0)
+        if not whole or completed % self.every_n_epochs == 0:
             self._measure(trainer, pl_module, completed)
             # Not to the loggers, which have them already. A value that is missing this time keeps its last state, since
             # a watcher would end the training over it.
@@ -135,8 +136,7 @@ class RRACallback(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the end of the fit, if the schedule did not."""
         if self._measured != trainer.global_step:
-            whole = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-            self._measure(trainer, pl_module, trainer.current_epoch - (0 if whole else 1))
+            self._measure(trainer, pl_module, trainer.current_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run's directory is, so that a resumed run goes on in it."""

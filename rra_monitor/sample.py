@@ -112,6 +112,7 @@ class FixedSample:
         _check_n(n)
         with preserved_rng():
             labels, at = _labels_of(dataset)
+            settled = labels is None
             while True:
                 draw = _draw(len(dataset), labels, n, seed, shrink)
 
@@ -124,10 +125,10 @@ class FixedSample:
                 size = sum(tensor.nbytes for item in once for tensor in iter_tensors(item)) / len(once) * len(draw)
                 looked_at = draw if size <= MATERIALISE_BYTES else draw[inspected]
                 items = [dataset[int(position)] for position in looked_at]
-                if labels is None or label_position(items, labels[looked_at]) is not None:
+                if settled or labels is None or label_position(items, labels[looked_at]) is not None:
                     break
                 # The few items looked at before agreed with the stored labels, these do not.
-                labels, at = read_labels(dataset), -1
+                labels, at, settled = read_labels(dataset), -1, True
             sample = cls(read, None if labels is None else labels[draw], draw, fingerprint(once))
             if size > MATERIALISE_BYTES:
                 return sample

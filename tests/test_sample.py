@@ -136,6 +136,15 @@ class TestLabels:
         sample = rra.FixedSample.from_dataset(items, n=180)
         assert sample.labels.tolist() == [items.items[i][1] for i in sample.ids]
 
+    def test_labels_that_change_from_read_to_read_come_to_an_end(self, dataset):
+        class Guessing(Items):
+            def __getitem__(self, index):
+                return super().__getitem__(index)[0], int(torch.randint(10, ()))
+
+        items = Guessing([dataset[i] for i in range(300)])
+        items.targets = dataset.tensors[1][:300]
+        assert rra.FixedSample.from_dataset(items, n=100).n == 100
+
     def test_a_label_before_other_entries_is_found_by_the_stored_labels(self, dataset):
         items = Items([(*dataset[i], f"path {i}") for i in range(200)])
         items.targets = dataset.tensors[1][:200]

@@ -182,6 +182,11 @@ class TestWatchers:
             fit(digits, tmp_path, callbacks, module=module, enable_checkpointing=True)
         assert module.steps == 0
 
+    def test_a_first_epoch_that_is_cut_short_has_the_value_too(self, digits, tmp_path, sample):
+        callbacks = [EarlyStopping("rra/train/nnls_prev_mean"), RRACallback(probes={"train": sample})]
+        trainer = fit(digits, tmp_path, callbacks, max_steps=2)
+        assert trainer.global_step == 2
+
     def test_a_checkpoint_of_the_same_rhythm_is_fine(self, digits, tmp_path, sample):
         checkpoint = ModelCheckpoint(tmp_path / "best", monitor="rra/train/id_peak", every_n_epochs=2)
         callbacks = [RRACallback(probes={"train": sample}, every_n_epochs=2), checkpoint]
