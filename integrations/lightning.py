@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -113,7 +113,7 @@ class RRACallback(Callback):
         probes = self.probes or samples_of(trainer, self.n, self.seed)
         self._monitor = Monitor(probes, layers=self.layers, k=self.k, forward=in_precision, **self.monitor_options)
         check_watchers(trainer, self._monitor, self.every_n_epochs)
-        self._on_rank_zero(trainer, self._open)
+        self._open_on_rank_zero(trainer)
         rank_zero_info(self._announcement(self._monitor.plan(pl_module)))
         self._measured = None
         self._values = {}
@@ -168,12 +168,12 @@ class RRACallback(Callback):
                 torch.cuda.empty_cache()
         self._values |= trainer.strategy.broadcast(found)
 
-    def _on_rank_zero(self, trainer: Trainer, call: Callable[[Trainer], RunStore | None]) -> None:
+    def _open_on_rank_zero(self, trainer: Trainer) -> None:
         """Open the store on rank zero; a refusal there is raised on every rank, or the others would wait for it."""
         refusal = None
         if trainer.is_global_zero:
             try:
-                self.store = call(trainer)
+                self.store = self._open(trainer)
             except ValueError as error:
                 refusal = str(error)
         refusal = trainer.strategy.broadcast(refusal)

@@ -11,7 +11,7 @@ from rra_monitor.compare import check_comparable, match
 from rra_monitor.monitor import Monitor
 from rra_monitor.record import PREVIOUS, Match, Record
 from rra_monitor.sinks import FanOut, Sink
-from rra_monitor.snapshot import Settings, Snapshot
+from rra_monitor.snapshot import Snapshot
 from rra_monitor.store import RunStore
 
 Align = Literal["epoch", "last"]
@@ -77,9 +77,8 @@ class Recorder:
                     )
                 measured = monitor.settings(probe)
                 # Most snapshots of a run share their settings: look at each kind once.
-                kinds = {
-                    (s.n, s.k, s.metric, s.fingerprint, id(s.ids)): s for s in map(_settings, reference.curves(probe))
-                }
+                found = (snapshot.settings for snapshot in reference.curves(probe))
+                kinds = {(s.n, s.k, s.metric, s.fingerprint, id(s.ids)): s for s in found}
                 for settings in kinds.values():
                     check_comparable(measured, settings, f"probe {probe!r} of reference {name!r}")
 
@@ -160,10 +159,6 @@ class Recorder:
             self._epochs[name, probe] = reference.epochs(probe)
         step = self._epochs[name, probe].get(snapshot.epoch)
         return None if step is None else reference.load(probe, step)
-
-
-def _settings(snapshot: Snapshot) -> Settings:
-    return snapshot.settings
 
 
 def _reference(name: str, path: str | os.PathLike[str]) -> RunStore:
