@@ -70,6 +70,11 @@ def main() -> None:
         f"pixels, n = 15,000, k = 150: NNCS {rra.metrics.nncs(graph, sample.labels):.4f}, "
         f"ID {rra.metrics.twonn(graph):.1f} ({seconds:.1f} s)"
     )
+    average = rra.knn_graph(rra.pooled(pixels, "avg-global"), k=150)
+    print(
+        f"their global average, three channels: ID {rra.metrics.twonn(average):.2f}, "
+        f"NNCS {rra.metrics.nncs(average, sample.labels):.4f}, samples with a duplicate {average.zeros:.4f}"
+    )
 
     sample = rra.FixedSample.from_dataset(training, n=2000)
     torch.manual_seed(0)

@@ -14,6 +14,8 @@ from rra_monitor.capture import Forward, call_model
 from rra_monitor.integrations.loggers import logger_sinks
 from rra_monitor.integrations.watchers import check_watchers
 from rra_monitor.monitor import Monitor, Plan
+from rra_monitor.names import FULL
+from rra_monitor.pooling import checked_views
 from rra_monitor.record import summaries
 from rra_monitor.recorder import Align, Recorder
 from rra_monitor.sample import FixedSample
@@ -41,6 +43,7 @@ class RRACallback(Callback):
         keep_graphs: "all", "last" or a number of snapshots whose graphs stay on disk.
         on_error: what a failing snapshot does: "warn" or "raise".
         layers: which to watch, see `Monitor`.
+        views: of each layer, "full" and poolings such as "avg2" and "avg-global", see `Monitor`.
         k: neighbours of each sample, see `Monitor`.
         forward: called with this module and a batch, for networks that are not called with one tensor.
         n: size of the samples drawn from the trainer's data; fewer where a class is short.
@@ -62,6 +65,7 @@ class RRACallback(Callback):
         keep_graphs: KeepGraphs = "all",
         on_error: Literal["warn", "raise"] = "warn",
         layers: str | Sequence[str] = "auto",
+        views: Sequence[str] = (FULL,),
         k: int | None = None,
         forward: Forward | None = None,
         n: int = 2000,
@@ -85,6 +89,7 @@ class RRACallback(Callback):
         self.keep_graphs = keep_graphs
         self.on_error = on_error
         self.layers = layers
+        self.views = checked_views(views)
         self.k = k
         self.forward = forward or call_model
         self.n = n
@@ -111,7 +116,9 @@ class RRACallback(Callback):
                 return self.forward(model, precision.convert_input(batch))
 
         probes = self.probes or samples_of(trainer, self.n, self.seed)
-        self._monitor = Monitor(probes, layers=self.layers, k=self.k, forward=in_precision, **self.monitor_options)
+        self._monitor = Monitor(
+            probes, layers=self.layers, views=self.views, k=self.k, forward=in_precision, **self.monitor_options
+        )
         check_watchers(trainer, self._monitor, self.every_n_epochs)
         self._open_on_rank_zero(trainer)
         rank_zero_info(self._announcement(self._monitor.plan(pl_module)))
@@ -227,6 +234,9 @@ class RRACallback(Callback):
             lines.append(f"  {probe}: {len(plan.layers)} layers of {plan.n} samples ({kind}), k = {plan.k}")
         layers = [layer.name for layer in next(iter(plans.values())).layers]
         lines.append(f"  layers: {', '.join(layers)}")
+        if len(self.views) > 1:
+            graphs = next(iter(plans.values())).graphs
+            lines.append(f"  views of each layer: {', '.join(self.views)}; {graphs} different ones in all")
         rhythm = "every epoch" if self.every_n_epochs == 1 else f"every {self.every_n_epochs} epochs"
         seconds, size = sum(plan.seconds for plan in plans.values()), sum(plan.bytes for plan in plans.values())
         cost = f"about {max(seconds, 0.1):.1f} s and {max(size / 1e6, 0.1):.1f} MB"

@@ -8,6 +8,7 @@ from .graph import knn_graph as knn_graph
 from .guest import undisturbed as undisturbed
 from .monitor import Monitor as Monitor
 from .names import metric_key as metric_key
+from .pooling import pooled as pooled
 from .record import Match as Match
 from .record import Record as Record
 from .record import scalars as scalars

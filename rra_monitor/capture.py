@@ -11,8 +11,11 @@ from torch import nn
 
 from rra_monitor.guest import undisturbed
 from rra_monitor.layers import Layer, choose_layers, named_modules, trace
+from rra_monitor.names import FULL
+from rra_monitor.pooling import checked_views, pooled
 from rra_monitor.sample import FixedSample
 from rra_monitor.trees import first_tensor, map_tensors
+from rra_monitor.views import view_dims, with_views
 
 Forward = Callable[[nn.Module, Any], Any]
 
@@ -108,9 +111,9 @@ def find_layers(
 def collect(
     model: nn.Module, sample: FixedSample, layers: Sequence[Layer], forward: Forward = call_model, batch_size: int = 128
 ) -> dict[str, torch.Tensor]:
-    """The features of all samples at the given layers: name to (n, …) tensor on the model's device, in its precision.
+    """The features of all samples in every view of the given layers, from one pass.
 
-    The model is left as it was found (see `undisturbed`).
+    Name to (n, …) tensor on the model's device, in its precision where they are not pooled. The model is left as it was found (see `undisturbed`).
 
     Raises:
         RuntimeError: a layer did not run, or returned another number of rows than samples, in some batch.
@@ -123,13 +126,16 @@ def collect(
             raise RuntimeError(
                 f"layer {name!r} returned shape {tuple(output.shape)} for a batch of {stop - start} samples"
             )
-        if name not in features:
-            features[name] = torch.empty((sample.n, *output.shape[1:]), dtype=output.dtype, device=output.device)
-            arrived[name] = 0
-        features[name][start:stop] = output.detach()
+        layer = by_name[name]
+        for view, key in layer.view_names.items():
+            values = pooled(output.detach(), view, layer.channels_last)
+            if key not in features:
+                features[key] = torch.empty((sample.n, *values.shape[1:]), dtype=values.dtype, device=values.device)
+            features[key][start:stop] = values
         arrived[name] += stop - start
 
-    arrived: dict[str, int] = {}
+    by_name = {layer.name: layer for layer in layers}
+    arrived = Counter[str]()
     raw = [layer.name for layer in layers if not layer.module]
     with undisturbed(model), Capture(model, layers, receive) as capture:
         for batch in sample.batches(batch_size):
@@ -142,8 +148,8 @@ def collect(
             if len(raw) < len(layers):
                 forward(model, batch)
     for layer in layers:
-        if arrived.get(layer.name) != sample.n:
-            raise RuntimeError(f"layer {layer.name!r} ran for {arrived.get(layer.name, 0)} of {sample.n} samples")
+        if arrived[layer.name] != sample.n:
+            raise RuntimeError(f"layer {layer.name!r} ran for {arrived[layer.name]} of {sample.n} samples")
     return features
 
 
@@ -152,36 +158,44 @@ def iter_features(
     sample: FixedSample,
     layers: str | Iterable[str] | Sequence[Layer] = "auto",
     *,
+    views: str | Iterable[str] = (FULL,),
     forward: Forward = call_model,
     batch_size: int = 128,
     memory_budget: int = 4 << 30,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """The features of one layer after the other, in execution order, as (name, (n, …) tensor).
 
-    Layers are collected together as long as their features fit the budget; then the sample passes the network again.
+    With views, each layer's distinct ones follow one another, as `layer2.0`, `layer2.0@avg4`. Layers are collected
+    together, each with all its views, as long as their features fit the budget; then the sample passes the network
+    again.
 
     Args:
         model: the network, compiled or not, on any device. It is left as it was found.
         sample: what to pass through it.
         layers: see `choose_layers`.
+        views: of each layer's features, see `pooling`.
         forward: called with the model and a batch on the model's device; returns anything.
         batch_size: samples per forward pass.
         memory_budget: bytes of features held at once; on a CUDA device at most half of what is free there.
             One layer is always held, whatever its size.
+
+    Raises:
+        ValueError: an unknown view, or one that no layer has; see also `choose_layers`.
     """
-    found = _as_layers(model, sample, layers, forward)
+    found = with_views(model, _as_layers(model, sample, layers, forward), checked_views(views))
     for group in grouped(found, sample.n, available(model, memory_budget)):
         features = collect(model, sample, group, forward, batch_size)
         for layer in group:
-            yield layer.name, features.pop(layer.name)
+            for name in layer.view_names.values():
+                yield name, features.pop(name)
 
 
 def grouped(layers: Sequence[Layer], n: int, budget: int) -> list[list[Layer]]:
-    """Consecutive layers in groups whose float32 features fit the budget, at least one layer each."""
+    """Consecutive layers in groups whose float32 features in all views fit the budget, at least one layer each."""
     groups: list[list[Layer]] = []
     used = 0
     for layer in layers:
-        size = 4 * n * layer.dim
+        size = 4 * n * sum(view_dims(layer).values())
         if not groups or used + size > budget:
             groups.append([])
             used = 0

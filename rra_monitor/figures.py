@@ -1,10 +1,11 @@
 """Pictures of a snapshot: curves over the layers and heatmaps of layer similarity. Needs matplotlib."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rra_monitor.names import FULL, split_view
 from rra_monitor.record import PREVIOUS, Match
 from rra_monitor.snapshot import Curve, Snapshot
 
@@ -16,20 +17,34 @@ INCH_PER_LAYER = 0.24
 INCH_PER_LETTER = 0.065
 FAINT, BOLD, CHANCE = "#9aa5b1", "#1f5fa8", "#b0413e"
 
+Panel = tuple[str, tuple[str, ...], tuple[str, ...], Curve]
+"""A heatmap: its title, the names of its rows and of its columns, the values."""
+
 
 def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure":
-    """ID and NNCS over the layers, with the chance level of NNCS and, faintly, an earlier snapshot."""
+    """ID and NNCS over the layers, with the chance level of NNCS and, faintly, an earlier snapshot.
+
+    Pooled views are thinner lines in colours of their own.
+    """
     panels = [("intrinsic dimension (ID)", "id")] + (
         [("class similarity (NNCS)", "nncs")] if snapshot.nncs is not None else []
     )
-    names, left = _letters(snapshot.layers), 0.7
-    width, height = max(6.4, 1.6 + INCH_PER_LAYER * len(snapshot.layers)), 2.5 * len(panels)
+    layers = snapshot.view().layers
+    names, left = _letters(layers), 0.7
+    width, height = max(6.4, 1.6 + INCH_PER_LAYER * len(layers)), 2.5 * len(panels)
     figure, axes = _panels(width, height, len(panels), 1, left=left, right=0.15, bottom=names, top=0.35, gap=0.15)
-    where = np.arange(len(snapshot.layers))
+    where = np.arange(len(layers))
     for axis, (title, name) in zip(axes, panels, strict=True):
         if first is not None and first.layers == snapshot.layers and first.step != snapshot.step:
-            axis.plot(where, getattr(first, name), "o-", color=FAINT, markersize=3, label=f"epoch {first.epoch}")
-        axis.plot(where, getattr(snapshot, name), "o-", color=BOLD, markersize=4, label=f"epoch {snapshot.epoch}")
+            earlier = getattr(first, name)[first.view().indices]
+            axis.plot(where, earlier, "o-", color=FAINT, markersize=3, label=f"epoch {first.epoch}")
+        curve = getattr(snapshot, name)
+        axis.plot(where, curve[snapshot.view().indices], "o-", color=BOLD, markersize=4, label=f"epoch {snapshot.epoch}")
+        for number, view in enumerate(snapshot.settings.views):
+            if view != FULL:
+                rows = snapshot.view(view)
+                at = [layers.index(layer) for layer in rows.layers]
+                axis.plot(at, curve[rows.indices], ".-", color=f"C{number}", linewidth=0.9, markersize=3, label=view)
         if name == "nncs" and snapshot.nncs_chance is not None:
             axis.axhline(snapshot.nncs_chance, color=CHANCE, linestyle=":", label="chance")
             axis.set_ylim(0, 1.02)
@@ -38,39 +53,55 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
         axis.set_ylabel(title, fontsize=9)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
-        axis.set_xticks(where, snapshot.layers if axis is axes[-1] else [""] * len(where), rotation=90, fontsize=7)
+        axis.set_xticks(where, layers if axis is axes[-1] else [""] * len(where), rotation=90, fontsize=7)
     title = f"{snapshot.probe}: n = {snapshot.settings.n}, k = {snapshot.settings.k}"
     figure.suptitle(title, x=left / figure.get_figwidth(), ha="left", fontsize=10)
-    figure.legend(*axes[-1].get_legend_handles_labels(), loc="upper right", ncols=3, frameon=False, fontsize=8)
+    handles, labels = axes[-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper right", ncols=max(3, len(labels)), frameon=False, fontsize=8)
     return figure
 
 
 def nnls_figure(snapshot: Snapshot, matches: Mapping[str, Match]) -> "Figure":
-    """NNLS heatmaps side by side, 0 to 1: with itself, the previous snapshot, and each reference."""
-    panels: list[tuple[str, tuple[str, ...], Curve]] = [
-        (f"with itself, epoch {snapshot.epoch}", snapshot.layers, snapshot.nnls)
-    ]
+    """NNLS heatmaps side by side, 0 to 1: with itself, the previous snapshot, and each reference. Full views alone."""
+    full = snapshot.view()
+    panels = [(f"with itself, epoch {snapshot.epoch}", full.layers, full.layers, snapshot.intra(FULL))]
     for name, match in matches.items():
         other = "previous" if name == PREVIOUS else name.removeprefix("ref-")
-        panels.append((f"with {other}, epoch {match.epoch}", match.layers, match.nnls))
-    side = max(2.8, INCH_PER_LAYER * len(snapshot.layers))
-    names = max(_letters(layers) for _, layers, _ in panels)
+        columns = [position for position, layer in enumerate(match.layers) if split_view(layer)[1] == FULL]
+        names = tuple(match.layers[column] for column in columns)
+        title = f"with {other}, epoch {match.epoch}"
+        panels.append((title, full.layers, names, match.nnls[np.ix_(full.indices, columns)]))
+    return _heatmaps(snapshot, panels, "rows are this snapshot's layers")
+
+
+def views_figure(snapshot: Snapshot) -> "Figure":
+    """Each pooled view's NNLS heatmaps, 0 to 1: with itself above, of the full view with it below (Eq. 6.1)."""
+    layers, pooled = snapshot.view().layers, [view for view in snapshot.settings.views if view != FULL]
+    of_view = {view: snapshot.view(view).layers for view in pooled}
+    intra = [(f"{view} with {view}", of_view[view], of_view[view], snapshot.intra(view)) for view in pooled]
+    inter = [(f"full (rows) with {view}", layers, of_view[view], snapshot.inter(view)) for view in pooled]
+    return _heatmaps(snapshot, intra + inter, f"epoch {snapshot.epoch}", lines=2)
+
+
+def _heatmaps(snapshot: Snapshot, panels: Sequence[Panel], about: str, lines: int = 1) -> "Figure":
+    """Panels under one scale, in one line with the names of the rows at the first, or in several with names at each."""
+    side, across = max(2.8, INCH_PER_LAYER * len(snapshot.view().layers)), len(panels) // lines
+    names = max(_letters(rows + columns) for _, rows, columns, _ in panels)
+    gap = 0.15 if lines == 1 else names + 0.25
     figure, axes = _panels(
-        side * len(panels), side, 1, len(panels), left=names, right=0.8, bottom=names, top=0.65, gap=0.15
+        side * across, side * lines, lines, across, left=names, right=0.8, bottom=names, top=0.65, gap=gap
     )
-    for axis, (title, layers, matrix) in zip(axes, panels, strict=True):
+    for axis, (title, rows, columns, matrix) in zip(axes, panels, strict=True):
         image = axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         axis.set_title(title, fontsize=9)
-        axis.set_xticks(np.arange(len(layers)), layers, rotation=90, fontsize=7)
-        rows = snapshot.layers if axis is axes[0] else [""] * len(snapshot.layers)
-        axis.set_yticks(np.arange(len(snapshot.layers)), rows, fontsize=7)
+        axis.set_xticks(np.arange(len(columns)), columns, rotation=90, fontsize=7)
+        named = rows if axis is axes[0] or lines > 1 else [""] * len(rows)
+        axis.set_yticks(np.arange(len(rows)), named, fontsize=7)
     box = axes[-1].get_position()
     bar = figure.add_axes((box.x1 + 0.15 / figure.get_figwidth(), box.y0, 0.12 / figure.get_figwidth(), box.height))
     figure.colorbar(image, cax=bar).ax.tick_params(labelsize=7)
     chance = f"chance {snapshot.nnls_chance:.3f}"
-    figure.suptitle(
-        f"{snapshot.probe}: layer similarity (NNLS, {chance}); rows are this snapshot's layers", fontsize=10
-    )
+    figure.suptitle(f"{snapshot.probe}: layer similarity (NNLS, {chance}); {about}", fontsize=10)
     return figure
 
 

@@ -3,15 +3,15 @@
 import difflib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import nn
 
-from rra_monitor.names import INPUT
+from rra_monitor.names import FULL, INPUT, layer_view
 from rra_monitor.trees import first_tensor
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -30,17 +30,35 @@ class Layer:
         module: the module's name within the model; empty for the raw data.
         call: which call of the module it is, from 0.
         shape: of one sample's output.
+        channels_last: whether the last axis of that shape holds the channels, as in (tokens, channels).
+        views: each asked view to the distinct one that holds its numbers, see `pooling.resolve`.
     """
 
     name: str
     module: str
     call: int
     shape: tuple[int, ...]
+    channels_last: bool = False
+    views: Mapping[str, str] = field(default_factory=lambda: {FULL: FULL}, hash=False)
 
     @property
     def dim(self) -> int:
         """Number of features of one sample."""
         return int(torch.Size(self.shape).numel())
+
+    @property
+    def view_names(self) -> dict[str, str]:
+        """Each distinct view to its name: `{"full": "layer2.0", "avg4": "layer2.0@avg4"}`."""
+        return {view: layer_view(self.name, view) for view in self.views.values()}
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Each asked view that equals another to that one, by name: `{"layer3.0@avg8": "layer3.0@avg-global"}`."""
+        return {
+            layer_view(self.name, asked): layer_view(self.name, view)
+            for asked, view in self.views.items()
+            if asked != view
+        }
 
 
 def named_modules(model: nn.Module) -> dict[str, nn.Module]:

@@ -18,9 +18,12 @@ from rra_monitor.graph import KnnGraph, default_k, knn_graph
 from rra_monitor.graph.build import BACKENDS
 from rra_monitor.layers import Layer
 from rra_monitor.metrics import nncs, nnls_matrix, twonn
+from rra_monitor.names import FULL
+from rra_monitor.pooling import checked_views
 from rra_monitor.sample import FixedSample
 from rra_monitor.snapshot import Settings, Snapshot
 from rra_monitor.store import graph_bytes
+from rra_monitor.views import view_dims, with_views
 
 CALIBRATION_ROWS, CALIBRATION_DIMS = 2000, (64, 2048)
 """Sizes of the graphs that are timed to estimate the seconds of a snapshot."""
@@ -31,7 +34,8 @@ class Plan:
     """What a snapshot of one probe will take.
 
     Attributes:
-        layers: that will be watched, in execution order.
+        layers: that will be watched, in execution order, with their views.
+        graphs: how many are built: one for each distinct view of each layer.
         n: number of samples.
         k: number of neighbours.
         classes: number of classes, None for unlabelled data.
@@ -40,6 +44,7 @@ class Plan:
     """
 
     layers: tuple[Layer, ...]
+    graphs: int
     n: int
     k: int
     classes: int | None
@@ -53,6 +58,8 @@ class Monitor:
     Args:
         probes: name to sample, `{"train": sample}` say.
         layers: "auto" (input, stem, every block, pool, classifier), or module names and glob patterns.
+        views: of each layer's features: "full", and poolings such as "avg2", "max-global", see `pooling`. Each is
+            measured like a layer, all from one pass; views with the same numbers once.
         k: neighbours of each sample; n / (10 · classes) if None, at least 2.
         backend: of the graphs, see `knn_graph`.
         forward: called with the model and a batch of inputs, for networks that are not called with one tensor:
@@ -61,7 +68,7 @@ class Monitor:
         memory_budget: bytes of features held at once, see `iter_features`.
 
     Raises:
-        ValueError: no probes, a probe's name that can not be a key, k out of range, an unknown backend.
+        ValueError: no probes, a probe's name that can not be a key, k out of range, an unknown backend or view.
 
     Example, in any loop::
 
@@ -75,6 +82,7 @@ class Monitor:
         probes: Mapping[str, FixedSample],
         *,
         layers: str | Iterable[str] = "auto",
+        views: str | Iterable[str] = (FULL,),
         k: int | None = None,
         backend: str = "auto",
         forward: Forward | None = None,
@@ -97,6 +105,7 @@ class Monitor:
             raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
         self.probes = dict(probes)
         self.layers = layers
+        self.views = checked_views(views)
         self.backend = backend
         self.forward = forward or call_model
         self.batch_size = batch_size
@@ -119,6 +128,7 @@ class Monitor:
             ids=sample.ids,
             labels=sample.labels,
             fingerprint=sample.fingerprint,
+            views=self.views,
         )
 
     def measure(self, model: nn.Module, *, step: int, epoch: int) -> dict[str, Snapshot]:
@@ -132,7 +142,7 @@ class Monitor:
             epoch: epochs completed.
 
         Raises:
-            ValueError: features without a graph (NaN, infinite), named by layer; unknown layers.
+            ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer.
         """
         step, epoch = operator.index(step), operator.index(epoch)
         return {probe: self._snapshot(model, probe, step, epoch) for probe in self.probes}
@@ -141,26 +151,33 @@ class Monitor:
         """What a snapshot of each probe will watch, and about what it will cost."""
         plans = {}
         for probe, sample in self.probes.items():
-            layers = find_layers(model, sample, self.layers, self.forward)
+            layers = self._layers(model, sample)
+            graphs = sum(len(layer.view_names) for layer in layers)
             k = self.k(probe)
             plans[probe] = Plan(
                 layers=layers,
+                graphs=graphs,
                 n=sample.n,
                 k=k,
                 classes=sample.classes,
                 seconds=self._seconds(model, sample, layers),
-                bytes=graph_bytes(sample.n, k, len(layers)),
+                bytes=graph_bytes(sample.n, k, graphs),
             )
         return plans
+
+    def _layers(self, model: nn.Module, sample: FixedSample) -> tuple[Layer, ...]:
+        return with_views(model, find_layers(model, sample, self.layers, self.forward), self.views)
 
     def _snapshot(self, model: nn.Module, probe: str, step: int, epoch: int) -> Snapshot:
         started = time.perf_counter()
         sample, k = self.probes[probe], self.k(probe)
+        layers = self._layers(model, sample)
         graphs: dict[str, KnnGraph] = {}
         for layer, features in iter_features(
             model,
             sample,
-            self.layers,
+            layers,
+            views=self.views,
             forward=self.forward,
             batch_size=self.batch_size,
             memory_budget=self.memory_budget,
@@ -184,6 +201,7 @@ class Monitor:
             recall=np.array([graph.recall for graph in in_order]),
             settings=self.settings(probe),
             graphs=graphs,
+            aliases={name: same for layer in layers for name, same in layer.aliases.items()},
             seconds=time.perf_counter() - started,
         )
 
@@ -198,7 +216,8 @@ class Monitor:
         # Seconds of a graph = n² (base + slope · dim), from the two sizes.
         at_low, at_high = (_timed(partial(knn_graph, cloud[:, :dim], 2)) for dim in CALIBRATION_DIMS)
         slope = max(at_high - at_low, 0.0) / (high - low)
-        return passes + sum((sample.n / rows) ** 2 * (at_low + slope * max(layer.dim - low, 0)) for layer in layers)
+        dims = [dim for layer in layers for dim in view_dims(layer).values()]
+        return passes + sum((sample.n / rows) ** 2 * (at_low + slope * max(dim - low, 0)) for dim in dims)
 
 
 def _timed(call: Callable[[], object]) -> float:

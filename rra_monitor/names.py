@@ -5,6 +5,39 @@ import re
 INPUT = "input"
 """The name of the raw data as a layer."""
 
+FULL = "full"
+"""The view of a layer as it is, whose name is the layer's."""
+
+CLASS_TOKEN = "class-token"
+"""The view of a token model's first token."""
+
+VIEW_FORMS = "'full', 'avg<window>', 'max<window>' (avg2, max8, …), 'avg-global', 'max-global', 'class-token'"
+_VIEW = re.compile(rf"{FULL}|(avg|max)([1-9]\d*|-global)|{CLASS_TOKEN}")
+
+
+def is_view(name: str) -> bool:
+    """Whether the name is of one of the `VIEW_FORMS`."""
+    return _VIEW.fullmatch(name) is not None
+
+
+def layer_view(layer: str, view: str) -> str:
+    """The name of a layer's view: the layer's own for the full view.
+
+    >>> layer_view("layer2.0", "avg4"), layer_view("layer2.0", "full")
+    ('layer2.0@avg4', 'layer2.0')
+    """
+    return layer if view == FULL else f"{layer}@{view}"
+
+
+def split_view(name: str) -> tuple[str, str]:
+    """The layer and the view that a name stands for.
+
+    >>> split_view("layer2.0@avg4"), split_view("layer2.0")
+    (('layer2.0', 'avg4'), ('layer2.0', 'full'))
+    """
+    layer, at, view = name.rpartition("@")
+    return (layer, view) if at and is_view(view) else (name, FULL)
+
 
 def metric_key(probe: str, quantity: str, layer: str | None = None) -> str:
     """The name under which a value is logged everywhere: `rra/<probe>/<quantity>/<layer>`.

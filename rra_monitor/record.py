@@ -85,18 +85,20 @@ def scalars(record: Record) -> dict[str, float]:
 
 
 def summaries(record: Record) -> dict[str, float]:
-    """One value per probe and quantity of `SUMMARIES`, by key: what a callback may monitor.
+    """One value per probe and quantity of `SUMMARIES`, by key: what a callback may monitor. Of the full views alone.
 
     `id_peak` is the largest ID of all layers, `id_last` and `nncs_last` are the last layer's, `nnls_prev_mean` is the
     mean over the layers after the input of the similarity to the previous snapshot.
     """
     values: dict[str, float] = {}
     for probe, snapshot in record.snapshots.items():
-        found = {"id_peak": _nan_max(snapshot.id), "id_last": float(snapshot.id[-1])}
+        full = snapshot.view()
+        last = full.indices[-1]
+        found = {"id_peak": _nan_max(snapshot.id[full.indices]), "id_last": float(snapshot.id[last])}
         if snapshot.nncs is not None:
-            found["nncs_last"] = float(snapshot.nncs[-1])
+            found["nncs_last"] = float(snapshot.nncs[last])
         if match := record.matches.get(probe, {}).get(PREVIOUS):
-            same = match.same_layer(snapshot.layers)[[layer != INPUT for layer in snapshot.layers]]
+            same = match.same_layer(snapshot.layers)[full.indices[[layer != INPUT for layer in full.layers]]]
             found["nnls_prev_mean"] = float(np.mean(same[~np.isnan(same)])) if (~np.isnan(same)).any() else math.nan
         values |= {metric_key(probe, quantity): value for quantity, value in found.items()}
     return {key: value for key, value in values.items() if not math.isnan(value)}

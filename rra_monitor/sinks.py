@@ -59,6 +59,8 @@ def as_json(record: Record) -> dict[str, Any]:
     for probe, snapshot in record.snapshots.items():
         probes[probe] = {
             "layers": list(snapshot.layers),
+            "views": list(snapshot.settings.views),
+            "aliases": dict(snapshot.aliases),
             "id": _plain(snapshot.id),
             "nncs": None if snapshot.nncs is None else _plain(snapshot.nncs),
             "ties": _plain(snapshot.ties),

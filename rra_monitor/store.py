@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.names import FULL
 from rra_monitor.snapshot import Settings, Snapshot
 
 SCHEMA = 1
@@ -80,6 +81,8 @@ class RunStore:
             "step": snapshot.step,
             "epoch": snapshot.epoch,
             "layers": snapshot.layers,
+            "views": settings.views,
+            "aliases": dict(snapshot.aliases),
             "seconds": snapshot.seconds,
             "n": settings.n,
             "k": settings.k,
@@ -117,6 +120,8 @@ class RunStore:
             ids=sample["ids"],
             labels=sample.get("labels"),
             fingerprint=about["fingerprint"],
+            # Snapshots stored before there were views have none of these two.
+            views=tuple(about.get("views", (FULL,))),
         )
         layers = tuple(about["layers"])
         kept: dict[str, KnnGraph] = {}
@@ -145,6 +150,7 @@ class RunStore:
             **{name: arrays.get(name) for name in CURVES},  # type: ignore[arg-type]
             settings=settings,
             graphs=kept,
+            aliases=about.get("aliases", {}),
             seconds=about["seconds"],
         )
 

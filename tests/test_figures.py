@@ -1,9 +1,12 @@
+import dataclasses
+
 import matplotlib
+import numpy as np
 import pytest
 from test_store import snapshot_of
 
 import rra_monitor as rra
-from rra_monitor.figures import curves_figure, nnls_figure
+from rra_monitor.figures import curves_figure, nnls_figure, views_figure
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -27,6 +30,32 @@ def test_heatmaps_share_a_fixed_scale_and_name_their_layers():
     assert all(axis.images[0].get_clim() == (0, 1) for axis in panels)
     assert [text.get_text() for text in panels[2].get_xticklabels()] == ["input", "fc"]
     assert [text.get_text() for text in panels[0].get_yticklabels()] == ["input", "a/b c", "fc"]
+
+
+@pytest.fixture
+def in_views():
+    snapshot = snapshot_of(5, layers=("input", "input@avg2", "a", "a@avg-global", "fc"))
+    settings = dataclasses.replace(snapshot.settings, views=("full", "avg2"))
+    aliases = {"a@avg2": "a@avg-global", "fc@avg2": "fc"}
+    return dataclasses.replace(snapshot, settings=settings, aliases=aliases)
+
+
+def test_views_are_lines_over_the_same_layers(in_views):
+    axis = curves_figure(in_views, snapshot_of(0)).axes[-1]
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["input", "a", "fc"]
+    (pooled,) = [line for line in axis.lines if line.get_label() == "avg2"]
+    np.testing.assert_array_equal(pooled.get_ydata(), in_views.nncs[[1, 3, 4]])
+
+
+def test_heatmaps_of_views_are_with_themselves_and_of_the_full_with_them(in_views):
+    matches = {"prev": rra.match(in_views, snapshot_of(3, layers=("input", "input@avg2", "fc")), "prev")}
+    panels = nnls_figure(in_views, matches).axes
+    assert [axis.images[0].get_array().shape for axis in panels[:2]] == [(3, 3), (3, 2)]
+    intra, inter = views_figure(in_views).axes[:2]
+    assert (intra.get_title(), inter.get_title()) == ("avg2 with avg2", "full (rows) with avg2")
+    np.testing.assert_array_equal(intra.images[0].get_array(), in_views.intra("avg2"))
+    np.testing.assert_array_equal(inter.images[0].get_array(), in_views.inter("avg2"))
+    assert [text.get_text() for text in inter.get_yticklabels()] == ["input", "a", "fc"]
 
 
 def test_nothing_global_is_touched():

@@ -5,7 +5,7 @@ from reference import loops
 from sklearn.neighbors import NearestNeighbors
 
 import rra_monitor as rra
-from rra_monitor.graph import exact
+from rra_monitor.graph import direct, sift
 
 RNG = np.random.default_rng(0)
 
@@ -48,12 +48,12 @@ def test_neighbours_agree_with_scikit_learn(feature_maps):
 
 def test_blocks_do_not_show(feature_maps, monkeypatch):
     whole = rra.knn_graph(feature_maps, k=20)
-    monkeypatch.setattr(exact, "TILE", 77)
-    monkeypatch.setattr(exact, "BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(sift, "TILES", (77,))
+    monkeypatch.setattr(direct, "CHUNK", 100)
+    monkeypatch.setattr(direct, "BLOCK_BYTES", 10_000)
     blocked = rra.knn_graph(feature_maps, k=20)
-    agree = (np.sort(blocked.indices) == np.sort(whole.indices)).all(axis=1)
-    assert agree.mean() > 0.99
-    np.testing.assert_allclose(blocked.distances, whole.distances, rtol=1e-5)
+    assert (blocked.indices == whole.indices).all()
+    np.testing.assert_allclose(blocked.distances, whole.distances, rtol=1e-6)
 
 
 def test_a_far_offset_costs_no_precision(feature_maps):

@@ -91,10 +91,10 @@ class TestClassSimilarity:
 
 class TestLayerSimilarity:
     def test_hand_computed(self):
-        # Shared: 2 of 2, 1 of 3, 0 of 4, 1 of 3.
-        a = graph_of([[1, 2], [0, 2], [0, 1], [0, 1]])
-        b = graph_of([[2, 1], [0, 3], [3, 4], [0, 2]])
-        assert nnls(a, b) == pytest.approx((1 + 1 / 3 + 0 + 1 / 3) / 4)
+        # Shared: 2 of 2, 1 of 3, 0 of 4, 1 of 3, 2 of 2.
+        a = graph_of([[1, 2], [0, 2], [0, 1], [0, 1], [0, 3]])
+        b = graph_of([[2, 1], [0, 3], [3, 4], [0, 2], [3, 0]])
+        assert nnls(a, b) == pytest.approx((1 + 1 / 3 + 0 + 1 / 3 + 1) / 5)
 
     def test_equals_the_loop_reference(self):
         a = RNG.normal(size=(60, 4))

@@ -3,9 +3,13 @@ import pytest
 import torch
 from reference import loops
 from torch import nn
+from torch.nn import functional
 
 import rra_monitor as rra
+import rra_monitor.monitor
 from rra_monitor.nn import resnet20
+
+VIEWS = ("full", "avg2", "avg4", "avg8", "avg-global", "max2", "max4", "max8", "max-global")
 
 
 def test_a_snapshot_equals_the_loop_reference(small_net, digits):
@@ -22,6 +26,113 @@ def test_a_snapshot_equals_the_loop_reference(small_net, digits):
         assert snapshot.nncs[row] == pytest.approx(loops.nncs(features, labels, 5))
         for column, others in enumerate(outputs):
             assert snapshot.nnls[row, column] == pytest.approx(loops.nnls(features, others, 5))
+
+
+@pytest.fixture(scope="module")
+def of_resnet(digits):
+    """A ResNet20 on digits at 16 x 16 pixels in all views, and how many graphs were built."""
+    torch.manual_seed(0)
+    images = functional.interpolate(digits[0][:300], scale_factor=2.0)
+    monitor = rra.Monitor({"p": rra.FixedSample.from_tensors(images, digits[1][:300])}, views=VIEWS, k=10)
+    built = []
+
+    def counted(features, k, backend):
+        built.append(features.shape)
+        return rra.graph.knn_graph(features, k, backend)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="'input@max-global' of probe 'p': ID"):
+        patch.setattr(rra_monitor.monitor, "knn_graph", counted)
+        return monitor.measure(resnet20(10, 1), step=0, epoch=0)["p"], len(built)
+
+
+class TestViews:
+    def test_each_view_equals_the_loop_reference(self, small_net, digits):
+        images, labels = digits[0][:60], digits[1][:60]
+        sample = rra.FixedSample.from_tensors(images, labels)
+        snapshot = rra.Monitor({"p": sample}, layers=["0", "6"], views=["full", "avg2", "max-global"], k=5).measure(
+            small_net, step=0, epoch=0
+        )["p"]
+        assert snapshot.layers == ("0", "0@avg2", "0@max-global", "6")
+        small_net.eval()
+        with torch.no_grad():
+            maps, logits = small_net[0](images), small_net(images)
+        outputs = [maps, functional.avg_pool2d(maps, 2), functional.adaptive_max_pool2d(maps, 1), logits]
+        for row, features in enumerate(outputs):
+            assert snapshot.id[row] == pytest.approx(loops.twonn(features), rel=1e-4)
+            assert snapshot.nncs[row] == pytest.approx(loops.nncs(features, labels, 5))
+            for column, others in enumerate(outputs):
+                assert snapshot.nnls[row, column] == pytest.approx(loops.nnls(features, others, 5))
+
+    def test_equal_views_are_stated_and_not_built_twice(self, of_resnet):
+        snapshot, built = of_resnet
+        assert built == len(snapshot.layers) == len(snapshot.graphs)
+        # 16 x 16: the input, the stem, stage 1; 8 x 8: stage 2; 4 x 4: stage 3; pool and classifier.
+        assert built == 5 * 9 + 3 * 7 + 3 * 5 + 2
+        assert snapshot.aliases["layer2.0@avg8"] == "layer2.0@avg-global"
+        assert snapshot.aliases["layer3.2@max4"] == "layer3.2@max-global"
+        assert snapshot.aliases["pool@avg2"] == "pool"
+        assert len(snapshot.aliases) == 3 * 2 + 3 * 4 + 2 * 8
+        assert snapshot.settings.views == VIEWS
+
+    def test_a_view_of_every_layer_is_found_under_its_own_name_or_its_equals(self, of_resnet):
+        snapshot, _ = of_resnet
+        base, pooled = snapshot.view(), snapshot.view("avg8")
+        assert base.layers == base.names == pooled.layers
+        assert len(base.layers) == 13
+        assert pooled.names[:2] == ("input@avg8", "stem@avg8")
+        assert pooled.names[-3:] == ("layer3.2@avg-global", "pool", "fc")
+        assert [snapshot.layers[index] for index in pooled.indices] == list(pooled.names)
+        with pytest.raises(ValueError, match=r"view 'avg3' was not measured; this snapshot has full, avg2"):
+            snapshot.view("avg3")
+
+    def test_intra_and_inter_matrices_are_parts_of_the_matrix_of_all(self, of_resnet):
+        snapshot, _ = of_resnet
+        intra, inter = snapshot.intra("avg2"), snapshot.inter("avg2")
+        assert intra.shape == inter.shape == (13, 13)
+        np.testing.assert_allclose(intra, intra.T)
+        np.testing.assert_array_equal(np.diag(intra), 1.0)
+        graphs = snapshot.graphs
+        assert inter[2, 5] == pytest.approx(rra.metrics.nnls(graphs["layer1.0"], graphs["layer2.0@avg2"]))
+        assert inter[5, 2] == pytest.approx(rra.metrics.nnls(graphs["layer2.0"], graphs["layer1.0@avg2"]))
+        np.testing.assert_array_equal(np.diag(inter)[-2:], 1.0)
+        np.testing.assert_array_equal(snapshot.inter("full"), snapshot.intra("full"))
+
+    def test_the_global_average_of_the_last_block_is_the_pool_layer(self, of_resnet):
+        snapshot, _ = of_resnet
+        row, column = map(snapshot.layers.index, ("layer3.2@avg-global", "pool"))
+        assert snapshot.nnls[row, column] >= 0.999
+
+    def test_the_difference_of_ids_is_zero_where_the_views_are_equal(self, of_resnet):
+        snapshot, _ = of_resnet
+        found = snapshot.id_difference("avg-global")
+        assert found.shape == (13,)
+        assert found[-2:].tolist() == [0.0, 0.0]
+        names = snapshot.layers
+        assert found[1] == snapshot.id[names.index("stem@avg-global")] - snapshot.id[names.index("stem")]
+        assert (found[:8] < 0).all()
+
+    def test_layers_without_a_view_are_left_out_of_it(self, digits):
+        class Tokens(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.patches, self.mix = nn.Conv2d(1, 12, 2, 2), nn.Linear(12, 12)
+
+            def forward(self, x):
+                return self.mix(self.patches(x).flatten(2).transpose(1, 2)).mean(1)
+
+        monitor = rra.Monitor({"p": rra.FixedSample.from_tensors(digits[0][:60])}, k=5, views=["full", "class-token"])
+        snapshot = monitor.measure(Tokens(), step=0, epoch=0)["p"]
+        assert snapshot.layers == ("input", "patches", "mix", "mix@class-token")
+        assert snapshot.view("class-token").layers == ("mix",)
+        assert snapshot.inter("class-token").shape == (3, 1)
+        assert np.isnan(snapshot.id_difference("class-token")).tolist() == [True, True, False]
+
+    def test_the_plan_counts_every_graph(self, sample):
+        network = resnet20(10, 1)
+        full, many = (rra.Monitor({"train": sample}, views=views).plan(network)["train"] for views in (["full"], VIEWS))
+        assert (full.graphs, len(full.layers), len(many.layers)) == (13, 13, 13)
+        assert many.graphs > 2 * full.graphs
+        assert many.bytes == pytest.approx(full.bytes / full.graphs * many.graphs)
 
 
 def test_every_probe_is_measured_with_its_own_k(small_net, digits):
@@ -88,6 +199,8 @@ def test_a_diverged_layer_is_named(sample):
         ({"k": 200}, "k must lie in 2 to 199"),
         ({"backend": "quick"}, "auto, exact"),
         ({"layers": []}, "layers is empty"),
+        ({"views": ["full", "mean2"]}, "unknown view 'mean2'; expected 'full', 'avg<window>'"),
+        ({"views": ["avg2"]}, "lacks 'full'"),
     ],
 )
 def test_bad_settings_are_refused(sample, arguments, words):

@@ -7,6 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import rra_monitor as rra
+import rra_monitor.store
 from rra_monitor.store import graph_bytes, index_type
 
 
@@ -65,6 +66,32 @@ def test_a_snapshot_reads_back_equal(path, labelled):
     snapshot = snapshot_of(12, labelled=labelled)
     rra.RunStore(path).save(snapshot)
     assert_equal(snapshot, rra.RunStore(path).load("train", 12))
+
+
+def test_views_and_what_equals_what_read_back_equal(path):
+    snapshot = snapshot_of(3, layers=("input", "input@avg2", "a/b c", "a/b c@avg-global", "fc"))
+    snapshot = dataclasses.replace(
+        snapshot,
+        settings=dataclasses.replace(snapshot.settings, views=("full", "avg2")),
+        aliases={"a/b c@avg2": "a/b c@avg-global", "fc@avg2": "fc"},
+    )
+    rra.RunStore(path).save(snapshot)
+    again = rra.RunStore(path).load("train", 3)
+    assert_equal(snapshot, again)
+    assert again.view("avg2").names == ("input@avg2", "a/b c@avg-global", "fc")
+    np.testing.assert_array_equal(again.inter("avg2"), snapshot.inter("avg2"))
+
+
+def test_a_snapshot_stored_before_there_were_views_reads_back_with_the_full_one(tmp_path, monkeypatch):
+    def without_views(arrays, about, kind):
+        return encoded(arrays, {key: value for key, value in about.items() if key not in ("views", "aliases")}, kind)
+
+    encoded = rra_monitor.store._encoded
+    monkeypatch.setattr(rra_monitor.store, "_encoded", without_views)
+    rra.RunStore(tmp_path).save(snapshot_of(1))
+    old = rra.RunStore(tmp_path).load("train", 1)
+    assert_equal(snapshot_of(1), old)
+    assert old.view().layers == old.layers
 
 
 def test_undefined_values_read_back_undefined(path):

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from rra_monitor.figures import curves_figure, nnls_figure
-from rra_monitor.names import metric_key
+from rra_monitor.figures import curves_figure, nnls_figure, views_figure
+from rra_monitor.names import FULL, metric_key, split_view
 from rra_monitor.record import PREVIOUS, Record, scalars
 from rra_monitor.snapshot import Snapshot
 
@@ -34,7 +34,7 @@ class TensorBoardSink:
         self._layout: dict[str, dict[str, list[Any]]] = {}
 
     def write(self, record: Record) -> None:
-        """Scalars by key, the layout when it changes, and the figures `curves` and `nnls` of each probe."""
+        """Scalars by key, the layout when it changes, and the figures `curves`, `nnls` and `views` of each probe."""
         writer = self._writer()
         for key, value in scalars(record).items():
             writer.add_scalar(key, value, record.step)
@@ -47,10 +47,12 @@ class TensorBoardSink:
             first = self._first.setdefault(probe, snapshot)
             writer.add_figure(metric_key(probe, "curves"), curves_figure(snapshot, first), record.step)
             writer.add_figure(metric_key(probe, "nnls"), nnls_figure(snapshot, record.matches[probe]), record.step)
+            if len(snapshot.settings.views) > 1:
+                writer.add_figure(metric_key(probe, "views"), views_figure(snapshot), record.step)
 
 
 def custom_layout(record: Record) -> dict[str, dict[str, list[Any]]]:
-    """For each probe a category with one chart per quantity, all layers in it; charts choose tags by expression."""
+    """For each probe a category with one chart per quantity and view, all layers in it; they choose tags by expression."""
     layout: dict[str, dict[str, list[Any]]] = {}
     for probe, snapshot in record.snapshots.items():
         quantities = ["id"] + ([] if snapshot.nncs is None else ["nncs"])
@@ -59,7 +61,12 @@ def custom_layout(record: Record) -> dict[str, dict[str, list[Any]]]:
         for name in record.matches[probe]:
             if name != PREVIOUS:
                 charts[f"similarity to {name.removeprefix('ref-')} (NNLS)"] = f"nnls_{name}"
-        expressions = {title: [f"^{metric_key(probe, quantity)}/.*"] for title, quantity in charts.items()}
+        pooled = [view for view in dict.fromkeys(split_view(layer)[1] for layer in snapshot.layers) if view != FULL]
+        others = f"(?!.*-({'|'.join(pooled)})$)" if pooled else ""
+        expressions = {title: [f"^{metric_key(probe, quantity)}/{others}.*"] for title, quantity in charts.items()}
+        for view in pooled:
+            for title, quantity in charts.items():
+                expressions[f"{title}, {view}"] = [f"^{metric_key(probe, quantity)}/.*-{view}$"]
         for title, names in SUMMARY_CHARTS.items():
             expressions[title] = [f"^{metric_key(probe, quantity)}$" for quantity in names]
         layout[f"RRA {probe}"] = {title: ["Multiline", tags] for title, tags in expressions.items()}

@@ -1,9 +1,15 @@
 """The directed k-nearest-neighbour graph, the one thing that every metric is computed from."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from rra_monitor.graph.recall import Audit
 
 TIE_TOLERANCE = 1e-5
 """Two distances that differ by less than this share of the larger one count as tied."""
@@ -25,6 +31,11 @@ class KnnGraph:
         recall: share of the true neighbours that were found, 1.0 for an exact graph.
         metric: of the distances.
         backend: that found the neighbours.
+        audit: of an approximate graph, the exact rows that its recall was measured on; None for an exact one.
+        offset: position of the first row among all samples; above 0 for the share of a later rank only.
+        total: number of all samples, where the graph was built over the ranks of a process group and holds this rank's
+            rows alone: its indices are positions among all samples; ties, zeros and recall are those of the whole
+            graph. None for a graph that was built whole.
     """
 
     indices: npt.NDArray[np.int32]
@@ -34,17 +45,30 @@ class KnnGraph:
     recall: float = 1.0
     metric: str = "euclidean"
     backend: str = "exact"
+    audit: Audit | None = None
+    offset: int = 0
+    total: int | None = None
 
     def __post_init__(self) -> None:
         if self.indices.ndim != 2 or self.indices.shape != self.distances.shape:
             raise ValueError(
                 f"indices {self.indices.shape} and distances {self.distances.shape} must have one shape (n, k)"
             )
+        if self.offset < 0 or self.offset + self.n > self.samples:
+            raise ValueError(
+                f"rows {self.offset} to {self.offset + self.n - 1} do not lie within {self.samples} samples; "
+                "give the total of all ranks"
+            )
 
     @property
     def n(self) -> int:
-        """Number of samples."""
+        """Number of rows: of samples whose neighbours it holds."""
         return int(self.indices.shape[0])
+
+    @property
+    def samples(self) -> int:
+        """Number of samples that can be neighbours: n, or the total where this is one rank's share."""
+        return self.n if self.total is None else self.total
 
     @property
     def k(self) -> int:
@@ -52,9 +76,10 @@ class KnnGraph:
         return int(self.indices.shape[1])
 
     def __repr__(self) -> str:
+        share = "" if self.total is None else f"offset={self.offset}, total={self.total}, "
         return (
-            f"KnnGraph(n={self.n}, k={self.k}, ties={self.ties:.3g}, zeros={self.zeros:.3g}, recall={self.recall:.3g}, "
-            f"metric={self.metric!r}, backend={self.backend!r})"
+            f"KnnGraph(n={self.n}, {share}k={self.k}, ties={self.ties:.3g}, zeros={self.zeros:.3g}, "
+            f"recall={self.recall:.3g}, metric={self.metric!r}, backend={self.backend!r})"
         )
 
 

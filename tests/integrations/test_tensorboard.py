@@ -1,5 +1,7 @@
+import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +84,57 @@ def test_figures_are_there_for_every_snapshot(events):
     # Two heatmaps at first, with itself and the reference; then one more, with the previous snapshot.
     assert images[1].width > 1.3 * images[0].width
     assert images[2].width == images[1].width
+
+
+@pytest.fixture(scope="module")
+def in_views(digits, tmp_path_factory):
+    """A monitored training in three views; its store and its events."""
+    path = tmp_path_factory.mktemp("views")
+    callback = RRACallback(views=["full", "max2", "avg-global"])
+    fit(digits, path, [callback], logger=[TensorBoardLogger(path, name="tb", version="v")], epochs=1)
+    accumulator = EventAccumulator(str(path / "tb" / "v"), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
+    accumulator.Reload()
+    return rra.RunStore(callback.store.path), accumulator
+
+
+class TestViews:
+    def test_scalars_of_views_follow_the_key_scheme(self, in_views):
+        store, events = in_views
+        tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("rra/")]
+        assert all(KEY.fullmatch(tag) or SUMMARY.fullmatch(tag) for tag in tags)
+        layers = store.load("train", 0).layers
+        assert layers[:4] == ("input", "input@max2", "input@avg-global", "net.0")
+        assert {f"rra/train/id/{layer.replace('.', '/').replace('@', '-')}" for layer in layers} <= set(tags)
+
+    def test_summaries_are_of_the_full_view(self, in_views):
+        store, events = in_views
+        snapshot = store.load("train", 0)
+        full = snapshot.id[snapshot.view().indices]
+        assert events.Scalars("rra/train/id_peak")[0].value == pytest.approx(full.max())
+        assert events.Scalars("rra/train/id_last")[0].value == pytest.approx(snapshot.id[snapshot.layers.index("net.6")])
+
+    def test_each_view_has_charts_of_its_own(self, in_views):
+        store, events = in_views
+        (event,) = [*events.Tensors("custom_scalars__config__")][-1:]
+        category = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0]).category[0]
+        charts = {chart.title: chart.multiline.tag[0] for chart in category.chart}
+        tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("rra/train/id/")]
+        found = {title: {tag for tag in tags if re.search(charts[title], tag)} for title in charts if "(ID)" in title}
+        assert list(found) == [f"intrinsic dimension (ID){view}" for view in ("", ", max2", ", avg-global")]
+        assert sum(map(len, found.values())) == len(tags) == len(set.union(*found.values()))
+        full = {rra.metric_key("train", "id", layer) for layer in store.load("train", 0).view().layers}
+        assert found["intrinsic dimension (ID)"] == full
+
+    def test_heatmaps_of_the_views_are_a_figure(self, in_views):
+        assert "rra/train/views" in in_views[1].Tags()["images"]
+
+    def test_the_line_of_a_record_says_which_views_are_equal(self, in_views):
+        store, _ = in_views
+        (line, *_) = (Path(store.path) / "records.jsonl").read_text().splitlines()
+        record = json.loads(line)["probes"]["train"]
+        assert record["views"] == ["full", "max2", "avg-global"]
+        assert record["aliases"] == dict(store.load("train", 0).aliases)
+        assert record["aliases"]["net.6@max2"] == "net.6"
 
 
 def test_another_logger_gets_the_scalars_once(run):

@@ -1,0 +1,58 @@
+"""Which backend is faster, predicted from the shape of the features."""
+
+import torch
+
+from rra_monitor.graph.descent import LEAST_WIDTH
+from rra_monitor.graph.rates import seconds_per_multiply_add
+
+REFERENCE = 1.0e-12
+"""Seconds of a bfloat16 multiply-add in a blocked product on the machine of the constants below (2 cores with AMX)."""
+
+HIGH_RECALL = 0.98
+"""Recalls above it take descent more than its first effort."""
+
+
+def choose(n: int, dim: int, k: int, device: torch.device, min_recall: float) -> tuple[str, str]:
+    """The backend that is predicted to be faster, and why.
+
+    Args:
+        n: samples.
+        dim: features of a sample.
+        k: neighbours.
+        device: where the samples lie.
+        min_recall: that an approximation must reach.
+    """
+    if device.type == "cuda":
+        return "exact", "the descent runs on the CPU alone"
+    if min_recall > HIGH_RECALL:
+        return "exact", f"min_recall={min_recall} is above {HIGH_RECALL}, which a descent seldom reaches at first"
+    if 2 * max(k + 1, LEAST_WIDTH) >= n:
+        return "exact", "a descent would keep half of the samples"
+    exact, descent = exact_seconds(n, dim, k), descent_seconds(n, dim, k)
+    seconds = f"predicted {exact:.2g} s exact, {descent:.2g} s by descent"
+    # What is approximate has to be clearly faster.
+    return ("nndescent" if descent < 0.85 * exact else "exact"), seconds
+
+
+def exact_seconds(n: int, dim: int, k: int) -> float:
+    """Predicted time of exact_graph on the CPU.
+
+    Terms: products of all pairs, the selection from them, direct differences to about 1.2 k candidates and their
+    sorting, preparation. Fitted to n = 2,000 to 40,000, d = 48 to 3,072, k = 10 to 100; within 25 % of each.
+    """
+    threads = torch.get_num_threads()
+    product = 0.75e-12 * seconds_per_multiply_add(threads) / REFERENCE
+    rest = (SELECTION * n * n + n * k * (1e-7 + 1.5e-10 * dim) + 1.5e-5 * n) * 2 / threads
+    return product * n * n * dim + rest
+
+
+def descent_seconds(n: int, dim: int, k: int) -> float:
+    """Predicted time of descent_graph at its first effort, its audit included, once compiled (some 20 s a process).
+
+    It looks at a number of candidates proportional to n k; fitted to the same shapes, within 25 % of each.
+    """
+    width = max(k + 1, LEAST_WIDTH)
+    return n * width * (1.05e-6 + 2.5e-9 * dim * (n / 10_000) ** 0.25) * 2 / torch.get_num_threads()
+
+
+SELECTION = 1.4e-9

@@ -1,0 +1,96 @@
+"""The samples as the graph code reads them: checked, centred and scaled, in strips of rows or chunks of features."""
+
+import math
+import warnings
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class Points:
+    """n samples of d features, in the precision and place in which they came.
+
+    They are read in parts and never converted as a whole, so that a memory-mapped array stays on disk.
+
+    Args:
+        features: (n, …) array or tensor of real numbers; trailing axes are flattened.
+
+    Attributes:
+        matrix: (n, d) as given.
+        constant: whether all samples are equal, as in a dead layer.
+        scale: a power of two near the widest feature's range. Dividing by it is exact, and squares of what is left
+            neither overflow nor vanish.
+
+    Raises:
+        TypeError: features that are no real numbers.
+        ValueError: fewer than 2 samples, no features, NaN or infinite values, values beyond float32.
+    """
+
+    def __init__(self, features: Any) -> None:
+        self.matrix = _as_matrix(features)
+        self.n, self.dim = self.matrix.shape
+        self.device = self.matrix.device
+        low, high = self.matrix.amin(dim=0), self.matrix.amax(dim=0)  # both carry a NaN along
+        if not bool((torch.isfinite(low) & torch.isfinite(high)).all()):
+            raise ValueError(_broken(self.matrix))
+        self.constant = bool((low == high).all())
+        largest = max(abs(float(low.min())), abs(float(high.max())))
+        widest = float((high.double() - low.double()).max())
+        if max(largest, widest) > torch.finfo(torch.float32).max:
+            raise ValueError("distances between these features exceed float32; scale the features down")
+        self.scale = float(np.ldexp(1.0, math.frexp(widest)[1])) if widest else 1.0
+
+    @cached_property
+    def centre(self) -> torch.Tensor:
+        """(d,) about the mean, in float32. Distances do not depend on it; a near one keeps the norms small."""
+        some = self.matrix[:: max(1, self.n // 512)].float()
+        return some.div(len(some)).sum(dim=0)  # divided first, lest the sum overflow
+
+    def rows(self, which: slice | torch.Tensor) -> torch.Tensor:
+        """(rows, d) float32, as given."""
+        return self.matrix[which].float()
+
+    def centred(self, which: slice | torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """(rows, d) centred and scaled."""
+        return (self.rows(which).to(dtype) - self.centre).div_(self.scale)
+
+    def copy_chunk(self, features: slice, out: torch.Tensor, start: int, stop: int) -> None:
+        """Write some features of the samples start to stop, scaled, into the rows of `out` (n, features)."""
+        out[start:stop].copy_(self.matrix[start:stop, features]).div_(self.scale)
+
+
+def _as_matrix(features: Any) -> torch.Tensor:
+    tensor = features.detach() if isinstance(features, torch.Tensor) else _from_array(features)
+    if tensor.is_complex():
+        raise TypeError(f"features are {tensor.dtype}; split real and imaginary parts into two features")
+    if tensor.ndim == 0 or len(tensor) < 2:
+        raise ValueError(
+            f"features of shape {tuple(tensor.shape)} hold fewer than 2 samples; expected (n, …) with n >= 2"
+        )
+    matrix = tensor.reshape(len(tensor), -1)
+    if matrix.shape[1] == 0:
+        raise ValueError(f"features of shape {tuple(tensor.shape)} are empty: no feature per sample")
+    if matrix.dtype == torch.bool:
+        matrix = matrix.to(torch.uint8)
+    return matrix.cpu() if matrix.device.type == "mps" else matrix  # mps has no double precision
+
+
+def _from_array(features: Any) -> torch.Tensor:
+    array = np.asarray(features)
+    if array.dtype == object or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+        raise TypeError(f"features are an array of {array.dtype}, expected real numbers in an array or tensor (n, …)")
+    if array.dtype.byteorder not in "=|" or array.dtype in (np.uint16, np.uint32, np.uint64, np.longdouble):
+        array = array.astype(np.float64)
+    with warnings.catch_warnings():  # of memory maps opened for reading; nothing here writes
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _broken(matrix: torch.Tensor) -> str:
+    broken = torch.cat([~torch.isfinite(rows).all(dim=1) for rows in torch.split(matrix, 1024)])
+    return (
+        f"{int(broken.sum())} of {len(matrix)} samples have NaN or infinite features (the first is sample "
+        f"{int(broken.nonzero()[0, 0])}). Has the training diverged, or does this layer overflow in half precision?"
+    )

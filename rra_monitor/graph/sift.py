@@ -1,0 +1,160 @@
+"""Every candidate that could be among the nearest, from products in low precision: exact by a bound on the error.
+
+On the CPU. Samples are centred and rounded to bfloat16, whose products are several times as fast on processors that
+have them. Rounding moves sample i by at most eps |x_i|, and a distance by no more than its two ends. So all that is
+truly as near as the k-th lies within a shell a little wider than the k-th rounded distance; it holds a few more
+candidates than k, to be measured by direct difference. A sample whose shell reaches beyond its shortlist is left open,
+to another method. Where bfloat16 does not pay, float32 takes the same way with a rounding of 0.
+"""
+
+import math
+from functools import partial
+from itertools import combinations_with_replacement
+from queue import SimpleQueue
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rra_monitor.graph.points import Points
+from rra_monitor.graph.rates import bfloat16_pays
+from rra_monitor.graph.select import Shortlist, shell
+from rra_monitor.graph.workers import Workers
+
+TILES = (1024, 512, 256, 128)
+"""Samples of a side of a tile: the largest that leaves the threads enough of them and fits the memory."""
+
+ROUNDING = 2.0**-9
+"""Largest relative error of a number rounded to bfloat16."""
+
+SAMPLE = 1024
+"""Samples, at most, from whose distances the first thresholds are estimated."""
+
+DIFFERENCE = 17
+"""Cost of a direct difference of a feature, in float32 multiply-adds of a blocked product; measured at n = 10,000."""
+
+PILOT = 64
+"""Samples whose shells are looked at first, to choose the precision and the length of the shortlists."""
+
+
+def sift(
+    points: Points, k: int, memory_budget: int, workers: Workers
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """Candidates of every sample: (n, room) ids, (n,) how many of a row count, (n,) whether some may be missing."""
+    rounding, keep = _plan(points, k)
+    dtype = torch.bfloat16 if rounding else torch.float32
+    tile, height = _sides(points, Shortlist.room(keep), dtype, memory_budget, workers.count)
+    sieve = _Sieve(points, keep, dtype, tile, workers)
+    # Blocks of samples are held as far as the memory goes; the samples after a block come by tile by tile.
+    block = torch.empty((min(height, points.n), points.dim), dtype=dtype)
+    passing = torch.empty((tile if height < points.n else 0, points.dim), dtype=dtype)
+    for top in range(0, points.n, height):
+        tiles = sieve.tiles(top, block)
+        sieve.add(list(combinations_with_replacement(tiles, 2)))
+        for column in range(top + height, points.n, tile):
+            others = sieve.tiles(column, passing)
+            sieve.add([(own, others[0]) for own in tiles])
+    return sieve.shortlist.within(k, rounding, workers)
+
+
+class _Sieve:
+    """Tiles of samples and the candidates that their products give."""
+
+    def __init__(self, points: Points, keep: int, dtype: torch.dtype, side: int, workers: Workers) -> None:
+        n = points.n
+        self._points, self._side, self._workers = points, side, workers
+        self._norms = torch.full((n,), torch.nan)
+        self.shortlist = Shortlist(self._norms.numpy(), keep, side)
+        # Random samples, since neighbours in the given order may be of one class.
+        drawn = np.sort(np.random.default_rng(0).choice(n, min(SAMPLE, max(1, n // 10)), replace=False))
+        self._sample = torch.empty((len(drawn), points.dim), dtype=dtype)
+        self._sample_norms = torch.empty(len(drawn))
+        self._prepare(torch.from_numpy(drawn), self._sample, self._sample_norms, 0, len(drawn))
+        self._rank = _rank(keep, len(drawn), n)
+        self._rooms: SimpleQueue[tuple[torch.Tensor, torch.Tensor]] = SimpleQueue()
+        for _ in range(workers.count):
+            self._rooms.put((torch.empty(side * side, dtype=dtype), torch.empty(side * side)))
+
+    def tiles(self, start: int, out: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
+        """The samples from `start` on, prepared in `out`, as tiles with their positions."""
+        out = out[: self._points.n - start]
+        which, norms = torch.arange(start, start + len(out)), self._norms[start : start + len(out)]
+        new = bool(norms.isnan().any())
+        self._workers.share(partial(self._prepare, which, out, norms), 0, len(out))
+        tiles = [(start + first, out[first : first + self._side]) for first in range(0, len(out), self._side)]
+        if new:
+            self._workers.each(self._begin, tiles)
+        return tiles
+
+    def add(self, pairs: list[tuple[tuple[int, torch.Tensor], tuple[int, torch.Tensor]]]) -> None:
+        """Offer the samples of two tiles to each other, for each pair of tiles."""
+        self._workers.each(self._add, pairs)
+
+    def _prepare(self, which: torch.Tensor, out: torch.Tensor, norms: torch.Tensor, start: int, stop: int) -> None:
+        """Write samples centred, scaled and rounded to out's type, in steps that stay in the cache; squared norms."""
+        for first in range(start, stop, 64):
+            here = slice(first, min(first + 64, stop))
+            made = self._points.centred(which[here])
+            rounded = out[here].copy_(made)
+            norms[here] = torch.linalg.vector_norm(made.copy_(rounded), dim=1).square_()
+
+    def _begin(self, tile: tuple[int, torch.Tensor]) -> None:
+        start, rows = tile
+        products = torch.mm(rows, self._sample.T).float()
+        self.shortlist.begin(products.numpy(), start, self._sample_norms.numpy(), self._rank)
+
+    def _add(self, pair: tuple[tuple[int, torch.Tensor], tuple[int, torch.Tensor]]) -> None:
+        (row, rows), (column, columns) = pair
+        low, single = self._rooms.get()
+        size = len(rows) * len(columns)
+        products = torch.mm(rows, columns.T, out=low[:size].view(len(rows), -1))
+        if products.dtype != torch.float32:
+            products = single[:size].view(len(rows), -1).copy_(products)
+        self.shortlist.add(products.numpy(), row, column)
+        self._rooms.put((low, single))
+
+
+def _plan(points: Points, k: int) -> tuple[float, int]:
+    """The relative rounding of the samples and the length of the shortlists, from the shells of a few samples."""
+    rows = torch.linspace(0, points.n - 1, min(PILOT, points.n // 16)).long()
+    others = torch.arange(0, points.n, max(1, points.n // PILOT**2))
+    own = points.centred(rows)
+    norms, squared = own.square().sum(dim=1), torch.empty((len(rows), len(others)))
+    for start in range(0, len(others), 256):
+        block = points.centred(others[start : start + 256])
+        squared[:, start : start + 256] = torch.addmm(block.square().sum(dim=1), own, block.T, alpha=-2)
+    squared = squared.add_(norms[:, None]).clamp_(min=0).sort(dim=1).values
+    of_all = points.n / len(others)
+    kth, lengths = squared[:, round(k / of_all)], norms.sqrt()[:, None]
+    sizes = {}
+    for rounding in (ROUNDING, 0.0):
+        reach = torch.tensor([shell(*pair, rounding) for pair in zip(kth.tolist(), norms.tolist(), strict=True)])
+        least = squared - 2 * rounding * lengths * (lengths + squared.sqrt())  # as rounded products may say
+        sizes[rounding] = math.ceil(of_all * int((least <= reach[:, None]).sum(dim=1).max()))
+    # A wide shell, as of noise in many dimensions, costs more in direct differences than float32 products do.
+    dearer, cheaper = DIFFERENCE * (sizes[ROUNDING] - sizes[0.0]), 0.8 * points.n / 2
+    rounding = ROUNDING if dearer < cheaper and bfloat16_pays(torch.get_num_threads()) else 0.0
+    return rounding, min(points.n - 1, max(k + 8, sizes[rounding] * 5 // 4))
+
+
+def _rank(keep: int, sampled: int, n: int) -> int:
+    """Rank among a random sample that is hardly ever nearer than rank `keep` among all: three deviations beyond it."""
+    expected = keep * sampled / n
+    return min(sampled, math.ceil(expected + 3 * math.sqrt(expected)) + 1)
+
+
+def _sides(points: Points, room: int, dtype: torch.dtype, memory_budget: int, threads: int) -> tuple[int, int]:
+    """Samples of a side of a tile, and of a block of them that is held prepared: all, if the budget allows it."""
+    n, row = points.n, dtype.itemsize * points.dim
+    left = memory_budget - 24 * n * room - row * min(SAMPLE, n // 10)  # ids and distances of candidates; the sample
+    for tile in [side for side in TILES if side <= max(TILES[-1], n // 16)]:
+        spare = left - 6 * tile * tile * threads
+        if spare >= row * n:
+            return tile, n
+        if spare >= 2 * row * tile:
+            return tile, (spare - row * tile) // (row * tile) * tile
+    needed = memory_budget - spare + 2 * row * tile
+    raise ValueError(
+        f"memory_budget={memory_budget:,} bytes is below one block: {n:,} samples of {points.dim:,} features need at "
+        f"least {needed:,} beyond the features. Raise it, or take fewer samples or pooled features."
+    )
