@@ -1,6 +1,9 @@
+from functools import lru_cache
+
 import numpy as np
 import pytest
 import torch
+from agreement import Outcome
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -51,3 +54,9 @@ def small_net():
         nn.Flatten(),
         nn.Linear(16, 10),
     )
+
+
+@pytest.fixture(scope="session")
+def gloo(tmp_path_factory):
+    """A number of gloo ranks to what they found; each number is started once."""
+    return lru_cache(lambda ranks: Outcome(ranks, tmp_path_factory.mktemp("ranks")))

@@ -1,7 +1,7 @@
 """Neighbours of chosen samples from full rows of products: on a GPU, for many neighbours, for samples left open.
 
-Three steps: a ranking by products of centred features in float32; the nearest of it measured again by direct difference;
-and for samples whose neighbours are too close for a product to tell apart, both again in double precision.
+Three steps: a ranking by products of centred features in float32; the nearest of it measured again by direct
+difference; and for samples whose neighbours are too close for a product to tell apart, both again in double precision.
 """
 
 import math

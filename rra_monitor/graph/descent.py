@@ -16,7 +16,7 @@ import torch
 
 from rra_monitor.graph.dense import dense_neighbours
 from rra_monitor.graph.direct import nearest, squared_distances
-from rra_monitor.graph.exact import exact_graph, in_units, ties_of
+from rra_monitor.graph.exact import exact_graph, in_units, refuse_vanished, ties_of
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.precision import full_precision
@@ -62,6 +62,7 @@ def descent_graph(points: Points, k: int, min_recall: float = 0.95, seed: int = 
     for effort in range(len(EFFORTS)):
         # One more than k tells whether the k-th is tied.
         squared, indices = descent_neighbours(points, min(k + 1, points.n - 1), seed, effort)
+        refuse_vanished(points, squared, indices)
         distances = in_units(points, squared[:, :k])
         graph = KnnGraph(
             indices=np.ascontiguousarray(indices[:, :k]),

@@ -26,6 +26,7 @@ def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> K
             squared, indices = _sifted_neighbours(points, k + 1, memory_budget)
         else:
             squared, indices = _rows(points, np.arange(points.n), k)
+    refuse_vanished(points, squared, indices)
     distances = in_units(points, squared)
     return KnnGraph(
         indices=np.ascontiguousarray(indices[:, :k]),
@@ -56,6 +57,19 @@ def in_units(points: Points, squared: npt.NDArray[np.float32]) -> npt.NDArray[np
 def ties_of(squared: npt.NDArray[np.float32], k: int) -> float:
     """Share of samples whose k-th and next distances are tied; 0 where there is no next."""
     return float(tied(torch.from_numpy(squared), k, TIE_TOLERANCE).float().mean()) if squared.shape[1] > k else 0.0
+
+
+def refuse_vanished(points: Points, squared: npt.NDArray[np.float32], ids: npt.NDArray[np.int32]) -> None:
+    """Beside outliers of 1e15 times the other distances, float32 squares of these vanish, and so would the ranking."""
+    small = (squared[:, 0] < 1e-30).nonzero()[0]
+    for start in range(0, 0 if points.constant else len(small), 256):
+        own = torch.from_numpy(small[start : start + 256]).to(points.device)
+        other = torch.from_numpy(ids[small[start : start + 256], 0].astype(np.int64)).to(points.device)
+        if bool((points.rows(own) != points.rows(other)).any()):
+            raise ValueError(
+                f"the features span {points.scale:.0e}, beside which distances of other samples vanish in float32. "
+                "Has the training diverged? Clip or leave out the outliers"
+            )
 
 
 def _sifted_neighbours(

@@ -1,0 +1,61 @@
+"""Every way to a graph, held to one contract on one set of cases."""
+
+import numpy as np
+import pytest
+from agreement import CASES, assert_same_but_for_ties, truth
+
+import rra_monitor as rra
+from rra_monitor.graph import exact, sift
+
+WAYS = ["exact", "in float32", "by full rows", "within a budget", "from a memory map", "auto", "nndescent"]
+RANKS = [1, 2, 4]
+BUDGET = 8 << 20
+
+
+def graph_by(way, points, k, folder, monkeypatch):
+    if way == "in float32":
+        monkeypatch.setattr(sift, "bfloat16_pays", lambda threads: False)
+    elif way == "exact":
+        monkeypatch.setattr(sift, "bfloat16_pays", lambda threads: True)
+    elif way == "by full rows":
+        monkeypatch.setattr(exact, "DENSE", len(points))
+    elif way == "from a memory map":
+        np.save(folder / "points.npy", points)
+        points = np.load(folder / "points.npy", mmap_mode="r")
+    budget = {"memory_budget": BUDGET} if way == "within a budget" else {}
+    return rra.knn_graph(points, k, way if way in ("auto", "nndescent") else "exact", **budget)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("way", [*WAYS, *RANKS], ids=lambda way: f"{way} ranks" if way in RANKS else way)
+def test_all_backends_agree_with_a_double_precision_brute_force(way, name, gloo, tmp_path, monkeypatch):
+    points, k = CASES[name]
+    if name == "symmetric outliers" and way not in RANKS:
+        with pytest.raises(ValueError, match="Has the training diverged"):
+            graph_by(way, points, k, tmp_path, monkeypatch)
+        return
+    graph = gloo(way).graph(name) if way in RANKS else graph_by(way, points, k, tmp_path, monkeypatch)
+    expected = truth(points, k)
+    assert (graph.indices != np.arange(graph.n)[:, None]).all()
+    assert (np.diff(graph.distances, axis=1) >= 0).all()
+    if graph.backend == "nndescent":
+        found = graph.distances <= expected.distances[:, -1:] * (1 + 1e-5)
+        assert found.mean() >= 0.95
+        assert graph.recall == pytest.approx(found.mean(), abs=3 * graph.audit.standard_error(graph) + 1e-9)
+    else:
+        assert_same_but_for_ties(graph, expected)
+        assert graph.recall == 1
+
+
+def test_real_feature_maps_pass_the_sieve_in_pieces_as_they_do_whole(feature_maps, tmp_path):
+    whole = rra.knn_graph(feature_maps, 20, "exact")
+    np.save(tmp_path / "maps.npy", feature_maps.numpy())
+    mapped = np.load(tmp_path / "maps.npy", mmap_mode="r")  # 39 MB
+    pieces = rra.knn_graph(mapped, 20, "exact", memory_budget=12 << 20)
+    assert (pieces.indices == whole.indices).all()
+    np.testing.assert_allclose(pieces.distances, whole.distances, rtol=1e-6)
+
+
+def test_a_memory_budget_below_one_block_says_what_is_needed(feature_maps):
+    with pytest.raises(ValueError, match=r"memory_budget=1,000,000 bytes is below one block.*at least [\d,]+"):
+        rra.knn_graph(feature_maps, 20, "exact", memory_budget=1_000_000)
