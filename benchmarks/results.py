@@ -49,7 +49,9 @@ def processor() -> str:
 
 def provenance(threads: int, versions: Mapping[str, str]) -> str:
     """What was run, when and on what."""
-    command = "python benchmarks/" + shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    # Where something lies on this machine is nobody's business.
+    words = ["PATH" if "/" in word else word for word in sys.argv[1:]]
+    command = "python benchmarks/" + shlex.join([Path(sys.argv[0]).name, *words])
     software = [f"{name} {version}" for name, version in {"Python": platform.python_version(), **versions}.items()]
     day = datetime.date.today().isoformat()
     return f"`{command}`, {', '.join((day, processor(), f'{threads} threads', *software))}."

@@ -2,9 +2,14 @@ from . import graph as graph
 from . import metrics as metrics
 from .capture import iter_features as iter_features
 from .compare import match as match
+from .comparison import Comparison as Comparison
+from .comparison import compare_runs as compare_runs
+from .epochs import Settling as Settling
+from .epochs import settling as settling
 from .graph import KnnGraph as KnnGraph
 from .graph import default_k as default_k
 from .graph import knn_graph as knn_graph
+from .groups import Group as Group
 from .guest import undisturbed as undisturbed
 from .monitor import Monitor as Monitor
 from .names import metric_key as metric_key
@@ -13,11 +18,15 @@ from .record import Match as Match
 from .record import Record as Record
 from .record import scalars as scalars
 from .recorder import Recorder as Recorder
+from .run_pairs import Pairs as Pairs
 from .sample import FixedSample as FixedSample
 from .sinks import JSONLSink as JSONLSink
 from .sinks import Sink as Sink
 from .snapshot import Settings as Settings
 from .snapshot import Snapshot as Snapshot
 from .store import RunStore as RunStore
+from .tables import write_tables as write_tables
+from .variants import Invariance as Invariance
+from .variants import invariance as invariance
 
 __version__: str

@@ -113,7 +113,8 @@ def collect(
 ) -> dict[str, torch.Tensor]:
     """The features of all samples in every view of the given layers, from one pass.
 
-    Name to (n, …) tensor on the model's device, in its precision where they are not pooled. The model is left as it was found (see `undisturbed`).
+    Name to (n, …) tensor on the model's device, in its precision where it is not pooled. The model is left as it was
+    found (see `undisturbed`).
 
     Raises:
         RuntimeError: a layer did not run, or returned another number of rows than samples, in some batch.

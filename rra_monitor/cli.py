@@ -42,8 +42,8 @@ def compare(
     Training and validation sample of one group:
       rra-monitor compare --group A='runs/a*' --probe train,val
 
-    Seeds that differ less from the other group than among themselves show no effect of the recipe. What can not be
-    compared (other samples, another k) is left out, and the reason is printed.
+    Where runs of two groups are as alike as runs of one group, the recipes made no difference. What can not be compared
+    (other samples, another k) is left out, and the reason is printed.
 
     Args:
         runs: directories of runs.
@@ -74,6 +74,93 @@ def _compare_parser() -> ArgumentParser:
     return parser
 
 
+def analyze(
+    model: str | None,
+    source: str | None,
+    data: str | None = None,
+    checkpoint: str | None = None,
+    out: str | None = None,
+    n: int | None = None,
+    k: int | None = None,
+    views: str | None = None,
+    layers: str | None = None,
+    probe: str | None = None,
+    arguments: str | None = None,
+    size: int | None = None,
+    seed: int = 0,
+    backend: str | None = None,
+) -> None:
+    """Analyse one network on one data set, without training: ID, NNCS and ties of every layer.
+
+    Stores the graphs as a run, so that `rra-monitor compare` and every other command can read it, and writes the curves
+    and the NNLS of all pairs of layers as CSV and JSON.
+
+    A checkpoint of a function that builds the network (my_code.py stands in this directory):
+      rra-monitor analyze my_code:build --checkpoint last.ckpt --data my_code:validation_data
+    A torchvision (or timm) network on folders of images, DIR/<class>/* or DIR/train/<class>/* and DIR/val/<class>/*:
+      rra-monitor analyze torchvision:resnet18 --arguments num_classes=10 --checkpoint w.pt --data DIR --size 224
+    Some layers of ResNet20 on CIFAR-10, as they are and pooled:
+      rra-monitor analyze rra_monitor.nn:resnet20 --data cifar10:DIR --layers 'input,layer3.*' --views full,avg-global
+    Without data of your own, scikit-learn's digits (1 x 16 x 16):
+      rra-monitor analyze rra_monitor.nn:resnet20 --arguments in_channels=1 --data digits
+    The same numbers again from the stored graphs, without network or data:
+      rra-monitor analyze --from rra-analysis
+
+    Several checkpoints of one training may go to one --out: each becomes a snapshot of that run.
+
+    Args:
+        model: the network.
+        source: a stored run.
+        data: a folder of images by class (scaled as for ImageNet), `cifar10:DIR`, `digits`, or `module:function` that
+            returns a Dataset, or a dictionary of them by name. Without random augmentation.
+        checkpoint: a Lightning checkpoint or a state_dict; the network's own weights, untrained mostly, by default.
+        out: folder of the run and of the CSV and JSON files; the first free of rra-analysis, rra-analysis-1, … by
+            default.
+        n: samples of each part of the data; 2000 by default, fewer where there are not enough.
+        k: neighbours of each sample; n / (10 · classes) by default.
+        views: of every layer with commas, `full,avg2,max-global` say; `full` by default.
+        layers: names and patterns with commas; the input, the stem, every block, pool and classifier by default.
+        probe: the part of the data to take, `train` or `val`; for data in one part its name in the run.
+        arguments: of the function that builds the network, `num_classes=10,in_channels=1` say.
+        size: of the images of a folder: their shorter side is scaled to it and the centre cut out.
+        seed: of the draw of the samples, and of the weights where there is no checkpoint.
+        backend: of the graphs, `exact`, `nndescent` or `auto`; `auto` by default.
+    """
+    from rra_monitor.analyze import run_analyze
+
+    try:
+        run_analyze(
+            model,
+            data,
+            source,
+            out,
+            probe,
+            seed,
+            checkpoint=checkpoint,
+            arguments=arguments,
+            size=size,
+            n=n,
+            k=k,
+            views=_listed(views),
+            layers=layers if layers == "auto" else _listed(layers),
+            backend=backend,
+        )
+    except (ValueError, TypeError) as error:
+        raise SystemExit(f"rra-monitor analyze: {error}") from error
+
+
+def _analyze_parser() -> ArgumentParser:
+    parser = _parser(analyze, skip={"model", "source"})
+    forms = "module:function that returns the network, torchvision:NAME or timm:NAME"
+    parser.add_argument("model", nargs="?", metavar="MODEL", help=forms)
+    parser.add_argument("--from", dest="source", metavar="RUN", help="a stored run, in place of MODEL and --data")
+    return parser
+
+
+def _listed(names: str | None) -> list[str] | None:
+    return None if names is None else [name.strip() for name in names.split(",")]
+
+
 class _Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
     """Keeps the lines of a description, and its examples with them."""
 
@@ -91,8 +178,12 @@ def _description(command: Callable[..., None]) -> str:
 
 def main() -> None:
     """Watch every layer of a vision network while it trains."""
-    commands: dict[Callable[..., None], ArgumentParser] = {demo: _parser(demo), compare: _compare_parser()}
-    parser = ArgumentParser(prog="rra-monitor", description=main.__doc__)
+    commands: dict[Callable[..., None], ArgumentParser] = {
+        demo: _parser(demo),
+        analyze: _analyze_parser(),
+        compare: _compare_parser(),
+    }
+    parser = ArgumentParser(prog="rra-monitor", description=main.__doc__, formatter_class=_Help)
     choice = parser.add_subcommands()
     for command, own in commands.items():
         choice.add_subcommand(command.__name__, own, help=_description(command).split("\n")[0])

@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from rra_monitor.comparison import Comparison, compare_runs
+from rra_monitor.epochs import Settling, settling
 from rra_monitor.groups import Floats, deviation, mean
 from rra_monitor.names import FULL, split_view
-from rra_monitor.settling import Settling, settling
 from rra_monitor.tables import write_tables
 
 COLUMN = 16
@@ -178,9 +178,8 @@ def _settling_tables(comparison: Comparison, settled: Sequence[Settling]) -> lis
         columns = {}
         for epoch in (shared[place] for place in places):
             average = mean(np.array([found.nnls[found.epochs.index(epoch)] for found in mine]))
-            columns[f"epoch {epoch}"] = dict(
-                zip(group.layers, _cells(average, np.full(len(average), np.nan), 3), strict=True)
-            )
+            cells = _cells(average, np.full(len(average), np.nan), 3)
+            columns[f"epoch {epoch}"] = dict(zip(group.layers, cells, strict=True))
         title = f"{group.name}: each layer against its own last state (NNLS); chance {group.nnls_chance:.3f}"
         tables += _tables(title, _shown(comparison, [group.name]), columns, 10_000)
     return tables
@@ -226,7 +225,7 @@ def _refusals(comparison: Comparison) -> list[str]:
     for (a, b), pairs in comparison.pairs.items():
         for quantity, reason in pairs.refused.items():
             if a != b or len(comparison.groups[a].runs) > 1:  # one run alone is in the notes
-                found.append(f"{a} and {b}: {quantity.upper()} not comparable: {reason}.")
+                found.append(f"{a} and {b}: {quantity.upper()} not comparable: {reason.rstrip('.')}.")
     return found
 
 

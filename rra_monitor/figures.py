@@ -1,6 +1,7 @@
 """Pictures of a snapshot: curves over the layers and heatmaps of layer similarity. Needs matplotlib."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 INCH_PER_LAYER = 0.24
 INCH_PER_LETTER = 0.065
+LEGEND_COLUMNS = 5
 FAINT, BOLD, CHANCE = "#9aa5b1", "#1f5fa8", "#b0413e"
 
 Panel = tuple[str, tuple[str, ...], tuple[str, ...], Curve]
@@ -32,14 +34,17 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
     layers = snapshot.view().layers
     names, left = _letters(layers), 0.7
     width, height = max(6.4, 1.6 + INCH_PER_LAYER * len(layers)), 2.5 * len(panels)
-    figure, axes = _panels(width, height, len(panels), 1, left=left, right=0.15, bottom=names, top=0.35, gap=0.15)
+    legend = ceil((2 + len(snapshot.settings.views)) / LEGEND_COLUMNS)
+    top = 0.15 + 0.2 * legend
+    figure, axes = _panels(width, height, len(panels), 1, left=left, right=0.15, bottom=names, top=top, gap=0.15)
     where = np.arange(len(layers))
     for axis, (title, name) in zip(axes, panels, strict=True):
         if first is not None and first.layers == snapshot.layers and first.step != snapshot.step:
             earlier = getattr(first, name)[first.view().indices]
             axis.plot(where, earlier, "o-", color=FAINT, markersize=3, label=f"epoch {first.epoch}")
         curve = getattr(snapshot, name)
-        axis.plot(where, curve[snapshot.view().indices], "o-", color=BOLD, markersize=4, label=f"epoch {snapshot.epoch}")
+        full = curve[snapshot.view().indices]
+        axis.plot(where, full, "o-", color=BOLD, markersize=4, label=f"epoch {snapshot.epoch}")
         for number, view in enumerate(snapshot.settings.views):
             if view != FULL:
                 rows = snapshot.view(view)
@@ -57,7 +62,7 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
     title = f"{snapshot.probe}: n = {snapshot.settings.n}, k = {snapshot.settings.k}"
     figure.suptitle(title, x=left / figure.get_figwidth(), ha="left", fontsize=10)
     handles, labels = axes[-1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper right", ncols=max(3, len(labels)), frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="upper right", ncols=LEGEND_COLUMNS, frameon=False, fontsize=8)
     return figure
 
 
@@ -67,7 +72,7 @@ def nnls_figure(snapshot: Snapshot, matches: Mapping[str, Match]) -> "Figure":
     panels = [(f"with itself, epoch {snapshot.epoch}", full.layers, full.layers, snapshot.intra(FULL))]
     for name, match in matches.items():
         other = "previous" if name == PREVIOUS else name.removeprefix("ref-")
-        columns = [position for position, layer in enumerate(match.layers) if split_view(layer)[1] == FULL]
+        columns = np.array([at for at, layer in enumerate(match.layers) if split_view(layer)[1] == FULL], dtype=np.intp)
         names = tuple(match.layers[column] for column in columns)
         title = f"with {other}, epoch {match.epoch}"
         panels.append((title, full.layers, names, match.nnls[np.ix_(full.indices, columns)]))

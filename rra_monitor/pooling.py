@@ -45,7 +45,7 @@ def checked_views(views: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def resolve(shape: Shape, views: Iterable[str], channels_last: bool = False) -> dict[str, str]:
-    """Each asked view to the view that holds its numbers, in the order asked; views that the shape can not have left out.
+    """Each asked view to the one that holds its numbers, in the order asked, without those that the shape can not have.
 
     >>> resolve((64, 8, 8), ["full", "avg2", "avg8", "avg-global", "max16"])
     {'full': 'full', 'avg2': 'avg2', 'avg8': 'avg-global', 'avg-global': 'avg-global', 'max16': 'max-global'}
@@ -106,7 +106,7 @@ def pooled(features: torch.Tensor, view: str, channels_last: bool = False) -> to
     # One axis after the other from the last: several times faster than torch's reduction of all at once.
     for axis, window in zip(reversed(axes), reversed(windows), strict=True):
         count = values.shape[axis] // window
-        values = values.narrow(axis, 0, count * window).unflatten(axis, (count, window))
+        values = torch.unflatten(values.narrow(axis, 0, count * window), axis, (count, window))
         values = values.mean(axis + 1) if average else values.amax(axis + 1)
     return values
 

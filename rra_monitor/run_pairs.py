@@ -133,7 +133,8 @@ def _check_pairs(a: Sequence[Run], b: Sequence[Run], epoch: Moment) -> None:
                 f"{run.path} kept no graphs of probe {run.probe!r} at step {step}, and NNLS needs them; keep them with "
                 "keep_graphs='all' or a number"
             )
-        check_comparable(runs[0].at(epoch).settings, run.at(epoch).settings, f"{run.path} (here: {runs[0].path})")
+        there = f"probe {run.probe!r} of {run.path} (here: probe {runs[0].probe!r} of {runs[0].path})"
+        check_comparable(runs[0].at(epoch).settings, run.at(epoch).settings, there)
 
 
 def pair_matrices(
@@ -145,7 +146,8 @@ def pair_matrices(
     rest; where all fit, each graph is read once.
     """
     found: dict[tuple[int, int], Floats] = {}
-    with Progress(transient=True, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("NNLS of pairs of runs", total=len(wanted))
         while missing := set(wanted) - set(found):
             held: dict[int, list[KnnGraph]] = {}

@@ -67,7 +67,8 @@ class Snapshot:
         probe: name of the sample, `train` say.
         step: optimiser steps taken.
         epoch: epochs completed; 0 is the untrained network.
-        layers: names in execution order; `input` is the raw data. A layer's views follow it: `layer2.0`, `layer2.0@avg4`.
+        layers: names in execution order; `input` is the raw data. A layer's views stand beside it: `layer2.0`,
+            `layer2.0@avg4`.
         id: (L,) intrinsic dimensions, NaN where undefined.
         nncs: (L,) class similarities, 0 to 1; None for unlabelled data.
         nnls: (L, L) layer similarities, 0 to 1, symmetric with a diagonal of ones.

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from rra_monitor.comparison import Comparison
+from rra_monitor.epochs import Settling
 from rra_monitor.groups import Floats, Group, deviation, mean
 from rra_monitor.run_pairs import Pairs
-from rra_monitor.settling import Settling
 
 SCHEMA = 1
 """Version of `comparison.json`."""
@@ -146,9 +146,9 @@ def as_json(comparison: Comparison, runs: Sequence[Settling] = ()) -> dict[str, 
 
 
 def write_tables(comparison: Comparison, folder: Path, runs: Sequence[Settling] = ()) -> list[Path]:
-    """Write every table as CSV and all of it as JSON; returns the files. Files of an earlier comparison are replaced.
+    """Write every table as CSV and all of it as JSON; returns the files. Those of an earlier comparison are replaced.
 
-    Undefined values are empty in the CSV and null in the JSON.
+    Undefined values are empty in the CSV and null in the JSON; a table without rows has no file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tables = {
@@ -158,12 +158,17 @@ def write_tables(comparison: Comparison, folder: Path, runs: Sequence[Settling] 
         "same_layer": same_layer_rows(comparison),
         "settling": settling_rows(runs),
     }
-    files = [folder / f"{name}.csv" for name in tables]
-    for file, rows in zip(files, map(list, tables.values()), strict=True):
+    files = []
+    for name, table in tables.items():
+        file, rows = folder / f"{name}.csv", list(table)
+        if not rows:
+            file.unlink(missing_ok=True)
+            continue
         with file.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else [])
+            writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows({key: plain(value) for key, value in row.items()} for row in rows)
+        files.append(file)
     whole = folder / "comparison.json"
     text = json.dumps(as_json(comparison, runs), indent=1, ensure_ascii=False, allow_nan=False)
     whole.write_text(text + "\n", encoding="utf-8")
@@ -190,7 +195,7 @@ def _defined(comparison: Comparison) -> list[Pairs]:
 
 
 def _pairs_as_json(pairs: Pairs) -> dict[str, Any]:
-    about = {"a": pairs.a, "b": pairs.b, "layers_a": pairs.layers_a, "layers_b": pairs.layers_b}
+    about: dict[str, Any] = {"a": pairs.a, "b": pairs.b, "layers_a": pairs.layers_a, "layers_b": pairs.layers_b}
     about |= {"pairs": len(pairs.runs), "chance": pairs.chance, "refused": dict(pairs.refused)}
     if "nnls" in pairs.refused:
         return about | {"nnls": None, "same_layer": None}

@@ -33,7 +33,9 @@ class Attention(nn.Module):
 
 class TestValues:
     def test_windows_of_two_by_hand(self):
-        plane = torch.tensor([[[[1.0, 3.0, 0.0, 8.0], [5.0, 7.0, 4.0, 0.0], [2.0, 2.0, 1.0, 1.0], [2.0, 6.0, 1.0, 9.0]]]])
+        plane = torch.tensor(
+            [[[[1.0, 3.0, 0.0, 8.0], [5.0, 7.0, 4.0, 0.0], [2.0, 2.0, 1.0, 1.0], [2.0, 6.0, 1.0, 9.0]]]]
+        )
         assert pooled(plane, "avg2").tolist() == [[[[4.0, 3.0], [3.0, 3.0]]]]
         assert pooled(plane, "max2").tolist() == [[[[7.0, 8.0], [6.0, 9.0]]]]
         assert pooled(plane, "avg-global").tolist() == [[3.25]]
@@ -65,9 +67,7 @@ class TestValues:
         tokens = torch.tensor([[[1.0, 10.0], [3.0, 30.0], [5.0, 0.0]]])
         assert pooled(tokens, "avg2", channels_last=True).tolist() == [[[2.0, 20.0]]]
         assert pooled(tokens, "max-global", channels_last=True).tolist() == [[5.0, 30.0]]
-        assert pooled(tokens, "avg-global", channels_last=True).tolist() == pytest.approx(
-            torch.tensor([[3.0, 40 / 3]])
-        )
+        assert pooled(tokens, "avg-global", channels_last=True).tolist() == pytest.approx(torch.tensor([[3.0, 40 / 3]]))
         assert pooled(tokens, "class-token", channels_last=True).tolist() == [[1.0, 10.0]]
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.uint8])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rra_monitor.figures import curves_figure, nnls_figure, views_figure
-from rra_monitor.names import FULL, metric_key, split_view
+from rra_monitor.names import FULL, metric_key
 from rra_monitor.record import PREVIOUS, Record, scalars
 from rra_monitor.snapshot import Snapshot
 
@@ -52,7 +52,7 @@ class TensorBoardSink:
 
 
 def custom_layout(record: Record) -> dict[str, dict[str, list[Any]]]:
-    """For each probe a category with one chart per quantity and view, all layers in it; they choose tags by expression."""
+    """For each probe a category with a chart per quantity and view, all layers in it; tags are chosen by expression."""
     layout: dict[str, dict[str, list[Any]]] = {}
     for probe, snapshot in record.snapshots.items():
         quantities = ["id"] + ([] if snapshot.nncs is None else ["nncs"])
@@ -61,13 +61,21 @@ def custom_layout(record: Record) -> dict[str, dict[str, list[Any]]]:
         for name in record.matches[probe]:
             if name != PREVIOUS:
                 charts[f"similarity to {name.removeprefix('ref-')} (NNLS)"] = f"nnls_{name}"
-        pooled = [view for view in dict.fromkeys(split_view(layer)[1] for layer in snapshot.layers) if view != FULL]
-        others = f"(?!.*-({'|'.join(pooled)})$)" if pooled else ""
-        expressions = {title: [f"^{metric_key(probe, quantity)}/{others}.*"] for title, quantity in charts.items()}
-        for view in pooled:
-            for title, quantity in charts.items():
-                expressions[f"{title}, {view}"] = [f"^{metric_key(probe, quantity)}/.*-{view}$"]
+        expressions = {
+            title if view == FULL else f"{title}, {view}": [_tags(snapshot, quantity, view)]
+            for view in snapshot.settings.views
+            for title, quantity in charts.items()
+        }
         for title, names in SUMMARY_CHARTS.items():
             expressions[title] = [f"^{metric_key(probe, quantity)}$" for quantity in names]
         layout[f"RRA {probe}"] = {title: ["Multiline", tags] for title, tags in expressions.items()}
     return layout
+
+
+def _tags(snapshot: Snapshot, quantity: str, view: str) -> str:
+    """The expression for one view of every layer; a view that equals another one is logged under that one's key."""
+    key = metric_key(snapshot.probe, quantity)
+    if len(snapshot.settings.views) == 1:
+        return f"^{key}/.*"
+    names = (metric_key(snapshot.probe, quantity, name) for name in snapshot.view(view).names)
+    return f"^{key}/({'|'.join(name.removeprefix(f'{key}/') for name in names)})$"

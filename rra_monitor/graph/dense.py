@@ -98,8 +98,10 @@ def _in_double(points: Points, rows: torch.Tensor, found: int) -> tuple[torch.Te
         unsettled = (table < DOUBLE_CANCELLATION * (own[:, None] + others)).any(dim=1).nonzero()[:, 0]
         if unsettled.numel():
             table[unsettled] = _all_direct(points, rows[here][unsettled])
-        # In float32 equal distances are equal again, and a stable sort leaves them in the order of their index.
-        nearest = table.float().sort(dim=1, stable=True).indices[:, :found]
+        # In float32 equal distances are equal again. Bits of numbers above 0 sort as the numbers do, then the index.
+        bits = table.clamp_(min=0).float().add_(0.0).view(torch.int32).long() << 32
+        order = bits.bitwise_or_(torch.arange(points.n, device=points.device))
+        nearest = order.topk(found, dim=1, largest=False).values & 0xFFFFFFFF
         candidates[here] = nearest
         squared[here] = measured(points, rows[here], nearest)
     return squared, candidates

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rra_monitor.graph.direct import BLOCK_BYTES
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.rates import bfloat16_pays
 from rra_monitor.graph.select import Shortlist, shell
@@ -32,6 +33,9 @@ SAMPLE = 1024
 
 DIFFERENCE = 17
 """Cost of a direct difference of a feature, in float32 multiply-adds of a blocked product; measured at n = 10,000."""
+
+CANDIDATE = 16_000
+"""Cost of picking and sorting a candidate, likewise."""
 
 PILOT = 64
 """Samples whose shells are looked at first, to choose the precision and the length of the shortlists."""
@@ -132,9 +136,11 @@ def _plan(points: Points, k: int) -> tuple[float, int]:
         least = squared - 2 * rounding * lengths * (lengths + squared.sqrt())  # as rounded products may say
         sizes[rounding] = math.ceil(of_all * int((least <= reach[:, None]).sum(dim=1).max()))
     # A wide shell, as of noise in many dimensions, costs more in direct differences than float32 products do.
-    dearer, cheaper = DIFFERENCE * (sizes[ROUNDING] - sizes[0.0]), 0.8 * points.n / 2
+    dearer = (DIFFERENCE + CANDIDATE / points.dim) * (sizes[ROUNDING] - sizes[0.0])
+    cheaper = 0.8 * points.n / 2
     rounding = ROUNDING if dearer < cheaper and bfloat16_pays(torch.get_num_threads()) else 0.0
-    return rounding, min(points.n - 1, max(k + 8, sizes[rounding] * 5 // 4))
+    # Samples with far wider shells than most are left open.
+    return rounding, min(points.n - 1, 4 * k + 128, max(k + 8, sizes[rounding] * 5 // 4))
 
 
 def _rank(keep: int, sampled: int, n: int) -> int:
@@ -146,7 +152,8 @@ def _rank(keep: int, sampled: int, n: int) -> int:
 def _sides(points: Points, room: int, dtype: torch.dtype, memory_budget: int, threads: int) -> tuple[int, int]:
     """Samples of a side of a tile, and of a block of them that is held prepared: all, if the budget allows it."""
     n, row = points.n, dtype.itemsize * points.dim
-    left = memory_budget - 24 * n * room - row * min(SAMPLE, n // 10)  # ids and distances of candidates; the sample
+    # Candidates, their products and distances; a block of sums of these; the random sample.
+    left = memory_budget - 12 * n * room - min(BLOCK_BYTES, 8 * n * room) - row * min(SAMPLE, n // 10)
     for tile in [side for side in TILES if side <= max(TILES[-1], n // 16)]:
         spare = left - 6 * tile * tile * threads
         if spare >= row * n:

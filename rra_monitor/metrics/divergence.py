@@ -1,5 +1,6 @@
 """How much two NNLS matrices differ (the thesis's NNLS_SIM)."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,8 @@ def _half(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> npt.NDArray
     total = p + q
     # p / m = 1 + away and q / m = 1 - away: exact where p and q are close, which a difference of entropies is not.
     away = np.divide(p - q, total, out=np.zeros_like(total), where=total > 0)
-    return (_times_log(p, away) + _times_log(q, -away)) / (2 * np.log(2))
+    found: npt.NDArray[np.float64] = (_times_log(p, away) + _times_log(q, -away)) / (2 * math.log(2))
+    return found
 
 
 def _times_log(p: npt.NDArray[np.float64], away: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

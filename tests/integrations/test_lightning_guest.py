@@ -30,7 +30,8 @@ class TestGuest:
         def streams():
             return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
 
-        plain, watched = outcome([]), outcome([RRACallback(probes={"train": sample}, on_error="raise")])
+        callback = RRACallback(probes={"train": sample}, views=["full", "avg2", "max-global"], on_error="raise")
+        plain, watched = outcome([]), outcome([callback])
         assert plain[0].keys() == watched[0].keys()
         for name, value in plain[0].items():
             assert torch.equal(value, watched[0][name]), name

@@ -164,12 +164,14 @@ class TestTrainers:
         logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
         logger.addHandler(caplog.handler)
         with caplog.at_level(logging.INFO):
-            fit(digits, tmp_path, [RRACallback(probes={"train": sample}, every_n_epochs=2, keep_graphs=3)], epochs=1)
+            callback = RRACallback({"train": sample}, every_n_epochs=2, keep_graphs=3, views=["full", "avg2"])
+            fit(digits, tmp_path, [callback], epochs=1)
         logger.removeHandler(caplog.handler)
         (text,) = {record.message for record in caplog.records if record.message.startswith("RRA monitor")}
         for words in (
             "train: 6 layers of 200 samples (10 classes), k = 2",
             "input, net.0, net.1",
+            "views of each layer: full, avg2; 11 different ones in all",
             "before training, every 2 epochs and at the end; each time about",
             "s and 0.1 MB",
             f"stored in {tmp_path}/rra; the graphs of 3 snapshots are kept",

@@ -81,7 +81,10 @@ def settling(run: str | os.PathLike[str], probe: str | None = None) -> Settling:
     *earlier, last = moments
     end = store.load(probe, last).graphs
     rows = []
-    for step in track(earlier, f"epochs of {store.path}", transient=True, console=Console(stderr=True)):
+    console = Console(stderr=True)
+    for step in track(
+        earlier, f"epochs of {store.path}", transient=True, console=console, disable=not console.is_terminal
+    ):
         graphs = store.load(probe, step).graphs
         rows.append([nnls(graphs[layer], end[layer]) for layer in whole.last.layers])
     return Settling(

@@ -1,0 +1,282 @@
+"""The command `rra-monitor analyze`: one network on one data set, without training."""
+
+import csv
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rra_monitor.checkpoints import load_checkpoint, some
+from rra_monitor.compare import check_comparable
+from rra_monitor.groups import open_run
+from rra_monitor.metrics import nncs, nnls_matrix, twonn
+from rra_monitor.monitor import Monitor
+from rra_monitor.snapshot import Snapshot
+from rra_monitor.sources import named_model, samples
+from rra_monitor.store import RunStore
+from rra_monitor.tables import Row, plain
+
+SAMPLES = 2000
+SCHEMA = 1
+"""Version of `analysis.json`."""
+
+
+def run_analyze(
+    model: str | None,
+    data: str | None,
+    source: str | None,
+    out: str | None,
+    probe: str | None,
+    seed: int,
+    **chosen: Any,
+) -> None:
+    """Measure, or read what was stored; print a table for each sample, write the files, say where they are.
+
+    Args:
+        model: see `named_model`.
+        data: see `samples`.
+        source: a stored run, in place of model and data.
+        out: folder of the run and of the files.
+        probe: the part of the data, or of the run.
+        seed: of the samples and of a network's first weights.
+        chosen: further options of `measured_analysis`, None where not chosen.
+
+    Raises:
+        ValueError: what does not fit, named.
+        TypeError: a model or data that are none.
+    """
+    console, notes = Console(), list[str]()
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    folder = Path(out) if out else None
+    if source is not None:
+        given = {"MODEL": model, "--data": data} | {f"--{name}": value for name, value in chosen.items()}
+        if others := [name for name, value in given.items() if value is not None]:
+            raise ValueError(f"--from repeats what a run has stored, so {', '.join(others)} can not be chosen; drop it")
+        snapshots = stored_analysis(source, probe)
+    elif model is None or data is None:
+        raise ValueError(
+            "name a model and its data, as in rra-monitor analyze torchvision:resnet18 --data DIR, or a stored run: "
+            "rra-monitor analyze --from RUN"
+        )
+    else:
+        folder = folder or _free_folder()
+        with console.status("measuring"), _warnings_as(notes):
+            snapshots = measured_analysis(model, data, RunStore(folder), notes, probe=probe, seed=seed, **chosen)
+    for snapshot in snapshots:
+        console.print(table(snapshot))
+        console.print(_legend(snapshot), highlight=False)
+    for note in notes:
+        console.print(f"• {note}", markup=False, highlight=False)
+    if folder is not None:
+        names = ", ".join(file.name for file in write_analysis(snapshots, folder))
+        console.print(f"Files: {folder}/ ({names})", markup=False, soft_wrap=True, highlight=False)
+    if source is None:
+        console.print(
+            f"Again, without the network: rra-monitor analyze --from {folder}",
+            markup=False,
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+def measured_analysis(
+    model: str,
+    data: str,
+    store: RunStore,
+    notes: list[str],
+    *,
+    checkpoint: str | None = None,
+    arguments: str | None = None,
+    size: int | None = None,
+    probe: str | None = None,
+    seed: int = 0,
+    n: int = SAMPLES,
+    **options: Any,
+) -> list[Snapshot]:
+    """A snapshot of each part of the data, stored; what the reader should know is added to the notes."""
+    # The data first: without them the model need not be built.
+    monitor = Monitor(samples(data, n, size, probe, seed), **options)
+    torch.manual_seed(seed)
+    network = named_model(model, arguments)
+    step = epoch = 0
+    if checkpoint is None:
+        notes.append("No --checkpoint: the weights are those that MODEL comes with.")
+    else:
+        step, epoch, left_out = load_checkpoint(network, checkpoint)
+        if left_out:
+            notes.append(f"Left out of the checkpoint, being no part of MODEL: {some(left_out)}.")
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    refuse_mixing(store, monitor, step)
+    snapshots = list(monitor.measure(network, step=step, epoch=epoch).values())
+    for snapshot in snapshots:
+        store.save(snapshot)
+    return snapshots
+
+
+def stored_analysis(source: str, probe: str | None = None) -> list[Snapshot]:
+    """The last snapshot of each probe of a run, with every metric computed anew from the stored graphs.
+
+    Raises:
+        ValueError: no run, no such probe, no graphs kept.
+    """
+    store = open_run(source)
+    if probe is not None and probe not in store.probes():
+        raise ValueError(f"{store.path} has no probe {probe!r}; it has {', '.join(store.probes())}")
+    found = []
+    for name in store.probes() if probe is None else [probe]:
+        if not (steps := store.graph_steps(name)):
+            raise ValueError(f"{store.path} kept no graphs of probe {name!r}; run it with keep_graphs='all' or 'last'")
+        found.append(computed_anew(store.load(name, steps[-1])))
+    return found
+
+
+def computed_anew(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with ID, NNCS and NNLS computed from its graphs and labels."""
+    graphs, labels = [snapshot.graphs[layer] for layer in snapshot.layers], snapshot.settings.labels
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an ID without a value is said in the table
+        ids = np.array([twonn(graph) for graph in graphs])
+    classes = None if labels is None else np.array([nncs(graph, labels) for graph in graphs])
+    return replace(snapshot, id=ids, nncs=classes, nnls=nnls_matrix(graphs))
+
+
+def refuse_mixing(store: RunStore, monitor: Monitor, step: int) -> None:
+    """Refuse to add to a folder what it holds already, or what is not of the same samples.
+
+    Several checkpoints of one training may share a folder: each is a snapshot of one run.
+
+    Raises:
+        ValueError: the folder holds this step, or snapshots of other samples, n or k.
+    """
+    for probe in store.probes():
+        if probe in monitor.probes:
+            steps = store.steps(probe)
+            if step in steps:
+                raise ValueError(
+                    f"{store.path} holds step {step} of probe {probe!r} already; give another --out, or delete it"
+                )
+            earlier = store.load(probe, steps[-1], graphs=False).settings
+            check_comparable(monitor.settings(probe), earlier, f"what {store.path} holds (give another --out)")
+
+
+def table(snapshot: Snapshot) -> Table:
+    """ID, NNCS and ties of every layer."""
+    settings = snapshot.settings
+    title = f"{snapshot.probe}: {settings.n} samples, {settings.k} neighbours, epoch {snapshot.epoch}"
+    found = Table(title=escape(title), title_justify="left")
+    found.add_column("layer")
+    for name in ("ID", "NNCS", "ties") if snapshot.nncs is not None else ("ID", "ties"):
+        found.add_column(name, justify="right")
+    for row in layer_rows(snapshot):
+        cells = [_cell(row["id"], 1), _cell(row["ties"], 3)]
+        if snapshot.nncs is not None:
+            cells.insert(1, _cell(row["nncs"], 3))
+        found.add_row(escape(row["layer"]), *cells)
+    return found
+
+
+def layer_rows(snapshot: Snapshot) -> list[Row]:
+    """One row of plain values for each layer; NaN where undefined, None where there is no value."""
+    settings, about = snapshot.settings, {"probe": snapshot.probe, "step": snapshot.step, "epoch": snapshot.epoch}
+    return [
+        about
+        | {
+            "layer": layer,
+            "id": float(snapshot.id[at]),
+            "nncs": None if snapshot.nncs is None else float(snapshot.nncs[at]),
+            "nncs_chance": snapshot.nncs_chance,
+            "ties": float(snapshot.ties[at]),
+            "zeros": float(snapshot.zeros[at]),
+            "recall": float(snapshot.recall[at]),
+            "n": settings.n,
+            "k": settings.k,
+        }
+        for at, layer in enumerate(snapshot.layers)
+    ]
+
+
+def nnls_rows(snapshot: Snapshot) -> list[Row]:
+    """One row for each pair of layers."""
+    pairs = [(a, b) for a in range(len(snapshot.layers)) for b in range(len(snapshot.layers))]
+    return [
+        {
+            "probe": snapshot.probe,
+            "layer_a": snapshot.layers[a],
+            "layer_b": snapshot.layers[b],
+            "nnls": float(snapshot.nnls[a, b]),
+            "chance": snapshot.nnls_chance,
+        }
+        for a, b in pairs
+    ]
+
+
+def write_analysis(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
+    """Write `layers.csv`, `layer_pairs.csv` and `analysis.json`; undefined values are empty, or null."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables: dict[str, Callable[[Snapshot], list[Row]]] = {"layers": layer_rows, "layer_pairs": nnls_rows}
+    files = []
+    for name, rows_of in tables.items():
+        rows = [row for snapshot in snapshots for row in rows_of(snapshot)]
+        files.append(folder / f"{name}.csv")
+        with files[-1].open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows({key: plain(value) for key, value in row.items()} for row in rows)
+    found = [
+        {
+            "probe": snapshot.probe,
+            "step": snapshot.step,
+            "epoch": snapshot.epoch,
+            "n": snapshot.settings.n,
+            "k": snapshot.settings.k,
+            "metric": snapshot.settings.metric,
+            "fingerprint": snapshot.settings.fingerprint,
+            "layers": snapshot.layers,
+            "id": plain(snapshot.id),
+            "nncs": None if snapshot.nncs is None else {"values": plain(snapshot.nncs), "chance": snapshot.nncs_chance},
+            "nnls": {"values": plain(snapshot.nnls), "chance": snapshot.nnls_chance},
+            **{name: plain(getattr(snapshot, name)) for name in ("ties", "zeros", "recall")},
+            "aliases": dict(snapshot.aliases),
+        }
+        for snapshot in snapshots
+    ]
+    files.append(folder / "analysis.json")
+    text = json.dumps({"schema": SCHEMA, "snapshots": found}, indent=1, ensure_ascii=False, allow_nan=False)
+    files[-1].write_text(text + "\n", encoding="utf-8")
+    return files
+
+
+def _legend(snapshot: Snapshot) -> str:
+    chance = "" if snapshot.nncs_chance is None else f"NNCS by chance {snapshot.nncs_chance:.3f}. "
+    return f"{chance}Ties: share of samples whose neighbourhood ends arbitrarily; near 1 the layer has collapsed."
+
+
+def _cell(value: float, digits: int) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+@contextmanager
+def _warnings_as(notes: list[str]) -> Iterator[None]:
+    """Warnings to the user, as notes below the tables."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        yield
+    notes += dict.fromkeys(str(found.message) for found in caught if found.category is UserWarning)
+
+
+def _free_folder() -> Path:
+    number, folder = 0, Path("rra-analysis")
+    while folder.exists():
+        number += 1
+        folder = Path(f"rra-analysis-{number}")
+    return folder

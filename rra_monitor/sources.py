@@ -1,0 +1,215 @@
+"""Models and data by the names that a command line can give them."""
+
+import ast
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from rra_monitor.sample import FixedSample
+
+DATA = "data"
+"""Name of the sample of data in one part."""
+
+PARTS = {"train": ("train",), "val": ("val", "validation", "test")}
+"""Names of samples, with the folders that hold them."""
+
+Scale = tuple[Sequence[float], Sequence[float]]
+"""Mean and standard deviation of each channel."""
+
+CIFAR10_SCALE: Scale = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+IMAGENET_SCALE: Scale = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def named_model(spec: str, arguments: str | None = None) -> nn.Module:
+    """The network that a name stands for: `torchvision:resnet18`, `timm:…`, or `module:function`.
+
+    Args:
+        spec: the name; a function is called, a model is taken as it is.
+        arguments: of the function, `num_classes=10,in_channels=1` say.
+
+    Raises:
+        ValueError: no such module, function or network; timm is not installed; arguments of another form.
+        TypeError: what is found is no model.
+    """
+    origin, _, name = spec.partition(":")
+    named = named_values(arguments)
+    if origin in ("torchvision", "timm") and name:
+        library = _library("torchvision.models" if origin == "torchvision" else "timm", f"MODEL {spec!r}")
+        if name not in (known := library.list_models()):
+            near = ", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0.4))
+            raise ValueError(f"{origin} has no model {name!r}" + (f"; the nearest names: {near}" if near else ""))
+        create = library.get_model if origin == "torchvision" else library.create_model
+        return create(name, **named)  # type: ignore[no-any-return]
+    found = _returned(spec, "MODEL", nn.Module, named)
+    if not isinstance(found, nn.Module):
+        raise TypeError(f"MODEL {spec!r} gave a {type(found).__name__}, expected a torch.nn.Module")
+    return found
+
+
+def named_values(text: str | None) -> dict[str, Any]:
+    """Values by name, of a text such as `num_classes=10,name=small`.
+
+    Raises:
+        ValueError: a part without a name or a value.
+
+    >>> named_values("num_classes=10, pretrained=False, name=small")
+    {'num_classes': 10, 'pretrained': False, 'name': 'small'}
+    """
+    found: dict[str, Any] = {}
+    for part in text.split(",") if text else []:
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if not name.isidentifier() or not value:
+            raise ValueError(f"the arguments {text!r}: expected NAME=VALUE with commas between, found {part!r}")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
+
+
+def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -> dict[str, FixedSample]:
+    """Name to sample of each part of the data.
+
+    Args:
+        spec: `digits`, `cifar10:DIR`, a folder of folders of images, or `module:function`.
+        n: samples of each part; fewer where there are not enough.
+        size: of the images of a folder, see `image_folder`.
+        probe: the part to take, or the name of data in one part.
+        seed: of the draw.
+
+    Raises:
+        ValueError: no such data or part.
+        TypeError: data that are no data sets.
+    """
+    parts = data_parts(spec, size)
+    if list(parts) == [DATA] and probe is not None:
+        parts = {probe: parts[DATA]}
+    if probe is not None and probe not in parts:
+        raise ValueError(f"the data {spec!r} have the parts {', '.join(parts)}, no {probe!r}; choose one of them")
+    try:
+        return {
+            name: FixedSample.from_dataset(part, n=n, seed=seed, shrink=True)
+            for name, part in parts.items()
+            if probe in (None, name)
+        }
+    except TypeError as error:
+        if size is not None or not Path(spec).expanduser().is_dir():
+            raise
+        raise TypeError(f"the images of {spec} differ in size; --size 224 makes them alike ({error})") from error
+
+
+def data_parts(spec: str, size: int | None = None) -> dict[str, Any]:
+    """Name to data set of each part of the data: `train` and `val`, or `data` alone.
+
+    Raises:
+        ValueError: no such folder, module or function.
+        TypeError: a function that returns no data set.
+    """
+    origin, _, rest = spec.partition(":")
+    folder = Path(spec).expanduser()
+    if size is not None and not folder.is_dir():
+        raise ValueError(f"--size is for folders of images, and the data {spec!r} are none; drop it")
+    if spec == "digits":
+        try:
+            from rra_monitor.demo import digits
+        except ModuleNotFoundError as error:
+            raise ValueError(f"the data 'digits' need {error.name}: pip install 'rra-monitor[recipes]'") from error
+        return dict(zip(PARTS, digits(), strict=True))
+    if origin == "cifar10" and rest:
+        return cifar10(Path(rest).expanduser())
+    if folder.is_dir():
+        return folder_parts(folder, size, IMAGENET_SCALE)
+    if not rest or "/" in origin:
+        raise ValueError(
+            f"the data {spec!r} are no folder, and not of the form 'digits', 'cifar10:DIR' or 'module:function'"
+        )
+    found = _returned(spec, "the data", None, {})
+    parts = found if isinstance(found, Mapping) else {DATA: found}
+    for name, part in parts.items():
+        if not hasattr(part, "__getitem__") or not hasattr(part, "__len__") or isinstance(part, str):
+            raise TypeError(
+                f"the data {spec!r} gave a {type(part).__name__} for {name!r}, expected a Dataset with length and "
+                "indexing, or a dictionary of them"
+            )
+    return dict(parts)
+
+
+def cifar10(folder: Path) -> dict[str, Any]:
+    """CIFAR-10's two parts, as torchvision downloads it or unpacked to folders of images."""
+    if not (folder / "cifar-10-batches-py").is_dir():
+        return folder_parts(folder, None, CIFAR10_SCALE)
+    datasets = _library("torchvision.datasets", "CIFAR-10")
+    transform = _transform(None, CIFAR10_SCALE)
+    return {name: datasets.CIFAR10(folder, train=name == "train", transform=transform) for name in PARTS}
+
+
+def folder_parts(folder: Path, size: int | None, scale: Scale) -> dict[str, Any]:
+    """Data sets of the folders `train` and `val` (or `validation`, `test`) in a folder, or of its own class folders."""
+    present = {name: [folder / one for one in folders if (folder / one).is_dir()] for name, folders in PARTS.items()}
+    found = {name: paths[0] for name, paths in present.items() if paths}
+    datasets = _library("torchvision.datasets", f"the images of {folder}")
+    try:
+        return {
+            name: datasets.ImageFolder(path, _transform(size, scale))
+            for name, path in (found or {DATA: folder}).items()
+        }
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{folder} is no tree of images: {error}. Expected DIR/<class>/*.jpg (or png, …), or DIR/train/<class>/* "
+            "and DIR/val/<class>/*"
+        ) from error
+
+
+def _transform(size: int | None, scale: Scale) -> Any:
+    transforms = _library("torchvision.transforms", "images")
+    resized = [] if size is None else [transforms.Resize(size), transforms.CenterCrop(size)]
+    return transforms.Compose([*resized, transforms.ToTensor(), transforms.Normalize(*scale)])
+
+
+def _library(name: str, what: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        root = name.partition(".")[0]
+        if error.name != root:
+            raise
+        raise ValueError(f"{what} needs {root}, which is not installed: pip install {root}") from error
+
+
+def _returned(spec: str, what: str, ready: type | None, arguments: dict[str, Any]) -> Any:
+    """What the function `module:function` returns; the object itself where it is of the type `ready`."""
+    origin, _, name = spec.partition(":")
+    if not origin or not name:
+        forms = "module:function" + (", torchvision:NAME or timm:NAME" if what == "MODEL" else "")
+        raise ValueError(f"{what} {spec!r}: expected {forms}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a console command has its own directory there instead
+    try:
+        found = importlib.import_module(origin)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{origin}.".startswith(f"{error.name}."):
+            raise
+        raise ValueError(
+            f"{what} {spec!r}: there is no module {error.name!r}, neither installed nor in the working directory"
+        ) from error
+    if not hasattr(found, name):
+        near = ", ".join(difflib.get_close_matches(name, dir(found), n=5, cutoff=0.4))
+        raise ValueError(
+            f"{what} {spec!r}: {origin} has no {name!r}" + (f"; the nearest names: {near}" if near else "")
+        )
+    value = getattr(found, name)
+    if ready is not None and isinstance(value, ready):
+        return value
+    if not callable(value):
+        raise TypeError(f"{what} {spec!r} is a {type(value).__name__}, expected a function")
+    try:
+        return value(**arguments)
+    except Exception as error:
+        # With its trace: the fault lies in code that the reader knows.
+        raise RuntimeError(f"{what} {spec!r}: calling it failed: {error}") from error
