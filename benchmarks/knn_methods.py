@@ -21,6 +21,7 @@ class Method:
         search: returns a graph, or indices (n, k or more) that may contain the sample itself; None for a mere product.
         package: the distribution it comes from.
         module: what must be importable.
+        warm_up: what to call once before, untimed, with few samples: whatever the search may take; itself if empty.
         growth: its time grows with n to this power, to predict the next larger run.
     """
 
@@ -28,6 +29,7 @@ class Method:
     package: str
     module: str
     growth: float = 2.0
+    warm_up: tuple[Callable[[Any, int], Any], ...] = ()
 
 
 def half_product(points: Any, k: int) -> None:
@@ -99,7 +101,7 @@ METHODS = {
     HALF_PRODUCT: Method(half_product, "torch", "torch"),
     EXACT: Method(rra("exact"), "rra-monitor", "rra_monitor"),
     "rra nndescent": Method(rra("nndescent"), "rra-monitor", "rra_monitor", growth=1.2),
-    AUTO: Method(rra("auto"), "rra-monitor", "rra_monitor"),
+    AUTO: Method(rra("auto"), "rra-monitor", "rra_monitor", warm_up=(rra("exact"), rra("nndescent"), rra("auto"))),
     **PEERS,
 }
 """In the order in which they run: the exact graph, which gives the recall of all others, first of the searches."""

@@ -39,7 +39,8 @@ def main() -> None:
 def obey(method: Method, order: dict[str, Any], resting: int | None) -> tuple[dict[str, Any], int | None]:
     """Search once. Memory counts from what the process held, beside the features, after its first warm-up."""
     points = np.array(np.load(order["features"], mmap_mode="r")[: order["n"]])
-    method.search(points[:WARM_UP], NEIGHBOURS)
+    for search in method.warm_up or (method.search,):
+        search(points[:WARM_UP], NEIGHBOURS)
     gc.collect()
     if resting is None:
         resting = memory("VmRSS") - points.nbytes

@@ -6,6 +6,8 @@ from .comparison import Comparison as Comparison
 from .comparison import compare_runs as compare_runs
 from .epochs import Settling as Settling
 from .epochs import settling as settling
+from .evidence import Finding as Finding
+from .finding import findings as findings
 from .graph import KnnGraph as KnnGraph
 from .graph import default_k as default_k
 from .graph import knn_graph as knn_graph

@@ -73,6 +73,10 @@ def run_analyze(
         with console.status("measuring"), _warnings_as(notes):
             snapshots = measured_analysis(model, data, RunStore(folder), notes, probe=probe, seed=seed, **chosen)
     for snapshot in snapshots:
+        settings = snapshot.settings
+        console.print(
+            f"{snapshot.probe}: {settings.n} samples, {settings.k} neighbours, epoch {snapshot.epoch}", style="bold"
+        )
         console.print(table(snapshot))
         console.print(_legend(snapshot), highlight=False)
     for note in notes:
@@ -171,9 +175,7 @@ def refuse_mixing(store: RunStore, monitor: Monitor, step: int) -> None:
 
 def table(snapshot: Snapshot) -> Table:
     """ID, NNCS and ties of every layer."""
-    settings = snapshot.settings
-    title = f"{snapshot.probe}: {settings.n} samples, {settings.k} neighbours, epoch {snapshot.epoch}"
-    found = Table(title=escape(title), title_justify="left")
+    found = Table()
     found.add_column("layer")
     for name in ("ID", "NNCS", "ties") if snapshot.nncs is not None else ("ID", "ties"):
         found.add_column(name, justify="right")
@@ -257,8 +259,12 @@ def write_analysis(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
 
 
 def _legend(snapshot: Snapshot) -> str:
-    chance = "" if snapshot.nncs_chance is None else f"NNCS by chance {snapshot.nncs_chance:.3f}. "
-    return f"{chance}Ties: share of samples whose neighbourhood ends arbitrarily; near 1 the layer has collapsed."
+    chance = snapshot.nncs_chance
+    classes = "" if chance is None else f"NNCS: share of neighbours of the same class (by chance {chance:.3f}). "
+    return (
+        f"ID: dimensions that a layer uses. {classes}Ties: share of samples whose neighbourhood ends arbitrarily; near "
+        "1 the layer has collapsed."
+    )
 
 
 def _cell(value: float, digits: int) -> str:

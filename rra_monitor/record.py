@@ -67,6 +67,8 @@ class Record:
 def scalars(record: Record) -> dict[str, float]:
     """Every defined value of a record under its `metric_key`, with `rra/epoch`, `rra/seconds` and `rra/overhead`.
 
+    Where a graph is an approximation, `rra/<probe>/recall` is the lowest recall of the layers.
+
     Undefined values (an ID without ratios, a layer that the other run does not have) are left out.
     """
     values: dict[str, float] = {}
@@ -79,6 +81,8 @@ def scalars(record: Record) -> dict[str, float]:
         for quantity, curve in curves.items():
             for layer, value in zip(snapshot.layers, curve, strict=True):
                 values[metric_key(probe, quantity, layer)] = float(value)
+        if (snapshot.recall < 1).any():
+            values[metric_key(probe, "recall")] = float(snapshot.recall.min())
     values |= summaries(record)
     values |= {"rra/seconds": record.seconds, "rra/overhead": record.overhead}
     return {"rra/epoch": float(record.epoch)} | {key: value for key, value in values.items() if not math.isnan(value)}

@@ -79,7 +79,7 @@ def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -
     Args:
         spec: `digits`, `cifar10:DIR`, a folder of folders of images, or `module:function`.
         n: samples of each part; fewer where there are not enough.
-        size: of the images of a folder, see `image_folder`.
+        size: of the images of a folder: their shorter side is scaled to it and the centre cut out; as they are if None.
         probe: the part to take, or the name of data in one part.
         seed: of the draw.
 

@@ -6,7 +6,6 @@ from agreement import CASES, truth
 from gloo_ranks import share
 from sklearn.datasets import load_digits
 
-import rra_monitor as rra
 from rra_monitor.graph import KnnGraph
 from rra_monitor.metrics import nncs, nnls, twonn
 

@@ -229,6 +229,13 @@ class TestRecord:
         expected |= {"rra/epoch", "rra/seconds", "rra/overhead"}
         assert keys == expected - {"rra/train/id/a/b-c"}  # undefined
 
+    def test_the_lowest_recall_is_said_where_a_graph_is_an_approximation(self, tmp_path):
+        exact = snapshot_of(10)
+        near = dataclasses.replace(exact, recall=np.where(np.arange(len(exact.layers)) == 1, 0.97, 1.0))
+        recorder = rra.Recorder(rra.RunStore(tmp_path))
+        assert "rra/train/recall" not in rra.scalars(recorder.record({"train": exact}))
+        assert rra.scalars(recorder.record({"train": near}))["rra/train/recall"] == 0.97
+
     def test_summaries_are_taken_from_the_curves(self, record):
         values, snapshot = rra.scalars(record), record.snapshots["train"]
         assert values["rra/train/id_peak"] == 4.0

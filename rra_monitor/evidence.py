@@ -1,20 +1,50 @@
-"""How much a value can change by the draw of the samples alone: the yardstick of the findings.
+"""Evidence: a finding, and how sure it is against the draw of the samples.
 
-The factors are measured: over 60 draws of 250 digits, four kinds of features and k = 2, 5, 20, the spread of the NNCS was
-0.5 to 1.2 times sqrt(p (1 - p) / n), that of a paired difference 1.3 to 1.6 times the standard error of its samples, that
-of the ID 0.9 to 1.6 times ID / sqrt(n). On CIFAR-10's pixels the ID's is 1.7 times at n = 2,000, 2.8 times at 15,000, since
-near-duplicates are many there; a finding asks for a difference of a tenth besides.
+The errors' factors are measured. Over 60 draws of 250 digits, four kinds of features and k = 2, 5, 20, the spread of
+the NNCS was 0.5 to 1.2 times sqrt(p (1 - p) / n), that of a paired difference 1.3 to 1.6 times the standard error of
+its samples, that of the ID 0.9 to 1.6 times ID / sqrt(n). On CIFAR-10's pixels the ID's is 1.7 times at n = 2,000 and
+2.8 times at 15,000, since near-duplicates are many there; a finding asks for a difference of a tenth besides.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from rra_monitor.metrics import nncs_per_sample
 from rra_monitor.snapshot import Snapshot
 
+SURE = 0.99
+"""A finding of less confidence is none."""
+
+TIED = 0.5
+"""A share of tied samples above which NNCS and NNLS mean little and are not read."""
+
 ID_FACTOR, SHARE_FACTOR, PAIRED_FACTOR = 2.0, math.sqrt(2), 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the curves show.
+
+    Attributes:
+        kind: `id_peak`, `hunchback`, `double_hunchback`, `initial_contraction`, `cluster_spike`, `overfitting`,
+            `drift`, `redundant_layers`, `collapse`, `unsettled`, `pooling_window`; or `not_comparable`, a note on
+            two probes.
+        probe: in which it was found; of a comparison the one that is not `train`.
+        layers: that it is about, in execution order.
+        sentence: one, with the numbers in it.
+        confidence: 0.99 to 1, that another draw of the samples would not undo it; other seeds are not covered.
+        values: the numbers by name.
+    """
+
+    kind: str
+    probe: str
+    layers: tuple[str, ...]
+    sentence: str
+    confidence: float
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -30,7 +60,7 @@ class Change:
     error: float
 
     def confidence(self, tries: int = 1, at_least: float = 0.0) -> float:
-        """How sure it is, against the draw of the samples, that the change is positive and more than nothing.
+        """How sure it is that the change is no accident of the draw of the samples.
 
         Formula: 1 - tries P(a standard normal exceeds value / error), not below 0.
 
@@ -76,8 +106,8 @@ def share_change(share_a: float, n_a: int, share_b: float, n_b: int) -> Change:
 def nncs_change(snapshot: Snapshot, a: int, b: int) -> Change:
     """From the NNCS of layer a to that of layer b of one snapshot.
 
-    Formula: with graphs, the error is twice the standard error of the samples' differences, each difference at least one
-    sample's; without them, that of independent samples, which is several times larger for layers that are alike.
+    Formula: with graphs, the error is twice the standard error of the samples' differences, at least one sample's;
+    without them that of independent samples, which is several times larger for layers that are alike.
     """
     assert snapshot.nncs is not None
     n, labels = snapshot.settings.n, snapshot.settings.labels

@@ -1,0 +1,373 @@
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from digit_runs import network, overlap
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import rra_monitor as rra
+from rra_monitor.analyze import computed_anew, run_analyze
+from rra_monitor.checkpoints import load_checkpoint
+from rra_monitor.sources import data_parts, named_model, samples
+
+COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
+
+CODE = """
+import torch
+from digit_runs import network
+from sklearn.datasets import load_digits
+from torch.utils.data import Subset, TensorDataset
+
+
+def data():
+    found = load_digits()
+    return TensorDataset(torch.tensor(found.images / 16, dtype=torch.float32)[:, None], torch.tensor(found.target))
+
+
+def parts():
+    whole = data()
+    return {"early": Subset(whole, range(900)), "late": Subset(whole, range(900, 1797))}
+
+
+def build(deep=False):
+    return network(deep)
+
+
+def broken():
+    raise ValueError("no weights today")
+
+
+text = "no function"
+"""
+
+
+class Fitted(L.LightningModule):
+    """A network that a LightningModule holds, with weights beside it that are no part of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = network()
+        self.teacher = nn.Linear(2, 2)
+
+    def training_step(self, batch, index):
+        return nn.functional.cross_entropy(self.model(batch[0]), batch[1])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, digits):
+    """A working directory with code of one's own and a Lightning checkpoint of two epochs."""
+    where = tmp_path_factory.mktemp("work")
+    tests = Path(__file__).parent
+    (where / "own_code.py").write_text(f"import sys\nsys.path.insert(0, {str(tests)!r})\n{CODE}")
+    torch.manual_seed(0)
+    trainer = L.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    images, labels = digits
+    data = TensorDataset(images[:320], labels[:320])
+    trainer.fit(Fitted(), DataLoader(data, 64))
+    trainer.save_checkpoint(where / "last.ckpt")
+    torch.save(trainer.lightning_module.model.state_dict(), where / "weights.pt")
+    return where
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    """That directory as the working directory of this process."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+
+
+def analyze(folder, *arguments):
+    return subprocess.run([COMMAND, "analyze", *arguments], capture_output=True, text=True, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def done(folder):
+    ended = analyze(
+        folder, "own_code:build", "--checkpoint", "last.ckpt", "--data", "own_code:data", "--n", "150", "--k", "5",
+        "--layers", "input,1,6", "--views", "full,avg2", "--probe", "val", "--out", "one run",
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    return ended
+
+
+def stored(folder, name="one run", probe="val"):
+    store = rra.RunStore(folder / name)
+    return store.load(probe, store.steps(probe)[-1])
+
+
+class TestMeasured:
+    def test_it_is_what_the_monitor_measures(self, done, folder):
+        net = network()
+        net.load_state_dict(torch.load(folder / "weights.pt"))
+        data = load_digits()
+        whole = TensorDataset(torch.tensor(data.images / 16, dtype=torch.float32)[:, None], torch.tensor(data.target))
+        sample, found = rra.FixedSample.from_dataset(whole, n=150), stored(folder)
+        monitor = rra.Monitor({"val": sample}, k=5, layers=["input", "1", "6"], views=["full", "avg2"])
+        expected = monitor.measure(net, step=0, epoch=0)["val"]
+        assert found.layers == expected.layers == ("input", "input@avg2", "1", "1@avg2", "6")
+        for quantity in ("id", "nncs", "nnls", "ties"):
+            assert np.array_equal(getattr(found, quantity), getattr(expected, quantity))
+
+    def test_step_and_completed_epochs_are_the_checkpoints(self, done, folder):
+        assert (stored(folder).step, stored(folder).epoch) == (10, 2)
+
+    def test_the_table_has_every_layer_with_its_values(self, done, folder):
+        found = stored(folder)
+        for layer, dimension, share in zip(found.layers, found.id, found.nncs, strict=True):
+            assert any(layer in line and f"{dimension:.1f}" in line and f"{share:.3f}" in line for line in lines(done))
+        assert "val: 150 samples, 5 neighbours, epoch 2" in done.stdout
+        assert "Left out of the checkpoint, being no part of MODEL: teacher.weight, teacher.bias." in done.stdout
+
+    def test_it_writes_nothing_to_the_error_stream(self, done):
+        assert done.stderr == ""
+
+    def test_csv_and_json_hold_the_values(self, done, folder):
+        found = stored(folder)
+        rows = list(csv.DictReader((folder / "one run" / "layers.csv").open()))
+        assert [row["layer"] for row in rows] == list(found.layers)
+        assert [float(row["id"]) for row in rows] == found.id.tolist()
+        assert [float(row["nncs"]) for row in rows] == found.nncs.tolist()
+        pairs = list(csv.DictReader((folder / "one run" / "layer_pairs.csv").open()))
+        for row in pairs:
+            value = overlap(found.graphs[row["layer_a"]], found.graphs[row["layer_b"]])
+            assert float(row["nnls"]) == pytest.approx(value)
+        whole = json.loads((folder / "one run" / "analysis.json").read_text())["snapshots"][0]
+        assert whole["nnls"]["values"] == found.nnls.tolist()
+        assert (whole["n"], whole["k"], whole["epoch"]) == (150, 5, 2)
+
+    def test_several_checkpoints_of_one_training_become_one_run(self, here):
+        def add(checkpoint, **chosen):
+            options = {"n": 150, "k": 5, "layers": ["input", "6"], "checkpoint": checkpoint} | chosen
+            run_analyze("own_code:build", "own_code:data", None, "series", None, 0, **options)
+
+        add("weights.pt")
+        add("last.ckpt")
+        assert rra.RunStore("series").steps("data") == (0, 10)
+        with pytest.raises(ValueError, match="holds step 10 of probe 'data' already; give another --out"):
+            add("last.ckpt")
+        torch.save({"state_dict": torch.load("weights.pt"), "global_step": 20}, "later.ckpt")
+        with pytest.raises(ValueError, match=r"what series holds \(give another --out\): k=6 here, k=5 there"):
+            add("later.ckpt", k=6)
+        assert rra.RunStore("series").steps("data") == (0, 10)
+
+    def test_compare_reads_it(self, done, here, capsys):
+        chosen = {"n": 150, "k": 5, "layers": ["input", "1", "6"]}
+        run_analyze("own_code:build", "own_code:data", None, "untrained", "val", 0, **chosen)
+        assert "the weights are those that MODEL comes with" in capsys.readouterr().out
+        matrix = rra.compare_runs({"A": ["one run"], "B": ["untrained"]}).pairs["A", "B"].mean()
+        assert matrix[0, 0] == 1.0
+        assert matrix[-1, -1] < 1
+
+    def test_a_dictionary_of_data_gives_a_table_each(self, here, capsys):
+        run_analyze("own_code:build", "own_code:parts", None, "parts", None, 0, n=100)
+        found = capsys.readouterr().out
+        assert "early: 100 samples, 2 neighbours" in found
+        assert "late: 100 samples, 2 neighbours" in found
+        assert rra.RunStore("parts").probes() == ("early", "late")
+
+
+def lines(ended):
+    return ended.stdout.split("\n")
+
+
+class TestStored:
+    def test_the_same_table_comes_from_the_graphs_alone(self, done, folder, tmp_path):
+        again = analyze(tmp_path, "--from", str(folder / "one run"))
+        assert again.returncode == 0, again.stderr
+        table = done.stdout[: done.stdout.index("•")]
+        assert again.stdout == table
+        assert list(tmp_path.iterdir()) == []
+
+    def test_files_are_written_where_asked(self, done, folder, tmp_path):
+        analyze(tmp_path, "--from", str(folder / "one run"), "--out", "here")
+        for name in ("layers.csv", "layer_pairs.csv", "analysis.json"):
+            assert (tmp_path / "here" / name).read_text() == (folder / "one run" / name).read_text()
+
+    def test_it_is_computed_from_the_graphs_not_read_from_the_curves(self, done, folder):
+        found = stored(folder)
+        forgotten = replace(found, id=found.id * 0, nncs=found.nncs * 0, nnls=found.nnls * 0)
+        anew = computed_anew(forgotten)
+        for quantity in ("id", "nncs", "nnls"):
+            assert np.array_equal(getattr(anew, quantity), getattr(found, quantity))
+
+    @pytest.mark.parametrize(
+        ("source", "probe", "chosen", "text"),
+        [
+            ("none", None, {}, "there is no run at none"),
+            ("one run", "train", {}, "has no probe 'train'; it has val"),
+            ("one run", None, {"k": 5, "layers": None}, "so --k can not be chosen"),
+            (None, None, {}, "name a model and its data"),
+        ],
+    )
+    def test_what_is_not_stored_is_named(self, done, here, source, probe, chosen, text):
+        with pytest.raises(ValueError, match=text):
+            run_analyze(None, None, source, None, probe, 0, **chosen)
+
+    def test_errors_of_the_command_are_one_sentence(self, folder):
+        ended = analyze(folder, "--from", "none")
+        assert ended.returncode != 0
+        assert ended.stderr.startswith("rra-monitor analyze: there is no run at none")
+        assert len(ended.stderr.splitlines()) == 1
+
+
+class TestCheckpoints:
+    def test_a_prefix_is_stripped_where_that_makes_it_fit(self, folder):
+        net, other = network(), network()
+        assert load_checkpoint(net, folder / "last.ckpt") == (10, 2, ["teacher.weight", "teacher.bias"])
+        assert load_checkpoint(other, folder / "weights.pt") == (0, 0, [])
+        assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+    def test_of_two_networks_the_one_with_the_shorter_prefix_is_taken(self, tmp_path):
+        net = network()
+        weights = {f"model.{name}": value for name, value in net.state_dict().items()}
+        average = {f"average.model.{name}": value * 0 for name, value in net.state_dict().items()}
+        torch.save(average | weights, tmp_path / "w.pt")
+        copy = network()
+        load_checkpoint(copy, tmp_path / "w.pt")
+        assert all(torch.equal(a, b) for a, b in zip(net.parameters(), copy.parameters(), strict=True))
+
+    def test_what_does_not_fit_is_named(self, tmp_path):
+        wrong = network().state_dict() | {"3.weight": torch.zeros(9, 72), "head.bias": torch.zeros(3)}
+        del wrong["6.bias"]
+        torch.save(wrong, tmp_path / "w.pt")
+        with pytest.raises(
+            ValueError, match=r"1 missing: 6\.bias; 1 unexpected: head\.bias; 1 of another shape: 3\.weight"
+        ):
+            load_checkpoint(network(), tmp_path / "w.pt")
+
+    def test_a_model_keeps_its_weights_where_the_checkpoint_does_not_fit(self, tmp_path):
+        torch.save({"3.weight": torch.zeros(16, 72)}, tmp_path / "part.pt")
+        net = network()
+        before = net[3].weight.clone()
+        with pytest.raises(ValueError, match=r"5 missing: 0\.weight, 0\.bias, 3\.bias"):
+            load_checkpoint(net, tmp_path / "part.pt")
+        assert torch.equal(net[3].weight, before)
+
+    def test_a_file_with_code_is_refused(self, tmp_path):
+        torch.save(network(), tmp_path / "whole.pt")
+        with pytest.raises(ValueError, match=r"can not be read as weights alone .* torch.save\(model.state_dict"):
+            load_checkpoint(network(), tmp_path / "whole.pt")
+
+    @pytest.mark.parametrize(
+        ("held", "text"), [({"epoch": 3}, "found the entries epoch"), ([1, 2], "found list"), ({}, "missing: 0.weight")]
+    )
+    def test_a_file_without_weights_is_an_error(self, tmp_path, held, text):
+        torch.save(held, tmp_path / "w.pt")
+        with pytest.raises(ValueError, match=text):
+            load_checkpoint(network(), tmp_path / "w.pt")
+
+    def test_a_missing_or_cut_off_file_is_an_error(self, tmp_path, folder):
+        with pytest.raises(ValueError, match="there is no checkpoint"):
+            load_checkpoint(network(), tmp_path / "no.pt")
+        (tmp_path / "cut.pt").write_bytes((folder / "weights.pt").read_bytes()[:500])
+        with pytest.raises(ValueError, match="can not be read as weights alone"):
+            load_checkpoint(network(), tmp_path / "cut.pt")
+
+
+class TestNames:
+    def test_a_torchvision_name_is_a_network_of_that_many_classes(self):
+        assert named_model("torchvision:squeezenet1_1", "num_classes=7").num_classes == 7
+
+    def test_a_function_gets_its_arguments(self):
+        assert named_model("rra_monitor.nn:resnet20", "num_classes=3, in_channels=1").fc.out_features == 3
+
+    @pytest.mark.parametrize(
+        ("spec", "error", "text"),
+        [
+            ("torchvision:resnet19", ValueError, "torchvision has no model 'resnet19'; the nearest names: resnet18"),
+            ("resnet18", ValueError, "expected module:function, torchvision:NAME or timm:NAME"),
+            ("no_such:build", ValueError, "there is no module 'no_such'"),
+            ("rra_monitor.nn:resnet2", ValueError, "rra_monitor.nn has no 'resnet2'; the nearest names: resnet20"),
+            ("rra_monitor:__version__", TypeError, "is a str, expected a function"),
+            ("rra_monitor.nn:resnet20", ValueError, "expected NAME=VALUE"),
+            ("builtins:dict", TypeError, "gave a dict, expected a torch.nn.Module"),
+        ],
+    )
+    def test_what_is_no_model_is_named(self, spec, error, text):
+        with pytest.raises(error, match=text):
+            named_model(spec, "10" if text.startswith("expected NAME") else None)
+
+    def test_timm_says_how_to_get_it_where_it_is_missing(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "timm", None)
+        with pytest.raises(ValueError, match="needs timm, which is not installed: pip install timm"):
+            named_model("timm:resnet18")
+
+    def test_an_error_in_the_readers_code_keeps_its_trace(self, here):
+        # Not one of the errors that the command shows in one sentence.
+        with pytest.raises(RuntimeError, match="'own_code:broken': calling it failed: no weights today") as caught:
+            named_model("own_code:broken")
+        assert isinstance(caught.value.__cause__, ValueError)
+
+
+class TestData:
+    @pytest.fixture
+    def images(self, tmp_path):
+        """Two classes of 12 images, in two parts, the second of several sizes."""
+        rng = np.random.default_rng(0)
+        for part, sizes in (("train", [20]), ("test", [20, 24])):
+            for label in ("cat", "dog"):
+                (tmp_path / part / label).mkdir(parents=True)
+                for number in range(12):
+                    size = sizes[number % len(sizes)]
+                    pixels = rng.integers(0, 255, (size, size + 4, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(tmp_path / part / label / f"{number}.png")
+        return tmp_path
+
+    def test_folders_of_two_parts_are_two_samples(self, images):
+        found = samples(str(images), 10, 16, None, 0)
+        assert {name: (part.n, part.classes) for name, part in found.items()} == {"train": (10, 2), "val": (10, 2)}
+        assert found["train"].read([0]).shape == (1, 3, 16, 16)
+
+    def test_a_folder_of_classes_is_one_sample(self, images):
+        assert list(data_parts(str(images / "train"))) == ["data"]
+        assert samples(str(images / "train"), 10, None, "val", 0)["val"].read([0]).shape == (1, 3, 20, 24)
+
+    def test_images_of_several_sizes_need_one(self, images):
+        with pytest.raises(TypeError, match="differ in size; --size 224 makes them alike"):
+            samples(str(images / "test"), 10, None, None, 0)
+
+    def test_fewer_samples_are_drawn_where_there_are_not_enough(self, images):
+        assert samples(str(images / "train"), 2000, 16, None, 0)["data"].n == 24
+
+    def test_cifar10_is_read_from_folders_in_its_own_scale(self, images):
+        part = data_parts(f"cifar10:{images}")["train"]
+        pixel = np.asarray(Image.open(images / "train" / "cat" / "0.png"))[0, 0, 0] / 255
+        assert part[0][0][0, 0, 0].item() == pytest.approx((pixel - 0.4914) / 0.2470, abs=1e-5)
+
+    @pytest.mark.parametrize(
+        ("spec", "size", "probe", "text"),
+        [
+            ("nowhere", None, None, "are no folder, and not of the form"),
+            ("/no/where:at", None, None, "are no folder, and not of the form"),
+            ("cifar10:/no/where", None, None, "/no/where is no tree of images"),
+            ("digits", 16, None, "--size is for folders of images"),
+            ("digits", None, "test", "have the parts train, val, no 'test'"),
+        ],
+    )
+    def test_what_is_no_data_is_named(self, spec, size, probe, text):
+        with pytest.raises(ValueError, match=text):
+            samples(spec, 10, size, probe, 0)
+
+    def test_a_function_that_returns_no_data_set_is_named(self):
+        with pytest.raises(TypeError, match="gave a set for 'data', expected a Dataset with length and indexing"):
+            data_parts("builtins:set")
