@@ -177,8 +177,8 @@ def _not_comparable(train: Snapshot, other: Snapshot) -> Finding | None:
         "not_comparable",
         other.probe,
         (),
-        f"the NNCS of train (k/n = {here.k}/{here.n}) and {other.probe} ({there.k}/{there.n}) are not comparable; keep the "
-        "graphs, or measure both with k in proportion to n, to see where they part.",
+        f"the NNCS of train (k/n = {here.k}/{here.n}) and {other.probe} ({there.k}/{there.n}) are not comparable; keep "
+        "the graphs, or measure both with k in proportion to n, to see where they part.",
         1.0,
         {"train": here.ndr, other.probe: there.ndr},
     )

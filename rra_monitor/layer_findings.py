@@ -215,8 +215,9 @@ def unsettled(snapshot: Snapshot, before: Snapshot) -> Finding | None:
         "unsettled",
         snapshot.probe,
         tuple(values),
-        f"{snapshot.probe}: {len(values)} of {len(shared)} layers have not settled since epoch {before.epoch}, first "
-        f"{next(iter(values))}, most {least} (NNLS {values[least]:.2f} with its earlier state; settled is {bar:.2f}).",
+        f"{snapshot.probe}: {len(values)} of {len(shared)} layers have not settled since epoch {before.epoch}, the "
+        f"earliest {next(iter(values))}; least settled is {least}, with NNLS {values[least]:.2f} with its earlier "
+        f"state (settled is {bar:.2f}).",
         min(sure.values()),
         values,
     )

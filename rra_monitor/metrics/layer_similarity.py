@@ -113,6 +113,7 @@ def _overlaps(graphs_a: Sequence[KnnGraph], others: Sequence[KnnGraph]) -> npt.N
     n, samples, k = graphs_a[0].n, graphs_a[0].samples, graphs_a[0].k
     rows = np.stack([graph.indices for graph in graphs_a])
     matrix = np.empty((len(graphs_a), len(others)))
+    symmetric = others is graphs_a
     threads = max(1, min(_available_threads(), n // 256))
     cuts = np.linspace(0, n, threads + 1).astype(int)
     shared = np.arange(k + 1)
@@ -120,10 +121,16 @@ def _overlaps(graphs_a: Sequence[KnnGraph], others: Sequence[KnnGraph]) -> npt.N
     # Threads of Python's own: numba's pools do not survive a fork into data loader workers.
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(others), WORD):
-            columns = np.stack([graph.indices for graph in others[first : first + WORD]])
-            counts = pool.map(partial(_count_shared, rows, columns, samples), cuts[:-1], cuts[1:])
+            some = others[first : first + WORD]
+            columns = rows[first : first + WORD] if symmetric else np.stack([graph.indices for graph in some])
+            # Of one list with itself, the pairs above the diagonal are enough.
+            least = np.maximum(np.arange(len(graphs_a)) - first, 0) if symmetric else np.zeros(len(graphs_a), np.int64)
+            counts = pool.map(partial(_count_shared, rows, columns, least, samples), cuts[:-1], cuts[1:])
             # Counts of samples by number of shared neighbours are integers: no order of summation shows.
             matrix[:, first : first + WORD] = sum(counts) @ overlap
+    if symmetric:
+        lower = np.tril_indices(len(matrix), -1)
+        matrix[lower] = matrix.T[lower]
     return matrix
 
 
@@ -133,8 +140,11 @@ def _available_threads() -> int:
 
 
 @numba.njit(nogil=True, cache=True)
-def _count_shared(rows: Any, columns: Any, samples: int, start: int, stop: int) -> Any:
-    """How many samples of start to stop share s neighbours, for each pair of layers: (la, lb, k + 1) counts."""
+def _count_shared(rows: Any, columns: Any, least: Any, samples: int, start: int, stop: int) -> Any:
+    """How many samples of start to stop share s neighbours, for each pair of layers: (la, lb, k + 1) counts.
+
+    Row a is compared with the columns from least[a] on.
+    """
     layers, _, k = rows.shape
     others = columns.shape[0]
     counts = np.zeros((layers, others, k + 1), np.int64)
@@ -148,10 +158,13 @@ def _count_shared(rows: Any, columns: Any, samples: int, start: int, stop: int) 
             for j in columns[b, i]:
                 holders[j] |= bit
         for a in range(layers):
+            if least[a] >= others:
+                continue
             shared[:] = 0
+            skipped = np.uint64(least[a])
             for j in rows[a, i]:
-                held = holders[j]
-                b = 0
+                held = holders[j] >> skipped
+                b = least[a]
                 while held:
                     if held & one:
                         shared[b] += 1
