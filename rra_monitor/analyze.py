@@ -24,7 +24,7 @@ from rra_monitor.monitor import Monitor
 from rra_monitor.snapshot import Snapshot
 from rra_monitor.sources import named_model, samples
 from rra_monitor.store import RunStore
-from rra_monitor.tables import Row, plain
+from rra_monitor.tables import Row, free_folder, plain
 
 SAMPLES = 2000
 SCHEMA = 1
@@ -69,7 +69,7 @@ def run_analyze(
             "rra-monitor analyze --from RUN"
         )
     else:
-        folder = folder or _free_folder()
+        folder = folder or free_folder("rra-analysis")
         with console.status("measuring"), _warnings_as(notes):
             snapshots = measured_analysis(model, data, RunStore(folder), notes, probe=probe, seed=seed, **chosen)
     for snapshot in snapshots:
@@ -278,11 +278,3 @@ def _warnings_as(notes: list[str]) -> Iterator[None]:
         warnings.simplefilter("default")
         yield
     notes += dict.fromkeys(str(found.message) for found in caught if found.category is UserWarning)
-
-
-def _free_folder() -> Path:
-    number, folder = 0, Path("rra-analysis")
-    while folder.exists():
-        number += 1
-        folder = Path(f"rra-analysis-{number}")
-    return folder

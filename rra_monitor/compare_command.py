@@ -16,7 +16,7 @@ from rra_monitor.comparison import Comparison, compare_runs
 from rra_monitor.epochs import Settling, settling
 from rra_monitor.groups import Floats, deviation, mean
 from rra_monitor.names import FULL, split_view
-from rra_monitor.tables import write_tables
+from rra_monitor.tables import free_folder, write_tables
 
 COLUMN = 16
 """Letters that one column takes."""
@@ -48,7 +48,7 @@ def run_compare(
         console.print(table)
     for note in (*found.notes, *notes, *_refusals(found)):
         console.print(f"• {note}", markup=False, highlight=False)
-    folder = Path(out) if out else _free_folder()
+    folder = Path(out) if out else free_folder("rra-compare")
     files = write_tables(found, folder, settled)
     console.print(f"Files: {folder}/ ({', '.join(file.name for file in files)})", soft_wrap=True, highlight=False)
 
@@ -227,11 +227,3 @@ def _refusals(comparison: Comparison) -> list[str]:
             if a != b or len(comparison.groups[a].runs) > 1:  # one run alone is in the notes
                 found.append(f"{a} and {b}: {quantity.upper()} not comparable: {reason.rstrip('.')}.")
     return found
-
-
-def _free_folder() -> Path:
-    number, folder = 0, Path("rra-compare")
-    while folder.exists():
-        number += 1
-        folder = Path(f"rra-compare-{number}")
-    return folder

@@ -20,6 +20,15 @@ SCHEMA = 1
 Row = dict[str, Any]
 
 
+def free_folder(name: str) -> Path:
+    """A folder of that name, or the first of name-1, name-2, … that is not there yet."""
+    number, folder = 0, Path(name)
+    while folder.exists():
+        number += 1
+        folder = Path(f"{name}-{number}")
+    return folder
+
+
 def curve_rows(comparison: Comparison) -> Iterator[Row]:
     """ID and NNCS of every group, epoch and layer: mean, standard deviation and number of runs where it is defined.
 

@@ -4,7 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from reference import loops, similarity
+from reference import similarity
+from reference.graphs import graph_of, listed
 
 import rra_monitor as rra
 from rra_monitor.metrics import (
@@ -28,15 +29,6 @@ def near(a, b):
 
 def half(a, b):
     return abs(a - b) < 0.5
-
-
-def listed(points, k):
-    return [[j for j, _ in row] for row in loops.neighbours(points, k)]
-
-
-def graph_of(indices):
-    array = np.array(indices, dtype=np.int32)
-    return rra.KnnGraph(array, np.ones(array.shape, np.float32))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from reference import loops, similarity
+from reference import similarity
+from reference.graphs import graph_of, listed
 
 import rra_monitor as rra
 from rra_monitor.metrics import (
@@ -21,15 +22,6 @@ from rra_monitor.metrics import (
 )
 
 RNG = np.random.default_rng(7)
-
-
-def listed(points, k):
-    return [[j for j, _ in row] for row in loops.neighbours(points, k)]
-
-
-def graph_of(indices):
-    array = np.array(indices, dtype=np.int32)
-    return rra.KnnGraph(array, np.ones(array.shape, np.float32))
 
 
 @pytest.fixture(scope="module")

@@ -3,17 +3,12 @@ import math
 import numpy as np
 import pytest
 from reference import loops
+from reference.graphs import graph_of
 
 import rra_monitor as rra
 from rra_monitor.metrics import nncs, nncs_chance, nnls, nnls_chance, nnls_matrix, twonn
 
 RNG = np.random.default_rng(1)
-
-
-def graph_of(indices):
-    """A graph with given neighbours; distances do not matter."""
-    array = np.array(indices, dtype=np.int32)
-    return rra.KnnGraph(array, np.ones(array.shape, np.float32))
 
 
 def random_graph(n, k, rng=RNG):

@@ -1,12 +1,13 @@
 """Squared distances of given pairs of samples by direct difference in double precision: nothing cancels."""
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import numba
 import numpy as np
 import torch
+
+from rra_monitor.graph.workers import Workers
 
 PAIR_BYTES = 64 << 20
 """Bound on the differences of pairs held at once on a GPU."""
@@ -25,11 +26,9 @@ def pair_differences(
     """
     squared = torch.empty(len(rows), dtype=torch.float64, device=own.device)
     if own.device.type == "cpu":
-        threads = torch.get_num_threads()
         arguments = (own.float().numpy(), others.float().numpy(), rows.numpy(), columns.numpy(), squared.numpy())
-        cuts = np.linspace(0, len(rows), threads + 1).astype(int)
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(partial(_differences, *arguments), cuts[:-1], cuts[1:]))
+        with Workers() as workers:
+            workers.share(partial(_differences, *arguments), 0, len(rows))
         return squared
     step = max(1, PAIR_BYTES // (8 * own.shape[1]))
     for start in range(0, len(rows), step):

@@ -21,7 +21,6 @@ CHUNK = 64
 STRIPE = 32
 """Columns of a block that are turned together."""
 
-
 ACCUMULATION = 2e-6
 """Bound on the error of a product summed in float32, as a share of the squared norms; on real feature maps of up to
 16,384 features it stayed below 5e-7."""
