@@ -1,34 +1,34 @@
 """The command `rra-monitor analyze`: one network on one data set, without training."""
 
-import csv
-import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rra_monitor.analysis_files import layer_rows, pictures, write_analysis
+from rra_monitor.capture import CallError
 from rra_monitor.checkpoints import load_checkpoint, some
 from rra_monitor.compare import check_comparable
+from rra_monitor.curves import layer_curves
+from rra_monitor.finding import findings
 from rra_monitor.groups import open_run
-from rra_monitor.metrics import nncs, nnls_matrix, twonn
 from rra_monitor.monitor import Monitor
 from rra_monitor.snapshot import Snapshot
 from rra_monitor.sources import named_model, samples
 from rra_monitor.store import RunStore
-from rra_monitor.tables import Row, free_folder, plain
+from rra_monitor.tables import free_folder
+from rra_monitor.trees import iter_tensors
 
 SAMPLES = 2000
-SCHEMA = 1
-"""Version of `analysis.json`."""
 
 
 def run_analyze(
@@ -79,10 +79,15 @@ def run_analyze(
         )
         console.print(table(snapshot))
         console.print(_legend(snapshot), highlight=False)
+    for finding in findings({snapshot.probe: snapshot for snapshot in snapshots}):
+        console.print(f"• {finding.sentence}", markup=False, highlight=False)
     for note in notes:
         console.print(f"• {note}", markup=False, highlight=False)
     if folder is not None:
-        names = ", ".join(file.name for file in write_analysis(snapshots, folder))
+        files = write_analysis(snapshots, folder)
+        if find_spec("matplotlib"):
+            files += pictures(snapshots, folder)
+        names = ", ".join(file.name for file in files)
         console.print(f"Files: {folder}/ ({names})", markup=False, soft_wrap=True, highlight=False)
     if source is None:
         console.print(
@@ -121,7 +126,15 @@ def measured_analysis(
             notes.append(f"Left out of the checkpoint, being no part of MODEL: {some(left_out)}.")
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     refuse_mixing(store, monitor, step)
-    snapshots = list(monitor.measure(network, step=step, epoch=epoch).values())
+    try:
+        snapshots = list(monitor.measure(network, step=step, epoch=epoch).values())
+    except CallError as error:
+        batch = next(iter(monitor.probes.values())).read([0])
+        shapes = [tuple(part.shape[1:]) for part in iter_tensors(batch)]
+        raise ValueError(
+            f"MODEL does not run on the data, whose items have the shape {', '.join(map(str, shapes))}: "
+            f"{error.__cause__}. See --arguments and --size, or name a function of yours that wraps the network"
+        ) from error
     for snapshot in snapshots:
         store.save(snapshot)
     return snapshots
@@ -145,13 +158,10 @@ def stored_analysis(source: str, probe: str | None = None) -> list[Snapshot]:
 
 
 def computed_anew(snapshot: Snapshot) -> Snapshot:
-    """The snapshot with ID, NNCS and NNLS computed from its graphs and labels."""
-    graphs, labels = [snapshot.graphs[layer] for layer in snapshot.layers], snapshot.settings.labels
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an ID without a value is said in the table
-        ids = np.array([twonn(graph) for graph in graphs])
-    classes = None if labels is None else np.array([nncs(graph, labels) for graph in graphs])
-    return replace(snapshot, id=ids, nncs=classes, nnls=nnls_matrix(graphs))
+    """The snapshot with every curve computed from its graphs and labels."""
+    # In the snapshot's order; an ID without a value is said in the table.
+    curves, _ = layer_curves({layer: snapshot.graphs[layer] for layer in snapshot.layers}, snapshot.settings.labels)
+    return replace(snapshot, **curves)
 
 
 def refuse_mixing(store: RunStore, monitor: Monitor, step: int) -> None:
@@ -174,96 +184,26 @@ def refuse_mixing(store: RunStore, monitor: Monitor, step: int) -> None:
 
 
 def table(snapshot: Snapshot) -> Table:
-    """ID, NNCS and ties of every layer."""
+    """ID with its standard error, NNCS, ties and hubness of every layer."""
+    digits = {"id": 1, "id_error": 1, "nncs": 3, "ties": 3, "hubness": 1}
+    titles = {"id": "ID", "id_error": "± error", "nncs": "NNCS"}
+    shown = {name: count for name, count in digits.items() if getattr(snapshot, name) is not None}
     found = Table()
     found.add_column("layer")
-    for name in ("ID", "NNCS", "ties") if snapshot.nncs is not None else ("ID", "ties"):
-        found.add_column(name, justify="right")
+    for name in shown:
+        found.add_column(titles.get(name, name), justify="right")
     for row in layer_rows(snapshot):
-        cells = [_cell(row["id"], 1), _cell(row["ties"], 3)]
-        if snapshot.nncs is not None:
-            cells.insert(1, _cell(row["nncs"], 3))
-        found.add_row(escape(row["layer"]), *cells)
+        found.add_row(escape(row["layer"]), *(_cell(row[name], count) for name, count in shown.items()))
     return found
-
-
-def layer_rows(snapshot: Snapshot) -> list[Row]:
-    """One row of plain values for each layer; NaN where undefined, None where there is no value."""
-    settings, about = snapshot.settings, {"probe": snapshot.probe, "step": snapshot.step, "epoch": snapshot.epoch}
-    return [
-        about
-        | {
-            "layer": layer,
-            "id": float(snapshot.id[at]),
-            "nncs": None if snapshot.nncs is None else float(snapshot.nncs[at]),
-            "nncs_chance": snapshot.nncs_chance,
-            "ties": float(snapshot.ties[at]),
-            "zeros": float(snapshot.zeros[at]),
-            "recall": float(snapshot.recall[at]),
-            "n": settings.n,
-            "k": settings.k,
-        }
-        for at, layer in enumerate(snapshot.layers)
-    ]
-
-
-def nnls_rows(snapshot: Snapshot) -> list[Row]:
-    """One row for each pair of layers."""
-    pairs = [(a, b) for a in range(len(snapshot.layers)) for b in range(len(snapshot.layers))]
-    return [
-        {
-            "probe": snapshot.probe,
-            "layer_a": snapshot.layers[a],
-            "layer_b": snapshot.layers[b],
-            "nnls": float(snapshot.nnls[a, b]),
-            "chance": snapshot.nnls_chance,
-        }
-        for a, b in pairs
-    ]
-
-
-def write_analysis(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
-    """Write `layers.csv`, `layer_pairs.csv` and `analysis.json`; undefined values are empty, or null."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tables: dict[str, Callable[[Snapshot], list[Row]]] = {"layers": layer_rows, "layer_pairs": nnls_rows}
-    files = []
-    for name, rows_of in tables.items():
-        rows = [row for snapshot in snapshots for row in rows_of(snapshot)]
-        files.append(folder / f"{name}.csv")
-        with files[-1].open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows({key: plain(value) for key, value in row.items()} for row in rows)
-    found = [
-        {
-            "probe": snapshot.probe,
-            "step": snapshot.step,
-            "epoch": snapshot.epoch,
-            "n": snapshot.settings.n,
-            "k": snapshot.settings.k,
-            "metric": snapshot.settings.metric,
-            "fingerprint": snapshot.settings.fingerprint,
-            "layers": snapshot.layers,
-            "id": plain(snapshot.id),
-            "nncs": None if snapshot.nncs is None else {"values": plain(snapshot.nncs), "chance": snapshot.nncs_chance},
-            "nnls": {"values": plain(snapshot.nnls), "chance": snapshot.nnls_chance},
-            **{name: plain(getattr(snapshot, name)) for name in ("ties", "zeros", "recall")},
-            "aliases": dict(snapshot.aliases),
-        }
-        for snapshot in snapshots
-    ]
-    files.append(folder / "analysis.json")
-    text = json.dumps({"schema": SCHEMA, "snapshots": found}, indent=1, ensure_ascii=False, allow_nan=False)
-    files[-1].write_text(text + "\n", encoding="utf-8")
-    return files
 
 
 def _legend(snapshot: Snapshot) -> str:
     chance = snapshot.nncs_chance
     classes = "" if chance is None else f"NNCS: share of neighbours of the same class (by chance {chance:.3f}). "
     return (
-        f"ID: dimensions that a layer uses. {classes}Ties: share of samples whose neighbourhood ends arbitrarily; near "
-        "1 the layer has collapsed."
+        f"ID: dimensions that a layer uses, with the standard error over draws of the samples. {classes}Ties: share of "
+        "samples whose neighbourhood ends arbitrarily; near 1 the layer has collapsed. Hubness: above about 1 some "
+        "samples are neighbours of very many."
     )
 
 

@@ -84,13 +84,18 @@ class Capture:
         return hand_on
 
 
+class CallError(ValueError):
+    """The network does not run on the sample; the cause is the error that it raised."""
+
+
 def find_layers(
     model: nn.Module, sample: FixedSample, layers: str | Iterable[str] = "auto", forward: Forward = call_model
 ) -> tuple[Layer, ...]:
     """The layers to watch and their shapes, from two forward passes of a few samples.
 
     Raises:
-        ValueError: the network does not run on the sample, or see `choose_layers`.
+        CallError: the network does not run on the sample.
+        ValueError: see `choose_layers`.
     """
     with undisturbed(model):
         try:
@@ -101,7 +106,7 @@ def find_layers(
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:
-            raise ValueError(
+            raise CallError(
                 f"the network does not run on the sample: {error}. If it is not called with one float32 tensor of "
                 "inputs, pass forward=lambda model, batch: …"
             ) from error

@@ -42,6 +42,9 @@ def compare(
     Training and validation sample of one group:
       rra-monitor compare --group A='runs/a*' --probe train,val
 
+    The same as a page to look at and to send, one file that works offline:
+      rra-monitor compare --group A='runs/a*' --group B='runs/b*' --out report.html
+
     Where runs of two groups are as alike as runs of one group, the recipes made no difference. What can not be compared
     (other samples, another k) is left out, and the reason is printed.
 
@@ -50,7 +53,8 @@ def compare(
         group: names with patterns of directories.
         probe: sample to compare, or several with commas; `train` by default, or else the first that all runs have.
         epoch: at which runs are paired, in completed epochs; the last snapshot of each by default.
-        out: folder of the CSV and JSON files; the first free of rra-compare, rra-compare-1, … by default.
+        out: folder of the CSV and JSON files, or a report that ends in .html; the first free of rra-compare,
+            rra-compare-1, … by default.
     """
     from rra_monitor.compare_command import run_compare
 
@@ -63,14 +67,49 @@ def compare(
 def _compare_parser() -> ArgumentParser:
     parser = _parser(compare, skip={"runs", "group"})
     parser.add_argument("runs", nargs="*", default=[], metavar="RUN", help="directory of a run, each one by itself")
+    _add_groups(parser, "runs of one recipe, averaged and paired; once for each group")
+    return parser
+
+
+def _add_groups(parser: ArgumentParser, words: str) -> None:
     parser.add_argument(
-        "--group",
-        nargs="+",
-        action="append",
-        default=[],
-        metavar=("NAME=GLOB", "GLOB"),
-        help="runs of one recipe, averaged and paired; once for each group",
+        "--group", nargs="+", action="append", default=[], metavar=("NAME=GLOB", "GLOB"), help=words
     )
+
+
+def report(runs: list[str], group: list[list[str]], out: str | None = None) -> None:
+    """Write runs as one HTML file to look at and to send: every epoch of every layer, works offline, at most 8 MB.
+
+    Shows ID and NNCS over the layers and NNLS matrices with one slider over the epochs, how each layer develops, the
+    difference of any two runs or epochs, what the curves show in words, and what measuring cost.
+
+    The demo's two runs:
+      rra-monitor report rra-demo
+    Two runs of your own:
+      rra-monitor report runs/a0 runs/b0 --out a-and-b.html
+    Seeds of two recipes, each drawn as its mean and range; quote the patterns:
+      rra-monitor report --group plain='runs/plain-*' --group augmented='runs/aug-*'
+
+    A run is the directory with snapshots/ in it, or the logger's directory that holds it; of a directory of runs all are
+    taken. Where all epochs would exceed 8 MB, some are left out evenly, and the page says so.
+
+    Args:
+        runs: directories of runs.
+        group: names with patterns of directories.
+        out: the file; the first free of rra-report.html, rra-report-1.html, … by default.
+    """
+    from rra_monitor.report_command import run_report
+
+    try:
+        run_report(runs, group, out)
+    except ValueError as error:
+        raise SystemExit(f"rra-monitor report: {error}") from error
+
+
+def _report_parser() -> ArgumentParser:
+    parser = _parser(report, skip={"runs", "group"})
+    parser.add_argument("runs", nargs="*", default=[], metavar="RUN", help="directory of a run, or of several")
+    _add_groups(parser, "runs of one recipe, drawn together; once for each group")
     return parser
 
 
@@ -89,11 +128,12 @@ def analyze(
     size: int | None = None,
     seed: int = 0,
     backend: str | None = None,
+    cka: bool = False,
 ) -> None:
-    """Analyse one network on one data set, without training: ID, NNCS and ties of every layer.
+    """Analyse one network on one data set, without training: ID, NNCS and the health of every layer's graph.
 
     Stores the graphs as a run, so that `rra-monitor compare` and every other command can read it, and writes the curves
-    and the NNLS of all pairs of layers as CSV and JSON.
+    and the NNLS of all pairs of layers as CSV, JSON and pictures. Says what the curves show, one sentence each.
 
     A checkpoint of a function that builds the network (my_code.py stands in this directory):
       rra-monitor analyze my_code:build --checkpoint last.ckpt --data my_code:validation_data
@@ -125,6 +165,7 @@ def analyze(
         size: of the images of a folder: their shorter side is scaled to it and the centre cut out.
         seed: of the draw of the samples, and of the weights where there is no checkpoint.
         backend: of the graphs, `exact`, `nndescent` or `auto`; `auto` by default.
+        cka: also compute the linear CKA of all pairs of layers, for comparison with the NNLS.
     """
     from rra_monitor.analyze import run_analyze
 
@@ -144,6 +185,7 @@ def analyze(
             views=_listed(views),
             layers=layers if layers == "auto" else _listed(layers),
             backend=backend,
+            cka=cka or None,
         )
     except (ValueError, TypeError) as error:
         raise SystemExit(f"rra-monitor analyze: {error}") from error
@@ -182,6 +224,7 @@ def main() -> None:
         demo: _parser(demo),
         analyze: _analyze_parser(),
         compare: _compare_parser(),
+        report: _report_parser(),
     }
     parser = ArgumentParser(prog="rra-monitor", description=main.__doc__, formatter_class=_Help)
     choice = parser.add_subcommands()

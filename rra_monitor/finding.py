@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
+import numpy.typing as npt
 
 from rra_monitor.compare import check_comparable
 from rra_monitor.evidence import SURE, TIED, Change, Finding, id_change, nncs_change, share_change
@@ -30,6 +31,8 @@ from rra_monitor.snapshot import Curve, Snapshot
 
 GAP, DRIFT_STEP = 0.02, math.log(1.2)
 """Least differences between probes: of the NNCS, and of the logarithm of the ID, a fifth, since their n may differ."""
+
+PER_LAYER = ("id", "id_error", "ties", "zeros", "recall", "hubness")
 
 
 def findings(snapshots: Mapping[str, Snapshot], previous: Mapping[str, Snapshot] | None = None) -> list[Finding]:
@@ -223,8 +226,12 @@ def _full(snapshot: Snapshot) -> Snapshot:
         nnls=nnls_rows,
         graphs={layer: snapshot.graphs[layer] for layer in layers if layer in snapshot.graphs},
         aliases={},
-        **{name: getattr(snapshot, name)[rows] for name in ("id", "ties", "zeros", "recall")},
+        **{name: _rows(getattr(snapshot, name), rows) for name in PER_LAYER},
     )
+
+
+def _rows(curve: Curve | None, rows: npt.NDArray[np.intp]) -> Curve | None:
+    return None if curve is None else curve[rows]
 
 
 def _mean_change(snapshot: Snapshot, rows_a: list[int], rows_b: list[int]) -> Change:

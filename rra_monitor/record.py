@@ -7,11 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rra_monitor.evidence import Finding
 from rra_monitor.names import INPUT, metric_key
 from rra_monitor.snapshot import Curve, Snapshot
 
 PREVIOUS = "prev"
 """The name of the comparison with the snapshot before."""
+
+RECORDS = "records.jsonl"
+"""The name of the JSON lines file in a run's directory."""
 
 SUMMARIES = ("id_peak", "id_last", "nncs_last", "nnls_prev_mean")
 """Quantities of a probe as a whole."""
@@ -52,6 +56,7 @@ class Record:
         epoch: epochs completed.
         snapshots: probe to snapshot.
         matches: probe to comparison name to comparison.
+        findings: what the curves show, see `findings`.
         seconds: that measuring, comparing and storing took.
         overhead: seconds of the monitor over all seconds since it began, 0 to 1.
     """
@@ -62,6 +67,7 @@ class Record:
     matches: Mapping[str, Mapping[str, Match]]
     seconds: float
     overhead: float
+    findings: tuple[Finding, ...] = ()
 
 
 def scalars(record: Record) -> dict[str, float]:

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Literal
 
 from rra_monitor.compare import check_comparable, match
+from rra_monitor.evidence import Finding
+from rra_monitor.finding import findings
 from rra_monitor.monitor import Monitor
 from rra_monitor.record import PREVIOUS, Match, Record
 from rra_monitor.sinks import FanOut, Sink
@@ -94,11 +96,12 @@ class Recorder:
         if self.store is not None and not self._newest:
             self._refuse_another_run(self.store, snapshots)
         matches = {probe: self.compare(snapshot) for probe, snapshot in snapshots.items()}
+        found = self._findings(snapshots)
         for probe, snapshot in snapshots.items():
             self._newest[probe] = snapshot
             if self.store is not None:
                 try:
-                    self.store.save(snapshot)
+                    self.store.save(snapshot, matches[probe])
                 except Exception as error:
                     warnings.warn(f"step {snapshot.step} of probe {probe!r} is not stored: {error!r}", stacklevel=2)
         now = time.perf_counter()
@@ -112,6 +115,7 @@ class Recorder:
             matches=matches,
             seconds=seconds,
             overhead=min(1.0, self._spent / max(now - self._began, self._spent)),
+            findings=found,
         )
         self._sinks.write(record)
         self._spent += time.perf_counter() - now
@@ -143,6 +147,14 @@ class Recorder:
                     f"{store.path} holds step {later[-1]} of probe {probe!r}, later than step {snapshot.step} "
                     "of this run: another run's, and mixed they would mislead. Take another directory, or delete it."
                 )
+
+    def _findings(self, snapshots: Mapping[str, Snapshot]) -> tuple[Finding, ...]:
+        try:
+            before = {probe: earlier for probe, each in snapshots.items() if (earlier := self._previous(each))}
+            return tuple(findings(snapshots, before))
+        except Exception as error:
+            warnings.warn(f"no findings: {error!r}", stacklevel=3)
+            return ()
 
     def _previous(self, snapshot: Snapshot) -> Snapshot | None:
         newest = self._newest.get(snapshot.probe)

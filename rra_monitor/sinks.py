@@ -1,17 +1,16 @@
 """Where records go: a protocol of one method, the JSON lines file, and sending to several."""
 
+import dataclasses
 import json
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
-from rra_monitor.record import Record
+from rra_monitor.record import RECORDS, Record
 from rra_monitor.snapshot import Curve
 from rra_monitor.store import RunStore
-
-RECORDS = "records.jsonl"
-"""The name of the JSON lines file in a run's directory."""
 
 
 class Sink(Protocol):
@@ -19,6 +18,14 @@ class Sink(Protocol):
 
     def write(self, record: Record) -> None:
         """Take one record."""
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A sink that has something to write at the end."""
+
+    def close(self) -> None:
+        """Write it; more records may follow, and another end."""
 
 
 class JSONLSink:
@@ -45,12 +52,22 @@ class FanOut:
     def write(self, record: Record) -> None:
         """Hand the record to every sink."""
         for position, sink in enumerate(self._sinks):
-            try:
-                sink.write(record)
-            except Exception as error:
-                if position not in self._failed:
-                    self._failed.add(position)
-                    warnings.warn(f"{type(sink).__name__} failed and is not reported again: {error!r}", stacklevel=2)
+            self._attempt(position, partial(sink.write, record))
+
+    def close(self) -> None:
+        """Tell the end to the sinks that are `Closing`."""
+        for position, sink in enumerate(self._sinks):
+            if isinstance(sink, Closing):
+                self._attempt(position, sink.close)
+
+    def _attempt(self, position: int, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:
+            if position not in self._failed:
+                self._failed.add(position)
+                name = type(self._sinks[position]).__name__
+                warnings.warn(f"{name} failed and is not reported again: {error!r}", stacklevel=3)
 
 
 def as_json(record: Record) -> dict[str, Any]:
@@ -66,6 +83,8 @@ def as_json(record: Record) -> dict[str, Any]:
             "ties": _plain(snapshot.ties),
             "zeros": _plain(snapshot.zeros),
             "recall": _plain(snapshot.recall),
+            "id_error": None if snapshot.id_error is None else _plain(snapshot.id_error),
+            "hubness": None if snapshot.hubness is None else _plain(snapshot.hubness),
             "n": snapshot.settings.n,
             "k": snapshot.settings.k,
             "nncs_chance": snapshot.nncs_chance,
@@ -80,6 +99,7 @@ def as_json(record: Record) -> dict[str, Any]:
         "epoch": record.epoch,
         "seconds": record.seconds,
         "overhead": record.overhead,
+        "findings": [dataclasses.asdict(finding) for finding in record.findings],
         "probes": probes,
     }
 

@@ -76,6 +76,10 @@ class Snapshot:
         zeros: (L,) shares of samples with a duplicate.
         recall: (L,) recalls of the graphs.
         settings: what it was measured with.
+        id_error: (L,) standard errors of the IDs over draws of the samples, see `twonn_standard_error`, NaN where
+            undefined; None where stored by an earlier version, like the next.
+        hubness: (L,) skewnesses of the k-occurrence; above about 1 some samples are neighbours of very many.
+        cka: (M, M) linear CKA of the layers as they are with each other, 0 to 1; None where it was not asked for.
         graphs: layer name to graph; empty where they were not kept.
         aliases: views that equal another one, and so were measured once: `{"layer3.0@avg8": "layer3.0@avg-global"}`.
         seconds: that measuring took.
@@ -92,6 +96,9 @@ class Snapshot:
     zeros: Curve
     recall: Curve
     settings: Settings
+    id_error: Curve | None = None
+    hubness: Curve | None = None
+    cka: Curve | None = None
     graphs: Mapping[str, KnnGraph] = field(default_factory=dict, repr=False)
     aliases: Mapping[str, str] = field(default_factory=dict, repr=False)
     seconds: float = 0.0

@@ -6,6 +6,7 @@ import os
 import posixpath
 import uuid
 import warnings
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import fsspec
@@ -17,6 +18,7 @@ from safetensors.numpy import load, save
 
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.names import FULL
+from rra_monitor.record import Match
 from rra_monitor.snapshot import Settings, Snapshot
 
 SCHEMA = 1
@@ -25,7 +27,9 @@ SCHEMA = 1
 Arrays = dict[str, npt.NDArray[Any]]
 KeepGraphs = Literal["all", "last"] | int
 
-CURVES = ("id", "nncs", "nnls", "ties", "zeros", "recall")
+CURVES = ("id", "id_error", "nncs", "nnls", "ties", "zeros", "recall", "hubness", "cka")
+MATCH = "match."
+"""Begins the name of an array that compares the snapshot with another one."""
 
 
 class RunStore:
@@ -69,13 +73,20 @@ class RunStore:
         """Steps at which the probe's graphs were kept, ascending."""
         return tuple(step for step in self._steps(probe, "graphs") if step in set(self.steps(probe)))
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Write a snapshot; one of the same probe and step is replaced. Graphs beyond `keep_graphs` are removed."""
+    def save(self, snapshot: Snapshot, matches: Mapping[str, Match] | None = None) -> None:
+        """Write a snapshot; one of the same probe and step is replaced. Graphs beyond `keep_graphs` are removed.
+
+        Args:
+            snapshot: with graphs.
+            matches: comparison name to comparison with another snapshot; small, so they stay like the curves.
+        """
         if not snapshot.graphs:
             raise ValueError(f"the snapshot of {snapshot.probe!r} at step {snapshot.step} has no graphs to store")
         settings = snapshot.settings
         digest = self._save_sample(settings)
         curves = {name: array for name in CURVES if (array := getattr(snapshot, name)) is not None}
+        matches = matches or {}
+        curves |= {f"{MATCH}{name}": match.nnls for name, match in matches.items()}
         about = {
             "probe": snapshot.probe,
             "step": snapshot.step,
@@ -93,10 +104,15 @@ class RunStore:
             "backends": [snapshot.graphs[layer].backend for layer in snapshot.layers],
             "pair": uuid.uuid4().hex,
         }
+        compared = {
+            name: {"epoch": match.epoch, "step": match.step, "layers": match.layers} for name, match in matches.items()
+        }
         self._write(
             {
                 self._file(snapshot.probe, snapshot.step, "graphs"): _encoded(_graph_arrays(snapshot), about, "graphs"),
-                self._file(snapshot.probe, snapshot.step, "curves"): _encoded(curves, about, "curves"),
+                self._file(snapshot.probe, snapshot.step, "curves"): _encoded(
+                    curves, about | {"matches": compared}, "curves"
+                ),
             }
         )
         self._prune(snapshot.probe, snapshot.step)
@@ -107,10 +123,7 @@ class RunStore:
         Raises:
             ValueError: no such snapshot, or a file that is truncated, foreign or of a later version, named in the text.
         """
-        if step not in self.steps(probe):
-            found = ", ".join(map(str, self.steps(probe))) or "none"
-            raise ValueError(f"{self.path} has no snapshot of probe {probe!r} at step {step}; its steps: {found}")
-        arrays, about = self._read(self._file(probe, step, "curves"), "curves")
+        arrays, about = self._curves(probe, step)
         sample = self._load_sample(about["sample"])
         settings = Settings(
             n=about["n"],
@@ -154,6 +167,19 @@ class RunStore:
             seconds=about["seconds"],
         )
 
+    def matches(self, probe: str, step: int) -> dict[str, Match]:
+        """The comparisons stored with a snapshot: `prev` with the one before it, `ref-<name>` with each reference's.
+
+        Raises:
+            ValueError: as `load`.
+        """
+        arrays, about = self._curves(probe, step)
+        # Snapshots stored by the first versions have none.
+        return {
+            name: Match(name, other["epoch"], other["step"], tuple(other["layers"]), arrays[f"{MATCH}{name}"])
+            for name, other in about.get("matches", {}).items()
+        }
+
     def curves(self, probe: str) -> list[Snapshot]:
         """Every snapshot of the probe without its graphs, by step; unreadable ones are left out with a warning."""
         return [found for step in self.steps(probe) if (found := self._attempt(probe, step, graphs=False))]
@@ -188,6 +214,20 @@ class RunStore:
         self._fs.makedirs(self._root, exist_ok=True)
         with self._fs.open(self._at(name), "a") as file:
             file.write(text)
+
+    def read_text(self, name: str) -> str:
+        """The text of a file of the run; empty where there is none."""
+        self._fs.invalidate_cache()
+        try:
+            return str(self._fs.cat_file(self._at(name)).decode("utf-8", "replace"))
+        except FileNotFoundError:
+            return ""
+
+    def _curves(self, probe: str, step: int) -> tuple[Arrays, dict[str, Any]]:
+        if step not in self.steps(probe):
+            found = ", ".join(map(str, self.steps(probe))) or "none"
+            raise ValueError(f"{self.path} has no snapshot of probe {probe!r} at step {step}; its steps: {found}")
+        return self._read(self._file(probe, step, "curves"), "curves")
 
     def _steps(self, probe: str, kind: str) -> tuple[int, ...]:
         names = (posixpath.basename(entry) for entry in self._list(self._at("snapshots", probe)))

@@ -153,9 +153,28 @@ class TestMeasured:
         for row in pairs:
             value = overlap(found.graphs[row["layer_a"]], found.graphs[row["layer_b"]])
             assert float(row["nnls"]) == pytest.approx(value)
+        assert [float(row["id_error"]) for row in rows] == found.id_error.tolist()
+        assert [float(row["hubness"]) for row in rows] == found.hubness.tolist()
         whole = json.loads((folder / "one run" / "analysis.json").read_text())["snapshots"][0]
         assert whole["nnls"]["values"] == found.nnls.tolist()
         assert (whole["n"], whole["k"], whole["epoch"]) == (150, 5, 2)
+
+    def test_it_draws_curves_matrices_and_ratios(self, done, folder):
+        for name in ("curves", "nnls", "ratios", "views"):
+            with Image.open(folder / "one run" / f"val-{name}.png") as picture:
+                assert min(picture.size) > 200
+                assert len(picture.convert("L").getcolors()) > 20
+
+    def test_cka_is_measured_on_request(self, here, tmp_path):
+        asked = {"cka": True, "n": 60, "k": 5, "layers": ["input", "1"]}
+        run_analyze("own_code:build", "own_code:data", None, str(tmp_path), "val", 0, **asked)
+        rows = list(csv.DictReader((tmp_path / "layer_pairs.csv").open()))
+        assert [float(row["cka"]) == 1 for row in rows] == [True, False, False, True]
+
+    def test_a_network_that_does_not_take_the_data_is_told_in_the_commands_own_words(self, here, tmp_path):
+        found = r"MODEL does not run on the data, whose items have the shape \(1, 8, 8\): .*--arguments"
+        with pytest.raises(ValueError, match=rf"(?s){found}"):
+            run_analyze("torchvision:resnet18", "own_code:data", None, str(tmp_path), "val", 0, n=60)
 
     def test_several_checkpoints_of_one_training_become_one_run(self, here):
         def add(checkpoint, **chosen):

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,50 @@ def test_a_snapshot_equals_the_loop_reference(small_net, digits):
         assert snapshot.nncs[row] == pytest.approx(loops.nncs(features, labels, 5))
         for column, others in enumerate(outputs):
             assert snapshot.nnls[row, column] == pytest.approx(loops.nnls(features, others, 5))
+
+
+def test_a_snapshot_has_the_health_of_its_graphs_and_the_errors_of_its_ids(small_net, digits):
+    sample = rra.FixedSample.from_tensors(digits[0][:120], digits[1][:120])
+    snapshot = rra.Monitor({"p": sample}, layers=["input", "0"], k=5).measure(small_net, step=0, epoch=0)["p"]
+    assert snapshot.cka is None
+    for row, graph in enumerate(snapshot.graphs.values()):
+        assert snapshot.hubness[row] == rra.metrics.graph_health(graph).hubness
+        assert snapshot.id_error[row] == rra.metrics.twonn_standard_error(graph) > 0
+
+
+def test_the_input_of_any_two_networks_is_the_same(digits):
+    """The thesis's Fig. 4.3: layer 0 is the raw data, whatever the network, and its NNLS is exactly 1."""
+    monitor = rra.Monitor({"p": rra.FixedSample.from_tensors(digits[0][:150], digits[1][:150])}, k=15)
+    torch.manual_seed(0)
+    networks = (resnet20(10, 1), resnet20(7, 1), nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+    first, *others = (monitor.measure(network, step=0, epoch=0)["p"] for network in networks)
+    for other in others:
+        found = rra.match(first, other, "other").nnls
+        assert found[0, 0] == 1.0
+        assert (found[1:, 1:] < 1).all()
+
+
+def test_cka_is_of_the_layers_as_they_are(small_net, digits):
+    images = digits[0][:80]
+    monitor = rra.Monitor(
+        {"p": rra.FixedSample.from_tensors(images)}, layers=["input", "0"], views=["full", "avg2"], k=5, cka=True
+    )
+    snapshot = monitor.measure(small_net, step=0, epoch=0)["p"]
+    small_net.eval()
+    with torch.no_grad():
+        expected = rra.metrics.linear_cka(images, small_net[0](images))
+    assert snapshot.layers == ("input", "input@avg2", "0", "0@avg2")
+    np.testing.assert_allclose(snapshot.cka, [[1, expected], [expected, 1]], rtol=1e-6)
+
+
+def test_an_undefined_id_is_said_once_in_a_run(small_net):
+    monitor = rra.Monitor({"p": rra.FixedSample.from_tensors(torch.zeros(20, 1, 8, 8))}, layers=["input", "0"], k=3)
+    with pytest.warns(UserWarning, match="ID undefined") as caught:
+        monitor.measure(small_net, step=0, epoch=0)
+    assert len([each for each in caught if "ID undefined" in str(each.message)]) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(monitor.measure(small_net, step=1, epoch=1)["p"].id).all()
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,30 @@ def nnls_by_hand(a, b, layer_a, layer_b):
     return np.mean([len(set(x) & set(y)) / len(set(x) | set(y)) for x, y in pairs])
 
 
+class TestFindings:
+    def test_a_record_says_what_its_curves_show_and_what_developed(self, tmp_path):
+        store = rra.RunStore(tmp_path)
+        recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
+        once = snapshot_of(0, n=200)
+        layers = ("input", "a/b c", "fc")
+        alike = dataclasses.replace(once, graphs=dict.fromkeys(layers, once.graphs["fc"]), nnls=np.ones((3, 3)))
+        records = [recorder.record({"train": alike}), recorder.record({"train": snapshot_of(1, n=200)})]
+        assert {found.kind for found in records[0].findings} == {"redundant_layers"}
+        assert {found.kind for found in records[1].findings} == {"unsettled"}
+        lines = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
+        assert lines[0]["findings"][0]["sentence"] == records[0].findings[0].sentence
+
+    def test_a_fault_in_them_costs_nothing_else(self, monkeypatch):
+        def broken(*_):
+            raise RuntimeError("out of luck")
+
+        monkeypatch.setattr(recorder_module, "findings", broken)
+        with pytest.warns(UserWarning, match="no findings: RuntimeError"):
+            record = rra.Recorder(None).record({"train": snapshot_of(0)})
+        assert record.findings == ()
+        assert set(record.snapshots) == {"train"}
+
+
 class TestPrevious:
     def test_the_first_snapshot_has_none_and_each_later_one_has_the_one_before(self, tmp_path):
         recorder = rra.Recorder(rra.RunStore(tmp_path))
@@ -52,6 +76,13 @@ class TestPrevious:
         for step in (10, 20, 20):
             record = recorder.record({"train": snapshot_of(step)})
         assert record.matches["train"]["prev"].step == 10
+
+    def test_comparisons_are_stored(self, tmp_path):
+        recorder = rra.Recorder(rra.RunStore(tmp_path))
+        for step in (10, 20):
+            record = recorder.record({"train": snapshot_of(step)})
+        stored = rra.RunStore(tmp_path).matches("train", 20)["prev"]
+        np.testing.assert_array_equal(stored.nnls, record.matches["train"]["prev"].nnls)
 
     def test_works_without_a_store(self):
         recorder = rra.Recorder(None)
@@ -94,7 +125,7 @@ class TestFaults:
     def test_a_full_disk_costs_the_snapshot_and_not_the_scalars(self, tmp_path, monkeypatch):
         store, collected = rra.RunStore(tmp_path), Collected()
         recorder = rra.Recorder(store, sinks=[collected])
-        monkeypatch.setattr(store, "save", lambda snapshot: (_ for _ in ()).throw(OSError("no space left")))
+        monkeypatch.setattr(store, "save", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
         with pytest.warns(UserWarning, match="step 0 of probe 'train' is not stored.*no space left"):
             recorder.record({"train": snapshot_of(0)})
         assert len(collected.records) == 1

@@ -61,6 +61,31 @@ def path(request, tmp_path):
         fsspec.filesystem("memory").rm("/runs", recursive=True)
 
 
+def test_comparisons_read_back_equal_and_outlive_the_graphs(path):
+    store = rra.RunStore(path, keep_graphs="last")
+    first, second = snapshot_of(1), snapshot_of(2)
+    store.save(first)
+    other = snapshot_of(9, layers=("input", "fc"))
+    stored = {"prev": rra.match(second, first, "prev"), "ref-a": rra.match(second, other, "ref-a")}
+    store.save(second, stored)
+    store.save(snapshot_of(3))
+    found = rra.RunStore(path).matches("train", 2)
+    assert list(found) == ["prev", "ref-a"]
+    for name, match in stored.items():
+        assert (found[name].name, found[name].epoch, found[name].step) == (name, match.epoch, match.step)
+        assert found[name].layers == match.layers
+        np.testing.assert_array_equal(found[name].nnls, match.nnls)
+    assert store.matches("train", 1) == {}
+    with pytest.raises(ValueError, match=r"no snapshot of probe 'train' at step 7; its steps: 1, 2, 3"):
+        store.matches("train", 7)
+
+
+def test_what_an_earlier_version_did_not_measure_reads_back_as_none(path):
+    rra.RunStore(path).save(snapshot_of(1))
+    found = rra.RunStore(path).load("train", 1)
+    assert (found.id_error, found.hubness, found.cka) == (None, None, None)
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_snapshot_reads_back_equal(path, labelled):
     snapshot = snapshot_of(12, labelled=labelled)

@@ -1,0 +1,99 @@
+"""Runs as JSON for the front end: versioned, and small enough to travel.
+
+A payload is {"schema": 1, "runs": [run, …], "comparison": … or null}. A run is
+
+    {"name": str, "group": str or null,
+     "moments": [{"step": int, "epoch": int, "seconds": x, "overhead": x, "findings": [finding, …]}, …],
+     "probes": {name: {"n": int, "k": int, "classes": int or null, "nncs_chance": x, "nnls_chance": x,
+                       "layers": [str, …], "views": [str, …],
+                       "curves": {name: array of (moments, views, layers)},
+                       "matrices": {kind: {"rows": [str, …], "columns": [str, …], "views": [str, …],
+                                           "values": array of (moments, views, rows, columns)}}}}}
+
+with numbers x null where unknown, and findings as {"kind", "probe", "layers", "sentence", "confidence", "values"}. An
+array is {"shape": [int, …], "type": "f4" or "u2", "data": base64, little-endian, C order}. Undefined is NaN as f4. Type
+u2 holds shares from 0 to 1 in steps of 1/65534, which is finer than a share of n k neighbours is known; 65535 is
+undefined.
+"""
+
+import base64
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.page.moments import Floats
+from rra_monitor.page.series import ProbeSeries, RunSeries
+
+SCHEMA = 1
+"""Version of the payload; the front end refuses another."""
+
+STEPS, UNDEFINED = 65534, 65535
+
+
+def run_payload(run: RunSeries) -> dict[str, Any]:
+    """One run as plain values."""
+    return {
+        "name": run.name,
+        "group": run.group,
+        "moments": [
+            {
+                "step": moment.step,
+                "epoch": moment.epoch,
+                "seconds": _number(moment.seconds),
+                "overhead": _number(moment.overhead),
+                "findings": [_finding(finding) for finding in moment.findings],
+            }
+            for moment in run.moments
+        ],
+        "probes": {name: _probe(probe) for name, probe in run.probes.items()},
+    }
+
+
+def floats(values: Floats) -> dict[str, Any]:
+    """An array of any numbers, to seven digits."""
+    return _array(values, "f4", values.astype("<f4"))
+
+
+def shares(values: Floats) -> dict[str, Any]:
+    """An array of numbers from 0 to 1, in two bytes each."""
+    steps = np.where(np.isnan(values), UNDEFINED, np.rint(np.nan_to_num(values) * STEPS))
+    return _array(values, "u2", steps.astype("<u2"))
+
+
+def _array(values: Floats, kind: str, encoded: npt.NDArray[Any]) -> dict[str, Any]:
+    data = base64.b64encode(np.ascontiguousarray(encoded).tobytes()).decode("ascii")
+    return {"shape": list(values.shape), "type": kind, "data": data}
+
+
+def _probe(probe: ProbeSeries) -> dict[str, Any]:
+    return {
+        "n": probe.n,
+        "k": probe.k,
+        "classes": probe.classes,
+        "nncs_chance": probe.nncs_chance,
+        "nnls_chance": probe.nnls_chance,
+        "layers": list(probe.layers),
+        "views": list(probe.views),
+        "curves": {name: floats(values) for name, values in probe.curves.items()},
+        "matrices": {
+            kind: {
+                "rows": list(matrix.rows),
+                "columns": list(matrix.columns),
+                "views": list(matrix.views),
+                "values": shares(matrix.values),
+            }
+            for kind, matrix in probe.matrices.items()
+        },
+    }
+
+
+def _finding(finding: Any) -> dict[str, Any]:
+    plain = dataclasses.asdict(finding)
+    return plain | {"values": {name: _number(value) for name, value in finding.values.items()}}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,180 @@
+"""A run as the page shows it: its moments one after another."""
+
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rra_monitor.evidence import Finding
+from rra_monitor.finding import findings
+from rra_monitor.page.moments import Floats, Matrix, ProbeMoment, probe_moment
+from rra_monitor.record import RECORDS
+from rra_monitor.snapshot import Snapshot
+from rra_monitor.store import RunStore
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step of a run at which something was measured.
+
+    Attributes:
+        step: optimiser steps taken.
+        epoch: epochs completed.
+        seconds: that measuring took, NaN if unknown.
+        overhead: share of the time since the fit began that the monitor took, NaN if unknown.
+        findings: what the curves of the moment show.
+    """
+
+    step: int
+    epoch: int
+    seconds: float = math.nan
+    overhead: float = math.nan
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeSeries:
+    """One probe over the M moments of a run.
+
+    Attributes:
+        n: number of samples.
+        k: number of neighbours.
+        classes: number of classes, None for unlabelled data.
+        nncs_chance: the NNCS of features without class information, None for unlabelled data.
+        nnls_chance: the NNLS of unrelated layers.
+        layers: (L,) in execution order.
+        views: (V,) that were measured.
+        curves: name to (M, V, L) values, NaN where undefined or not measured at that moment.
+        matrices: kind to matrix over the moments.
+    """
+
+    n: int
+    k: int
+    classes: int | None
+    nncs_chance: float | None
+    nnls_chance: float
+    layers: tuple[str, ...]
+    views: tuple[str, ...]
+    curves: Mapping[str, Floats]
+    matrices: Mapping[str, Matrix]
+
+
+@dataclass(frozen=True, eq=False)
+class RunSeries:
+    """A run.
+
+    Attributes:
+        name: that a reader knows it by.
+        moments: (M,) by step.
+        probes: name to its series over these moments.
+        group: of seeds that it belongs to, if any.
+    """
+
+    name: str
+    moments: tuple[Moment, ...]
+    probes: Mapping[str, ProbeSeries]
+    group: str | None = None
+
+
+def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSeries:
+    """A run as its store has it, without reading any graph.
+
+    Raises:
+        ValueError: no snapshot that can be read.
+    """
+    snapshots = {probe: {each.step: each for each in store.curves(probe)} for probe in store.probes()}
+    snapshots = {probe: found for probe, found in snapshots.items() if found}
+    if not snapshots:
+        raise ValueError(f"{store.path} holds no snapshot that can be read; give the directory of a run")
+    records = _records(store)
+    moments: list[Moment] = []
+    before: dict[str, Snapshot] = {}
+    for step in sorted({step for found in snapshots.values() for step in found}):
+        here = {probe: found[step] for probe, found in snapshots.items() if step in found}
+        moments.append(_moment(step, here, before, records.get(step)))
+        before |= here
+    probes = {}
+    for probe, found in snapshots.items():
+        parts = {step: probe_moment(each, store.matches(probe, step)) for step, each in found.items()}
+        last = found[max(found)]
+        labels = last.settings.labels
+        probes[probe] = stacked(
+            [parts.get(moment.step) for moment in moments],
+            n=last.settings.n,
+            k=last.settings.k,
+            classes=None if labels is None else len(np.unique(labels)),
+            nncs_chance=last.nncs_chance,
+            nnls_chance=last.nnls_chance,
+        )
+    return RunSeries(name, tuple(moments), probes, group)
+
+
+def stacked(parts: Sequence[ProbeMoment | None], **about: Any) -> ProbeSeries:
+    """The parts of one probe, one for each moment or None, along a new first axis.
+
+    Layers and views of all parts are kept, those of the last part first; where a part lacks one, values are NaN.
+
+    Args:
+        parts: at least one that is not None.
+        about: the rest of a `ProbeSeries`.
+    """
+    found = [part for part in reversed(parts) if part is not None]
+    layers = tuple(dict.fromkeys(layer for part in found for layer in part.layers))
+    views = tuple(dict.fromkeys(view for part in found for view in part.views))
+    curves = {}
+    for name in dict.fromkeys(name for part in found for name in part.curves):
+        values = np.full((len(parts), len(views), len(layers)), np.nan)
+        for moment, part in enumerate(parts):
+            if part is not None and name in part.curves:
+                values[moment][np.ix_(_places(views, part.views), _places(layers, part.layers))] = part.curves[name]
+        curves[name] = values
+    kinds = dict.fromkeys(kind for part in found for kind in part.matrices)
+    matrices = {kind: _stacked_matrix([part and part.matrices.get(kind) for part in parts]) for kind in kinds}
+    return ProbeSeries(layers=layers, views=views, curves=curves, matrices=matrices, **about)
+
+
+def _stacked_matrix(parts: Sequence[Matrix | None]) -> Matrix:
+    found = [part for part in reversed(parts) if part is not None]
+    rows = tuple(dict.fromkeys(row for part in found for row in part.rows))
+    columns = tuple(dict.fromkeys(column for part in found for column in part.columns))
+    views = tuple(dict.fromkeys(view for part in found for view in part.views))
+    values = np.full((len(parts), len(views), len(rows), len(columns)), np.nan)
+    for moment, part in enumerate(parts):
+        if part is not None:
+            at = (_places(views, part.views), _places(rows, part.rows), _places(columns, part.columns))
+            values[moment][np.ix_(*at)] = part.values
+    return Matrix(rows, columns, views, values)
+
+
+def _places(all_names: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
+    return [all_names.index(name) for name in names]
+
+
+def _moment(
+    step: int, here: Mapping[str, Snapshot], before: Mapping[str, Snapshot], record: Mapping[str, Any] | None
+) -> Moment:
+    epoch = next(iter(here.values())).epoch
+    if record is not None and record["epoch"] == epoch and "findings" in record:
+        found = tuple(Finding(**{**each, "layers": tuple(each["layers"])}) for each in record["findings"])
+        return Moment(step, epoch, record["seconds"], record["overhead"], found)
+    try:
+        found = tuple(findings(here, {probe: each for probe, each in before.items() if probe in here}))
+    except ValueError:  # the samples changed within the run
+        found = tuple(findings(here))
+    return Moment(step, epoch, sum(each.seconds for each in here.values()), findings=found)
+
+
+def _records(store: RunStore) -> dict[int, dict[str, Any]]:
+    """Step to the last line that was written for it; lines that were cut off are left out."""
+    records = {}
+    for line in store.read_text(RECORDS).splitlines():
+        try:
+            record = json.loads(line)
+            records[int(record["step"])] = record
+        except (ValueError, KeyError, TypeError):
+            warnings.warn(f"{store.path}/{RECORDS}: a line is cut off or foreign and left out", stacklevel=2)
+    return records
