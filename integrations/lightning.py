@@ -12,6 +12,7 @@ from torch import nn
 
 from rra_monitor.capture import Forward, call_model
 from rra_monitor.integrations.loggers import logger_sinks
+from rra_monitor.integrations.wandb import reference_path
 from rra_monitor.integrations.watchers import check_watchers
 from rra_monitor.monitor import Monitor, Plan
 from rra_monitor.names import FULL
@@ -31,13 +32,15 @@ class RRACallback(Callback):
     value that will not be there when it looks) is refused at fit start; a snapshot that fails later warns and training
     goes on.
 
-    Curves go to every logger of the trainer (TensorBoard with figures), everything to the run's directory.
+    Curves go to every logger of the trainer (to TensorBoard with figures, to W&B with pictures and a table), everything
+    to the run's directory.
 
     Args:
         probes: name to fixed sample. If None, samples named `train` and `val` are drawn from the trainer's own data;
             a data set with random augmentation is skipped, since the analysis needs the same inputs each time.
         every_n_epochs: how often to measure.
         references: name to the run directory of an earlier run with the same samples; every snapshot is compared.
+            `wandb:<entity>/<project>/<artifact>:<alias>` is downloaded at fit start.
         align: with the reference's snapshot of the same epoch ("epoch") or its last one ("last").
         dirpath: of this run; `rra/` in the first logger's directory if None. A resumed run goes on in its own.
         keep_graphs: "all", "last" or a number of snapshots whose graphs stay on disk.
@@ -48,6 +51,8 @@ class RRACallback(Callback):
         forward: called with this module and a batch, for networks that are not called with one tensor.
         n: size of the samples drawn from the trainer's data; fewer where a class is short.
         seed: of that draw.
+        artifacts: whether the run's snapshots become an artifact of its W&B run, which later runs can refer to, see
+            `WandbSink`.
         monitor_options: `backend`, `batch_size`, `memory_budget` of `Monitor`.
 
     Example::
@@ -70,6 +75,7 @@ class RRACallback(Callback):
         forward: Forward | None = None,
         n: int = 2000,
         seed: int = 0,
+        artifacts: bool = False,
         **monitor_options: Any,
     ) -> None:
         if every_n_epochs < 1:
@@ -94,6 +100,7 @@ class RRACallback(Callback):
         self.forward = forward or call_model
         self.n = n
         self.seed = seed
+        self.artifacts = artifacts
         self.monitor_options = monitor_options
         self.store: RunStore | None = None
         self._resumed: str | None = None
@@ -144,6 +151,11 @@ class RRACallback(Callback):
         """Measure the end of the fit, if the schedule did not."""
         if self._measured != trainer.global_step:
             self._measure(trainer, pl_module, trainer.current_epoch)
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Let the loggers have what is held back until the end, which this is."""
+        self._close()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run's directory is, so that a resumed run goes on in it."""
@@ -175,6 +187,10 @@ class RRACallback(Callback):
                 torch.cuda.empty_cache()
         self._values |= trainer.strategy.broadcast(found)
 
+    def _close(self) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
+
     def _open_on_rank_zero(self, trainer: Trainer) -> None:
         """Open the store on rank zero; a refusal there is raised on every rank, or the others would wait for it."""
         refusal = None
@@ -192,9 +208,10 @@ class RRACallback(Callback):
     def _open(self, trainer: Trainer) -> RunStore | None:
         """Prepare where records go, on rank zero; no store in a fast_dev_run, which leaves nothing behind."""
         assert self._monitor is not None
+        references = {name: reference_path(path) for name, path in self.references.items()}
         store = None if trainer.fast_dev_run else self._open_store(trainer)  # type: ignore[attr-defined]
-        sinks = [] if store is None else [JSONLSink(store), *logger_sinks(trainer.loggers)]
-        self._recorder = Recorder(store, references=self.references, align=self.align, sinks=sinks)
+        sinks = [] if store is None else [JSONLSink(store), *logger_sinks(trainer.loggers, store, self.artifacts)]
+        self._recorder = Recorder(store, references=references, align=self.align, sinks=sinks)
         self._recorder.check(self._monitor)
         return store
 

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
+from rra_monitor.integrations.wandb import WandbSink
 from rra_monitor.record import Record, scalars
 from rra_monitor.sinks import Sink
+from rra_monitor.store import RunStore
 
 
 class LoggerSink:
@@ -23,11 +25,19 @@ class LoggerSink:
         self._logger.log_metrics(scalars(record), step=record.step)
 
 
-def logger_sinks(loggers: Iterable[Any]) -> list[Sink]:
+def logger_sinks(loggers: Iterable[Any], store: RunStore | None = None, artifacts: bool = False) -> list[Sink]:
     """One sink per logger.
 
     Loggers are recognised by the names of their classes: `lightning` and `pytorch_lightning` have classes of their own,
     and a subclass is what its base is.
+
+    Args:
+        loggers: of a trainer.
+        store: of the same run, for sinks that read what an earlier process wrote.
+        artifacts: whether the store's snapshots become artifacts of loggers that have them (W&B).
+
+    Raises:
+        ValueError: artifacts without a W&B logger, or of a store that is not in a local directory.
     """
     sinks: list[Sink] = []
     for logger in loggers:
@@ -36,6 +46,10 @@ def logger_sinks(loggers: Iterable[Any]) -> list[Sink]:
             continue
         if "TensorBoardLogger" in names:
             sinks.append(TensorBoardSink(lambda logger=logger: logger.experiment))  # type: ignore[misc]
+        elif "WandbLogger" in names:
+            sinks.append(WandbSink(logger.experiment, store, artifacts=artifacts))
         else:
             sinks.append(LoggerSink(logger))
+    if artifacts and not any(isinstance(sink, WandbSink) for sink in sinks):
+        raise ValueError("artifacts=True, but no logger has artifacts; add a WandbLogger, or pass artifacts=False")
     return sinks

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rra_monitor.names import FULL, split_view
 from rra_monitor.record import PREVIOUS, Match
@@ -88,6 +89,29 @@ def views_figure(snapshot: Snapshot) -> "Figure":
     return _heatmaps(snapshot, intra + inter, f"epoch {snapshot.epoch}", lines=2)
 
 
+def montage(snapshot: Snapshot, matches: Mapping[str, Match], first: Snapshot | None = None) -> npt.NDArray[np.uint8]:
+    """Everything above in one picture (height, width, 3): the curves, the heatmaps and, of several views, theirs."""
+    figures = [curves_figure(snapshot, first), nnls_figure(snapshot, matches)]
+    if len(snapshot.settings.views) > 1:
+        figures.append(views_figure(snapshot))
+    pictures = [_pixels(figure) for figure in figures]
+    width = max(picture.shape[1] for picture in pictures)
+    # White to the right of the narrower ones.
+    wide = [
+        np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=255) for picture in pictures
+    ]
+    return np.concatenate(wide)
+
+
+def _pixels(figure: "Figure") -> npt.NDArray[np.uint8]:
+    """(height, width, 3) of a drawn figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
 def _heatmaps(snapshot: Snapshot, panels: Sequence[Panel], about: str, lines: int = 1) -> "Figure":
     """Panels under one scale, in one line with the names of the rows at the first, or in several with names at each."""
     side, across = max(2.8, INCH_PER_LAYER * len(snapshot.view().layers)), len(panels) // lines
@@ -106,7 +130,9 @@ def _heatmaps(snapshot: Snapshot, panels: Sequence[Panel], about: str, lines: in
     bar = figure.add_axes((box.x1 + 0.15 / figure.get_figwidth(), box.y0, 0.12 / figure.get_figwidth(), box.height))
     figure.colorbar(image, cax=bar).ax.tick_params(labelsize=7)
     chance = f"chance {snapshot.nnls_chance:.3f}"
-    figure.suptitle(f"{snapshot.probe}: layer similarity (NNLS, {chance}); {about}", fontsize=10)
+    wide, high = figure.get_size_inches()
+    title = f"{snapshot.probe}: layer similarity (NNLS, {chance}); {about}"
+    figure.suptitle(title, x=names / wide, y=1 - 0.1 / high, ha="left", fontsize=10)
     return figure
 
 

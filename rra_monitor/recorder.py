@@ -37,6 +37,8 @@ class Recorder:
         recorder = rra.Recorder(store, references={"seed0": "runs/seed0"}, sinks=[rra.JSONLSink(store)])
         recorder.check(monitor)
         record = recorder.record(monitor.measure(model, step=step, epoch=epoch))
+        ...
+        recorder.close()
     """
 
     def __init__(
@@ -120,6 +122,10 @@ class Recorder:
         self._sinks.write(record)
         self._spent += time.perf_counter() - now
         return record
+
+    def close(self) -> None:
+        """At the end of the training: sinks that held something back write it."""
+        self._sinks.close()
 
     def compare(self, snapshot: Snapshot) -> dict[str, Match]:
         """The comparisons of a snapshot: `prev` with the one before, and `ref-<name>` with each reference's."""

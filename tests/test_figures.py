@@ -1,4 +1,5 @@
 import dataclasses
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from test_store import snapshot_of
 
 import rra_monitor as rra
-from rra_monitor.figures import curves_figure, nnls_figure, views_figure
+from rra_monitor.figures import curves_figure, montage, nnls_figure, views_figure
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -56,6 +57,18 @@ def test_heatmaps_of_views_are_with_themselves_and_of_the_full_with_them(in_view
     np.testing.assert_array_equal(intra.images[0].get_array(), in_views.intra("avg2"))
     np.testing.assert_array_equal(inter.images[0].get_array(), in_views.inter("avg2"))
     assert [text.get_text() for text in inter.get_yticklabels()] == ["input", "a", "fc"]
+
+
+def test_the_montage_has_every_picture_above_the_next(in_views):
+    matches = {"prev": rra.match(in_views, snapshot_of(3, layers=("input", "input@avg2", "fc")), "prev")}
+    figures = [curves_figure(in_views), nnls_figure(in_views, matches), views_figure(in_views)]
+    sizes = np.array([figure.get_size_inches() * figure.dpi for figure in figures])
+    picture = montage(in_views, matches)
+    assert picture.dtype == np.uint8
+    assert picture.shape == pytest.approx((sizes[:, 1].sum(), sizes[:, 0].max(), 3), abs=3)
+    bounds = np.round(np.cumsum([0, *sizes[:, 1]])).astype(int)
+    for top, bottom in pairwise(bounds):
+        assert (picture[top:bottom] < 128).any()
 
 
 def test_nothing_global_is_touched():

@@ -12,6 +12,7 @@ import torch
 import training
 from test_store import snapshot_of
 from training import Classifier, epochs, fit
+from wandb_files import offline_runs
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
@@ -153,6 +154,8 @@ class TestTrainers:
         assert done.returncode == 0, done.stderr
         assert epochs(rra.RunStore(tmp_path / "run")) == [0, 1, 2]
         assert len((tmp_path / "run" / "records.jsonl").read_text().splitlines()) == 3
+        (run,) = offline_runs(tmp_path)
+        assert [row["rra/epoch"] for row in run.rows("rra/val/nncs_last")] == [0, 1, 2]
         ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
         assert ranks[0]["monitored"]["rra/train/id_peak"] > 0
         assert ranks[0]["monitored"] == ranks[1]["monitored"]

@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import lightning as L
 import torch
+from lightning.pytorch.loggers import WandbLogger
 from sklearn.datasets import load_digits
 from training import Classifier, loaders
 
@@ -42,7 +43,7 @@ def main():
         devices=2,
         strategy="ddp",
         default_root_dir=out,
-        logger=False,
+        logger=WandbLogger(save_dir=out, version="ranks", offline=True),
         enable_checkpointing=False,
         enable_progress_bar=False,
         callbacks=[Noting(dirpath=out / "run", n=100, on_error="raise")],
