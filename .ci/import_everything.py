@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from importlib import metadata
 from pathlib import Path
 
 import rra_monitor
@@ -13,4 +14,8 @@ modules = ["rra_monitor", *(found.name for found in pkgutil.walk_packages(rra_mo
 for module in modules:
     importlib.import_module(module)
 assert "rra_monitor.integrations.tensorboard.sink" in modules
+(plugin,) = metadata.entry_points(group="tensorboard_plugins", name="rra_monitor")
+assert plugin.load().__name__ == "RRALoader"
+files = importlib.import_module("rra_monitor.page.assets").static_files()
+assert {"index.js", "page.css"} <= files.keys(), f"the page's files are missing from the wheel: {sorted(files)}"
 print(f"{len(modules)} modules imported from {where.parent}")

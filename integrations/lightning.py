@@ -32,8 +32,8 @@ class RRACallback(Callback):
     value that will not be there when it looks) is refused at fit start; a snapshot that fails later warns and training
     goes on.
 
-    Curves go to every logger of the trainer (to TensorBoard with figures, to W&B with pictures and a table), everything
-    to the run's directory.
+    Curves go to every logger of the trainer (to TensorBoard for its tab RRA, to W&B with pictures and a table),
+    everything to the run's directory.
 
     Args:
         probes: name to fixed sample. If None, samples named `train` and `val` are drawn from the trainer's own data;

@@ -17,9 +17,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from rra_monitor.figures import curves_figure, nnls_figure
+from rra_monitor.finding import findings
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.metrics import nnls_chance
 from rra_monitor.nn import resnet20
+from rra_monitor.page.report import write_report
+from rra_monitor.page.series import stored_series
 from rra_monitor.recorder import Recorder
 from rra_monitor.snapshot import Snapshot
 from rra_monitor.store import RunStore
@@ -131,10 +134,15 @@ def run_demo(out: str | None, epochs: int) -> None:
     chance = nnls_chance(end.settings.n, end.settings.k)
     console.print("ID: dimensions that a layer uses. NNCS: share of neighbours of the same digit.")
     console.print(f"NNLS: share of the {end.settings.k} neighbours on which both seeds agree (by chance {chance:.3f}).")
+    for finding in findings({"train": end}, {"train": start}):
+        console.print(f"• {finding.sentence}", markup=False, highlight=False)
     for name, figure in (("curves", curves_figure(end, start)), ("nnls", nnls_figure(end, matches))):
         figure.savefig(folder / f"{name}.png", dpi=110)
     console.print(f"Pictures: {folder / 'curves.png'} and {folder / 'nnls.png'}", soft_wrap=True, highlight=False)
+    report = write_report([stored_series(first, "seed0"), stored_series(second, "seed1")], folder / "report.html")
+    console.print(f"Report, for any browser: {report.path}", soft_wrap=True, highlight=False)
     console.print(f"Dashboard: tensorboard --logdir {folder}", soft_wrap=True, highlight=False, style="bold")
+    console.print("Its tab RRA has everything.")
 
 
 def table(start: Snapshot, end: Snapshot, similarity: np.ndarray[Any, np.dtype[np.float64]]) -> Table:

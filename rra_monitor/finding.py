@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -230,7 +231,7 @@ def _full(snapshot: Snapshot) -> Snapshot:
     )
 
 
-def _rows(curve: Curve | None, rows: npt.NDArray[np.intp]) -> Curve | None:
+def _rows(curve: Curve | None, rows: npt.NDArray[np.intp]) -> Any:
     return None if curve is None else curve[rows]
 
 

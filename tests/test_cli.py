@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tensorboard_server import FAST, SLOW, serving, until
 
 import rra_monitor as rra
 
@@ -40,6 +41,18 @@ def test_the_demo_leaves_runs_that_read_back(demo):
         store = rra.RunStore(demo[0] / seed / "rra")
         assert [store.load("train", step).epoch for step in store.steps("train")] == [0, 1]
         assert len(store.load("val", store.steps("val")[-1]).layers) == 13
+
+
+@pytest.mark.parametrize("loader", [FAST, SLOW], ids=["fast", "slow"])
+def test_the_demos_folder_has_its_runs_in_tensorboards_tab(demo, loader):
+    with serving(demo[0], *loader) as server:
+        assert until(server.names, lambda names: len(names) == 2) == ["seed0", "seed1"]
+        assert server.json("data/plugins_listing")["rra"]["enabled"]
+        for seed in ("seed0", "seed1"):
+            store = rra.RunStore(demo[0] / seed / "rra")
+            run = server.run(seed, lambda run: len(run["moments"]) == 2)
+            assert tuple(moment["step"] for moment in run["moments"]) == store.steps("train")
+            assert tuple(run["probes"]["train"]["layers"]) == store.load("train", 0).view().layers
 
 
 def test_the_demo_does_not_write_into_an_earlier_one(demo):

@@ -1,81 +1,82 @@
-"""Records as TensorBoard scalars, grouped by a custom-scalars layout, and figures."""
+"""Records in TensorBoard: packed tensors for the tab, some scalars, and figures where there can be no tensors."""
 
 from collections.abc import Callable
 from typing import Any
 
 from rra_monitor.figures import curves_figure, nnls_figure, views_figure
-from rra_monitor.names import FULL, metric_key
-from rra_monitor.record import PREVIOUS, Record, scalars
+from rra_monitor.integrations.tensorboard import PLUGIN
+from rra_monitor.integrations.tensorboard.charts import Choice, chosen_scalars, custom_layout
+from rra_monitor.integrations.tensorboard.packed import packed
+from rra_monitor.names import metric_key
+from rra_monitor.record import Record
 from rra_monitor.snapshot import Snapshot
-
-TITLES = {
-    "id": "intrinsic dimension (ID)",
-    "nncs": "class similarity (NNCS)",
-    PREVIOUS: "similarity to previous (NNLS)",
-}
-
-SUMMARY_CHARTS = {
-    "summary of ID": ("id_peak", "id_last"),
-    "summary of NNCS and NNLS": ("nncs_last", "nnls_prev_mean"),
-}
-"""Two charts, since a dimension and a share have no common axis."""
 
 
 class TensorBoardSink:
     """Writes through a `SummaryWriter` that someone else opens and closes.
 
+    Everything goes into packed tensors, which the tab RRA reads: see `tags`. Scalars are what TensorBoard's own
+    dashboards show beside it. A tensorboardX writer can not write the tensors: it gets figures.
+
     Args:
         writer: returns the `SummaryWriter` (torch's or tensorboardX's); called at each record.
+        scalars: which there are: "summaries" of each probe, of "layers" as they are, too, or "all", with those of
+            pooled views. The tab shows all in any case.
     """
 
-    def __init__(self, writer: Callable[[], Any]) -> None:
+    def __init__(self, writer: Callable[[], Any], scalars: Choice = "layers") -> None:
+        if scalars not in (choices := ("summaries", "layers", "all")):
+            raise ValueError(f"scalars={scalars!r}; expected {', '.join(map(repr, choices))}")
         self._writer = writer
+        self._scalars = scalars
         self._first: dict[str, Snapshot] = {}
         self._layout: dict[str, dict[str, list[Any]]] = {}
+        self._comparisons: dict[str, None] = {}
 
     def write(self, record: Record) -> None:
-        """Scalars by key, the layout when it changes, and the figures `curves`, `nnls` and `views` of each probe."""
+        """Scalars by key, the layout when it changes, and the tensors; or figures of each probe."""
         writer = self._writer()
-        for key, value in scalars(record).items():
+        for key, value in chosen_scalars(record, self._scalars).items():
             writer.add_scalar(key, value, record.step)
         # Charts are added and never dropped: a reference need not have a value at every epoch.
-        layout = {title: self._layout.get(title, {}) | charts for title, charts in custom_layout(record).items()}
+        found = custom_layout(record, self._scalars)
+        layout = {title: self._layout.get(title, {}) | charts for title, charts in found.items()}
         if layout != self._layout:
             writer.add_custom_scalars(layout)
             self._layout = layout
+        if takes_tensors(writer):
+            self._write_tensors(writer, record)
+        else:
+            self._write_figures(writer, record)
+
+    def _write_tensors(self, writer: Any, record: Record) -> None:
+        from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary, SummaryMetadata
+        from tensorboard.util.tensor_util import make_tensor_proto
+
+        self._comparisons |= dict.fromkeys(name for matches in record.matches.values() for name in matches)
+        summary = Summary()
+        for each in packed(record, self._comparisons):
+            about = SummaryMetadata.PluginData(plugin_name=PLUGIN, content=each.content)
+            # Without the class of data TensorBoard lists the tag nowhere.
+            metadata = SummaryMetadata(plugin_data=about, data_class=DATA_CLASS_TENSOR)
+            summary.value.add(tag=each.tag, tensor=make_tensor_proto(each.values), metadata=metadata)
+        writer._get_file_writer().add_summary(summary, record.step)
+
+    def _write_figures(self, writer: Any, record: Record) -> None:
         for probe, snapshot in record.snapshots.items():
             first = self._first.setdefault(probe, snapshot)
             writer.add_figure(metric_key(probe, "curves"), curves_figure(snapshot, first), record.step)
-            writer.add_figure(metric_key(probe, "nnls"), nnls_figure(snapshot, record.matches[probe]), record.step)
+            matches = record.matches.get(probe, {})
+            writer.add_figure(metric_key(probe, "nnls"), nnls_figure(snapshot, matches), record.step)
             if len(snapshot.settings.views) > 1:
                 writer.add_figure(metric_key(probe, "views"), views_figure(snapshot), record.step)
 
 
-def custom_layout(record: Record) -> dict[str, dict[str, list[Any]]]:
-    """For each probe a category with a chart per quantity and view, all layers in it; tags are chosen by expression."""
-    layout: dict[str, dict[str, list[Any]]] = {}
-    for probe, snapshot in record.snapshots.items():
-        quantities = ["id"] + ([] if snapshot.nncs is None else ["nncs"])
-        charts = {TITLES[quantity]: quantity for quantity in quantities}
-        charts[TITLES[PREVIOUS]] = f"nnls_{PREVIOUS}"
-        for name in record.matches[probe]:
-            if name != PREVIOUS:
-                charts[f"similarity to {name.removeprefix('ref-')} (NNLS)"] = f"nnls_{name}"
-        expressions = {
-            title if view == FULL else f"{title}, {view}": [_tags(snapshot, quantity, view)]
-            for view in snapshot.settings.views
-            for title, quantity in charts.items()
-        }
-        for title, names in SUMMARY_CHARTS.items():
-            expressions[title] = [f"^{metric_key(probe, quantity)}$" for quantity in names]
-        layout[f"RRA {probe}"] = {title: ["Multiline", tags] for title, tags in expressions.items()}
-    return layout
-
-
-def _tags(snapshot: Snapshot, quantity: str, view: str) -> str:
-    """The expression for one view of every layer; a view that equals another one is logged under that one's key."""
-    key = metric_key(snapshot.probe, quantity)
-    if len(snapshot.settings.views) == 1:
-        return f"^{key}/.*"
-    names = (metric_key(snapshot.probe, quantity, name) for name in snapshot.view(view).names)
-    return f"^{key}/({'|'.join(name.removeprefix(f'{key}/') for name in names)})$"
+def takes_tensors(writer: Any) -> bool:
+    """Whether a `SummaryWriter` writes TensorBoard's own messages; tensorboardX has copies of them, without tensors."""
+    try:
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    except ImportError:
+        return False
+    open_file = getattr(writer, "_get_file_writer", None)
+    return open_file is not None and isinstance(getattr(open_file(), "event_writer", None), EventFileWriter)

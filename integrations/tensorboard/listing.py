@@ -1,0 +1,75 @@
+"""The runs that TensorBoard has data of, through its data provider: light, since the page asks every few seconds."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rra_monitor.integrations.tensorboard import PLUGIN
+from rra_monitor.integrations.tensorboard.tags import MOMENT, described
+
+EVERY_STEP = 10**9
+"""A data provider has to be told how many steps it may return."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run with data of the plugin.
+
+    Attributes:
+        name: that TensorBoard has for it.
+        version: changes whenever there is something new to read.
+        tags: that can be read, to their descriptions.
+        notes: what can not be read, and why.
+    """
+
+    name: str
+    version: str
+    tags: Mapping[str, Mapping[str, Any]]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def readable(self) -> bool:
+        """Whether it has any moment."""
+        return any(about["kind"] == MOMENT for about in self.tags.values())
+
+
+class Events:
+    """What the plugin has been logged, by run and tag.
+
+    Args:
+        provider: TensorBoard's data provider.
+        context: of the request.
+        experiment: that the request is about.
+    """
+
+    def __init__(self, provider: Any, context: Any, experiment: str) -> None:
+        self._provider = provider
+        self._about = {"experiment_id": experiment, "plugin_name": PLUGIN}
+        self._context = context
+
+    def runs(self) -> list[Run]:
+        """Every run with data of the plugin, by name."""
+        found = self._provider.list_tensors(self._context, **self._about)
+        return [_run(name, found[name]) for name in sorted(found)]
+
+    def read(self, run: str, tag: str) -> list[Any]:
+        """The tag's data in the order of their writing, each with `step`, `wall_time` and `numpy`."""
+        from tensorboard.data.provider import RunTagFilter
+
+        # One tag at a time, since the fast loader's answers are limited to 256 MiB.
+        only = RunTagFilter(runs=[run], tags=[tag])
+        found = self._provider.read_tensors(self._context, **self._about, run_tag_filter=only, downsample=EVERY_STEP)
+        return list(found.get(run, {}).get(tag, []))
+
+
+def _run(name: str, series: Mapping[str, Any]) -> Run:
+    # Of every tag: a loader in Python may be met between two tensors of one event.
+    state = [(tag, series[tag].max_step, series[tag].max_wall_time) for tag in sorted(series)]
+    tags, notes = {}, []
+    for tag in sorted(series):
+        try:
+            tags[tag] = described(series[tag].plugin_content)
+        except ValueError as error:
+            notes.append(f"{tag} is left out: {error}")
+    return Run(name, hashlib.sha256(repr(state).encode()).hexdigest()[:12], tags, tuple(notes))

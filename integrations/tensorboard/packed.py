@@ -1,0 +1,97 @@
+"""A record as the few tensors that the tab reads."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.integrations.tensorboard import tags
+from rra_monitor.page.moments import CURVES, ProbeMoment, probe_moment
+from rra_monitor.record import PREVIOUS, Record
+from rra_monitor.snapshot import Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """One tensor of a record.
+
+    Attributes:
+        tag: under which it is written.
+        content: describes the tag's axes, see `tags`.
+        values: the tensor, or a string.
+    """
+
+    tag: str
+    content: bytes
+    values: npt.NDArray[np.floating] | str
+
+
+def packed(record: Record, comparisons: Iterable[str] = ()) -> list[Packed]:
+    """A record as tensors: curves, a matrix of each kind, findings, and the moment last, which says that it is whole.
+
+    Args:
+        record: to be written.
+        comparisons: names of all that the run has had. A reference need not have a value at every epoch, and the axis
+            of the metrics should stay the same.
+    """
+    moments = {
+        probe: probe_moment(snapshot, record.matches.get(probe, {})) for probe, snapshot in record.snapshots.items()
+    }
+    here = (name for matches in record.matches.values() for name in matches)
+    metrics = (*CURVES, *(f"nnls_{name}" for name in dict.fromkeys([PREVIOUS, *comparisons, *here])))
+    kinds = dict.fromkeys(kind for moment in moments.values() for kind in moment.matrices)
+    findings = json.dumps([dataclasses.asdict(finding) for finding in record.findings])
+    moment = np.array([record.epoch, record.seconds, record.overhead])
+    return [
+        _curves(moments, record.snapshots, metrics),
+        *(_matrices(moments, kind) for kind in kinds),
+        Packed(tags.tag(tags.FINDINGS), tags.description(tags.FINDINGS), findings),
+        Packed(tags.tag(tags.MOMENT), tags.description(tags.MOMENT), moment),
+    ]
+
+
+def _curves(moments: Mapping[str, ProbeMoment], snapshots: Mapping[str, Snapshot], metrics: Sequence[str]) -> Packed:
+    probes, blocks = [], []
+    for probe, moment in moments.items():
+        snapshot = snapshots[probe]
+        labels = snapshot.settings.labels
+        probes.append(
+            {
+                "name": probe,
+                "n": snapshot.settings.n,
+                "k": snapshot.settings.k,
+                "classes": None if labels is None else len(np.unique(labels)),
+                "nncs_chance": snapshot.nncs_chance,
+                "nnls_chance": snapshot.nnls_chance,
+                "layers": moment.layers,
+                "views": moment.views,
+                "curves": [name for name in metrics if name in moment.curves or name not in CURVES],
+            }
+        )
+        none = np.full((len(moment.views), len(moment.layers)), np.nan)
+        blocks.append(np.array([moment.curves.get(name, none) for name in metrics]))
+    content = tags.description(tags.CURVES, metrics=metrics, probes=probes)
+    return Packed(tags.tag(tags.CURVES, content), content, np.moveaxis(_padded(blocks), 0, 1))
+
+
+def _matrices(moments: Mapping[str, ProbeMoment], kind: str) -> Packed:
+    matrices = {probe: moment.matrices[kind] for probe, moment in moments.items() if kind in moment.matrices}
+    probes = [
+        {"name": probe, "rows": matrix.rows, "columns": matrix.columns, "views": matrix.views}
+        for probe, matrix in matrices.items()
+    ]
+    content = tags.description(tags.NNLS, matrix=kind, probes=probes)
+    values = _padded([matrix.values for matrix in matrices.values()])
+    return Packed(tags.tag(f"{tags.NNLS}_{kind}", content), content, values)
+
+
+def _padded(blocks: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float32]:
+    """Blocks of one number of axes along a new first one, with NaN where a block is shorter than the longest."""
+    shape = np.max([block.shape for block in blocks], axis=0)
+    values = np.full((len(blocks), *shape), np.nan, np.float32)
+    for place, block in enumerate(blocks):
+        values[place][tuple(slice(size) for size in block.shape)] = block
+    return values

@@ -1,0 +1,63 @@
+"""What the plugin's data is in event files: the tags, and the constant that describes each.
+
+Each record is one event, so all its tensors share a step and a wall time and are there together or not at all:
+
+    rra/curves/<digest>         float32 (metrics, probes, views, layers)
+    rra/nnls_<matrix>/<digest>  float32 (probes, views, rows, columns); a tag for `self`, `inter`, `prev`, `ref-<name>`
+    rra/findings                a string: JSON, a list of findings
+    rra/moment                  float64 (3,): epoch, seconds, overhead
+
+Probes may have different layers and views: each has its own from the start of an axis, and NaN after them. NaN is also
+what is undefined or was not measured.
+
+A tag's description is JSON in its summary metadata. TensorBoard keeps the first one it meets under a tag in a run, so
+it has to be constant: the digest is of the description, and a training that is resumed with other layers or another k
+goes on under another tag. All have "schema" and "kind". Kind `curves` has {"metrics": [str, …], "probes": [{"name",
+"n", "k", "classes", "nncs_chance", "nnls_chance", "layers", "views", "curves"}, …]} where the last names the metrics
+that the probe has; kind `nnls` has {"matrix": str, "probes": [{"name", "rows", "columns", "views"}, …]}.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from rra_monitor.integrations.tensorboard import PLUGIN
+from rra_monitor.names import metric_key
+
+SCHEMA = 1
+"""Version of the format; a reader leaves out data of another."""
+
+CURVES, NNLS, FINDINGS, MOMENT = "curves", "nnls", "findings", "moment"
+"""The kinds of data."""
+
+
+def description(kind: str, **about: Any) -> bytes:
+    """The constant that describes a tag."""
+    return json.dumps({"schema": SCHEMA, "kind": kind} | about).encode()
+
+
+def described(content: bytes) -> dict[str, Any]:
+    """A description, read.
+
+    Raises:
+        ValueError: it is of another version, or none.
+    """
+    try:
+        about = json.loads(content)
+        schema = about["schema"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"not written by rra-monitor: its description is {content[:40]!r}") from None
+    if schema != SCHEMA:
+        raise ValueError(f"schema {schema!r}, expected {SCHEMA}; read it with the version of rra-monitor that wrote it")
+    if about.get("kind") not in (CURVES, NNLS, FINDINGS, MOMENT):
+        raise ValueError(f"unknown kind {about.get('kind')!r}; update rra-monitor")
+    return dict(about)
+
+
+def tag(name: str, content: bytes | None = None) -> str:
+    """The tag of a kind of data, and of its description if that differs from run to run.
+
+    >>> tag("moment"), tag("nnls_ref-my run", b"{}")
+    ('rra/moment', 'rra/nnls_ref-my-run/44136fa3')
+    """
+    return f"{PLUGIN}/{name}" if content is None else metric_key(name, hashlib.sha256(content).hexdigest()[:8])
