@@ -53,7 +53,7 @@ class RRACallback(Callback):
         seed: of that draw.
         artifacts: whether the run's snapshots become an artifact of its W&B run, which later runs can refer to, see
             `WandbSink`.
-        monitor_options: `backend`, `batch_size`, `memory_budget` of `Monitor`.
+        monitor_options: `backend`, `batch_size`, `memory_budget`, `cka` of `Monitor`.
 
     Example::
 
@@ -267,7 +267,7 @@ class RRACallback(Callback):
         return "\n".join(lines)
 
 
-_MONITOR_OPTIONS = {"backend", "batch_size", "memory_budget"}
+_MONITOR_OPTIONS = {"backend", "batch_size", "memory_budget", "cka"}
 
 
 def samples_of(trainer: Trainer, n: int, seed: int) -> dict[str, FixedSample]:

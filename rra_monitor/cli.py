@@ -3,8 +3,12 @@
 import inspect
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Literal
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+
+from rra_monitor.recipes.options import TrainOptions
 
 
 def demo(out: str | None = None, epochs: int = 10) -> None:
@@ -72,9 +76,7 @@ def _compare_parser() -> ArgumentParser:
 
 
 def _add_groups(parser: ArgumentParser, words: str) -> None:
-    parser.add_argument(
-        "--group", nargs="+", action="append", default=[], metavar=("NAME=GLOB", "GLOB"), help=words
-    )
+    parser.add_argument("--group", nargs="+", action="append", default=[], metavar=("NAME=GLOB", "GLOB"), help=words)
 
 
 def report(runs: list[str], group: list[list[str]], out: str | None = None) -> None:
@@ -90,8 +92,8 @@ def report(runs: list[str], group: list[list[str]], out: str | None = None) -> N
     Seeds of two recipes, each drawn as its mean and range; quote the patterns:
       rra-monitor report --group plain='runs/plain-*' --group augmented='runs/aug-*'
 
-    A run is the directory with snapshots/ in it, or the logger's directory that holds it; of a directory of runs all are
-    taken. Where all epochs would exceed 8 MB, some are left out evenly, and the page says so.
+    A run is the directory with snapshots/ in it, or the logger's directory that holds it; of a directory of runs all
+    are taken. Where all epochs would exceed 8 MB, some are left out evenly, and the page says so.
 
     Args:
         runs: directories of runs.
@@ -199,6 +201,113 @@ def _analyze_parser() -> ArgumentParser:
     return parser
 
 
+def recipes(pattern: str | None) -> None:
+    """List the recipes: every training of the thesis by name, with the thesis's accuracy.
+
+    All of ResNet20 on CIFAR-10:
+      rra-monitor recipes 'resnet20-cifar10*'
+
+    Args:
+        pattern: of names.
+    """
+    from rra_monitor.recipes.listing import print_recipes
+
+    try:
+        print_recipes(pattern)
+    except ValueError as error:
+        raise SystemExit(f"rra-monitor recipes: {error}") from error
+
+
+def _recipes_parser() -> ArgumentParser:
+    parser = _parser(recipes, skip={"pattern"})
+    parser.add_argument("pattern", nargs="?", metavar="PATTERN", help="of names, quoted: 'resnet20-cifar10*'")
+    return parser
+
+
+def train(name: str | None = None, **options: Any) -> None:
+    """Train a recipe of the thesis with the monitor on; `rra-monitor recipes` lists them.
+
+    Leaves checkpoints, numbers by epoch, the graphs and curves of every layer, its whole configuration and the versions
+    in one folder for each seed, and goes on where it was interrupted.
+
+    Without data of your own, scikit-learn's digits; about two minutes on two CPU cores:
+      rra-monitor train resnet20-digits
+    Model B of the thesis, and the same in a quarter of an hour on two CPU cores:
+      rra-monitor train resnet20-cifar10-aug --seed 3 --data DIR
+      rra-monitor train resnet20-cifar10-aug --data DIR --short
+    Eight seeds, one after another; again, to go on after an interruption:
+      rra-monitor train resnet20-cifar10 --data DIR --seeds 0-7
+    STAC with windows of its own, for other numbers of epochs:
+      rra-monitor train resnet20-cifar10-stac --data DIR --window 8,4,8 --max-epochs 40
+    Options from a file; what the command line names counts more:
+      rra-monitor train --config runs/resnet20-digits/seed0/config.json --out again
+    """
+    try:
+        from rra_monitor.recipes.train_command import run_train
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"rra-monitor train needs the package {error.name!r}. Install rra-monitor with its extra [recipes]."
+        ) from error
+    try:
+        run_train(TrainOptions(**options | {"recipe": name or options["recipe"]}))
+    except (ValueError, TypeError) as error:
+        raise SystemExit(f"rra-monitor train: {error}") from error
+
+
+def _train_parser() -> ArgumentParser:
+    parser = ArgumentParser(description=_description(train), formatter_class=_Help)
+    parser.add_argument("--config", action="config", metavar="FILE", help="options in JSON or YAML")
+    for option in fields(TrainOptions):
+        name = "--" + option.name.replace("_", "-")
+        kind: dict[str, Any] = {"default": option.default, "help": option.metadata["help"]}
+        if option.name == "recipe":
+            # An absent positional would hide a file's entry of the same name.
+            parser.add_argument("name", nargs="?", metavar="RECIPE", help=kind["help"])
+            kind["help"] = "the same, for configuration files"
+        if option.type is bool:
+            parser.add_argument(name, action=ActionYesNo(no_prefix="no-"), **kind)
+        else:
+            parser.add_argument(name, type=option.type, **kind)
+    return parser
+
+
+def suggest(
+    runs: list[str],
+    strategy: Literal["max-cs", "uniform", "greedy"] = "max-cs",
+    probe: str = "train",
+    side: int | None = None,
+) -> None:
+    """Read the windows of STAC off a run: what its analysis proposes for the next training.
+
+    max-cs: for each stage the average-pooling window at which the classes are most separable (NNCS), the mean over its
+    blocks; needs one run with pooled views. uniform: one window for all, the side of the last stage's map. greedy:
+    for each stage the window of the highest validation accuracy, from runs with STAC in that stage alone.
+
+    Windows, with their margins, and the command that trains with them:
+      rra-monitor suggest runs/resnet20-cifar10/seed0
+    From one training for each stage and window:
+      rra-monitor suggest runs/resnet20-cifar10-stac-s*/seed0 --strategy greedy
+
+    Args:
+        runs: directories of runs.
+        strategy: by which windows are chosen (thesis, Table 7.6).
+        probe: sample whose NNCS counts, for max-cs.
+        side: of the images in pixels, for a network of rra_monitor.nn whose run is not of `rra-monitor train`.
+    """
+    from rra_monitor.recipes.suggest_command import run_suggest
+
+    try:
+        run_suggest(runs, strategy, probe, side)
+    except ValueError as error:
+        raise SystemExit(f"rra-monitor suggest: {error}") from error
+
+
+def _suggest_parser() -> ArgumentParser:
+    parser = _parser(suggest, skip={"runs"})
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="directory of a run; several for greedy")
+    return parser
+
+
 def _listed(names: str | None) -> list[str] | None:
     return None if names is None else [name.strip() for name in names.split(",")]
 
@@ -225,13 +334,18 @@ def main() -> None:
         analyze: _analyze_parser(),
         compare: _compare_parser(),
         report: _report_parser(),
+        recipes: _recipes_parser(),
+        train: _train_parser(),
+        suggest: _suggest_parser(),
     }
     parser = ArgumentParser(prog="rra-monitor", description=main.__doc__, formatter_class=_Help)
     choice = parser.add_subcommands()
     for command, own in commands.items():
         choice.add_subcommand(command.__name__, own, help=_description(command).split("\n")[0])
     given = parser.parse_args()
-    {command.__name__: command for command in commands}[given.subcommand](**given[given.subcommand].as_dict())
+    options = given[given.subcommand].as_dict()
+    options.pop("config", None)  # its content stands in the others
+    {command.__name__: command for command in commands}[given.subcommand](**options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command `rra-monitor compare`: tables on the terminal, CSV and JSON in a folder."""
+"""The command `rra-monitor compare`: tables on the terminal, CSV and JSON in a folder, or a report."""
 
 import glob
 import os
@@ -48,6 +48,12 @@ def run_compare(
         console.print(table)
     for note in (*found.notes, *notes, *_refusals(found)):
         console.print(f"• {note}", markup=False, highlight=False)
+    if out and out.endswith(".html"):
+        from rra_monitor.report_command import comparison_report, say
+
+        several = [(name if group else None, run) for name, paths in groups.items() for run in paths]
+        say(console, comparison_report(found, several, Path(out)))
+        return
     folder = Path(out) if out else free_folder("rra-compare")
     files = write_tables(found, folder, settled)
     console.print(f"Files: {folder}/ ({', '.join(file.name for file in files)})", soft_wrap=True, highlight=False)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from agreement import Outcome
+from browser import browser_page, chromium  # noqa: F401 - fixtures
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import TensorDataset

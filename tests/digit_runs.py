@@ -15,7 +15,7 @@ def network(deep=False):
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, 10))
 
 
-def train(path, digits, seed, epochs=2, deep=False, rate=0.05):
+def train(path, digits, seed, epochs=2, deep=False, rate=0.05, views=("full",)):
     """A run of two probes on digits; k / n is alike in both."""
     images, labels = digits
     torch.manual_seed(seed)
@@ -23,7 +23,7 @@ def train(path, digits, seed, epochs=2, deep=False, rate=0.05):
     optimiser = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9)
     layers = ["input", "1", "3", "8" if deep else "6"]
     monitors = [
-        rra.Monitor({name: rra.FixedSample.from_tensors(images[part], labels[part])}, layers=layers, k=k)
+        rra.Monitor({name: rra.FixedSample.from_tensors(images[part], labels[part])}, layers=layers, k=k, views=views)
         for name, part, k in (("train", slice(150), 6), ("val", slice(600, 700), 4))
     ]
     recorder = rra.Recorder(rra.RunStore(path))

@@ -133,7 +133,9 @@ def stacked(parts: Sequence[ProbeMoment | None], **about: Any) -> ProbeSeries:
                 values[moment][np.ix_(_places(views, part.views), _places(layers, part.layers))] = part.curves[name]
         curves[name] = values
     kinds = dict.fromkeys(kind for part in found for kind in part.matrices)
-    matrices = {kind: _stacked_matrix([part and part.matrices.get(kind) for part in parts]) for kind in kinds}
+    matrices = {
+        kind: _stacked_matrix([None if part is None else part.matrices.get(kind) for part in parts]) for kind in kinds
+    }
     return ProbeSeries(layers=layers, views=views, curves=curves, matrices=matrices, **about)
 
 

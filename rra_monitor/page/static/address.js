@@ -1,0 +1,58 @@
+// Where the state is written: the fragment of the page's own address, or, in TensorBoard's tab, of TensorBoard's, since
+// the tab is a frame whose own address nobody sees. TensorBoard's fragment is #rra or #rra&other=…; ours is one item of it.
+
+const ITEM = "rra-page";
+const WAIT = 350; // milliseconds; browsers refuse more than a hundred changes of the address in 30 seconds
+
+export function createAddress() {
+  const host = hostWindow();
+  const target = host ?? window;
+  const take = host ? hostItem : (hash) => hash.slice(1);
+  const put = host ? withHostItem : (_, text) => (text ? `#${text}` : " ");
+  let timer = null;
+  let pending = null;
+  let written = null;
+  const flush = () => {
+    timer = null;
+    const hash = put(target.location.hash, pending);
+    written = pending;
+    pending = null;
+    target.history.replaceState(target.history.state, "", hash === " " ? target.location.pathname + target.location.search : hash);
+  };
+  return {
+    // null: nothing of ours stands there, since TensorBoard shows another tab, say.
+    read: () => pending ?? take(target.location.hash),
+    write(text) {
+      pending = text;
+      timer ??= setTimeout(flush, WAIT);
+    },
+    listen(listener) {
+      target.addEventListener("hashchange", () => {
+        const text = take(target.location.hash);
+        // Back from another of TensorBoard's tabs, which dropped our item.
+        if (text === null && written && /^#rra(&|$)/.test(target.location.hash)) this.write(written);
+        else if (text !== null) listener();
+      });
+    },
+  };
+}
+
+// The window that shows us, if it is of our origin and not ourselves.
+export function hostWindow() {
+  try {
+    return window.parent !== window && window.parent.location.href ? window.parent : null;
+  } catch {
+    return null;
+  }
+}
+
+function hostItem(hash) {
+  const item = hash.slice(1).split("&").find((part) => part.startsWith(`${ITEM}=`));
+  return item ? decodeURIComponent(item.slice(ITEM.length + 1)) : null;
+}
+
+function withHostItem(hash, text) {
+  const others = hash.slice(1).split("&").filter((part) => part && !part.startsWith(`${ITEM}=`));
+  const own = text ? [`${ITEM}=${encodeURIComponent(text)}`] : [];
+  return `#${[...others, ...own].join("&")}`;
+}

@@ -1,0 +1,87 @@
+// Which runs, moments and layers the reader's choices come to. Pure functions of state and data.
+
+import { PARTS } from "./decode.js";
+
+export const SHOWN_AT_FIRST = 8;
+
+export function pattern(text) {
+  try {
+    return { expression: new RegExp(text), error: null };
+  } catch (error) {
+    return { expression: /(?:)/, error: `Not a regular expression: ${error.message}` };
+  }
+}
+
+export function matching(entries, state) {
+  const { expression } = pattern(state.filter);
+  return entries.filter((entry) => expression.test(entry.name));
+}
+
+export function isChosen(entries, state) {
+  const first = isBanded(entries, state) ? entries.length : SHOWN_AT_FIRST;
+  const chosen = new Set(state.runs ?? entries.slice(0, first).map((entry) => entry.name));
+  return (entry) => chosen.has(entry.name);
+}
+
+// Whether groups are drawn in place of runs: as the reader says, or else where the data come with groups of several runs.
+export function isBanded(entries, state) {
+  if (state.bands) return state.bands === "1";
+  const groups = entries.map((entry) => entry.group ?? null).filter((group) => group !== null);
+  return !state.groups && new Set(groups).size < groups.length;
+}
+
+export function groupOf(entry, run, state) {
+  if (!state.groups) return run?.group ?? entry.group ?? null;
+  const found = pattern(state.groups).expression.exec(entry.name);
+  return found ? (found[1] ?? found[0]) : null;
+}
+
+// Every moment that any of the runs has, ascending.
+export function positions(runs) {
+  return [...new Set(runs.flatMap((run) => run.moments.map((moment) => moment.key)))].sort((a, b) => a - b);
+}
+
+// The place of a run's last moment that is not after the key; -1 for a run that begins later.
+export function momentAt(run, key) {
+  let place = -1;
+  run.moments.forEach((moment, index) => {
+    if (moment.key <= key) place = index;
+  });
+  return place;
+}
+
+export function keyOf(text) {
+  const found = /^(\d+)(?:\.(\d+))?$/.exec(text);
+  return found ? Number(found[1]) * PARTS + Number(found[2] ?? 0) : null;
+}
+
+export function textOf(key) {
+  const [epoch, part] = [Math.floor(key / PARTS), key % PARTS];
+  return part ? `${epoch}.${part}` : `${epoch}`;
+}
+
+export function spoken(key) {
+  const [epoch, part] = [Math.floor(key / PARTS), key % PARTS];
+  return part ? `epoch ${epoch}, moment ${part + 1}` : `epoch ${epoch}`;
+}
+
+// All layers of networks that may differ, each network's in its order.
+export function mergedLayers(several) {
+  const merged = [];
+  for (const layers of several) {
+    let place = 0;
+    for (const layer of layers) {
+      let at = merged.indexOf(layer);
+      if (at < 0) {
+        merged.splice(place, 0, layer);
+        at = place;
+      }
+      place = at + 1;
+    }
+  }
+  return merged;
+}
+
+export function union(lists) {
+  return [...new Set(lists.flat())];
+}

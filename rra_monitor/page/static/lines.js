@@ -1,0 +1,89 @@
+// One metric over the layers at the chosen moment: a line for each run, or a band for each group.
+
+import { metric } from "./metrics.js";
+
+// sight: what is chosen (see sight.js). Returns {layers, lines, constants, range, missing}.
+export function metricLines(sight, name) {
+  const about = metric(name);
+  const found = sight.shown.filter((shown) => curveOf(shown, sight, name) !== null);
+  const raw = found.map((shown) => aligned(curveOf(shown, sight, name), shown.probe.layers, sight.layers));
+  const lines = sight.bands ? bandLines(sight, found, raw) : runLines(sight, found, raw, name, about);
+  return { lines, constants: chance(found, name), range: metricRange(sight, name), digits: about.digits, gaps: gaps(lines, sight.layers) };
+}
+
+// Says which layers have no value in some line.
+function gaps(lines, layers) {
+  const names = layers.filter((_, at) => lines.some((line) => line.values[at] === null));
+  if (!names.length) return "";
+  if (names.length === layers.length) return "undefined at this moment";
+  const more = names.length > 2 ? ` and ${names.length - 2} more` : "";
+  return `no value ${lines.length > 1 ? "in some runs" : "in"}: ${names.slice(0, 2).join(", ")}${more}`;
+}
+
+export function curveOf(shown, sight, name) {
+  const array = shown.probe?.curves.get(name);
+  const view = shown.probe?.views.indexOf(sight.view);
+  return array && shown.at >= 0 && view >= 0 ? array.row(shown.at, view) : null;
+}
+
+function aligned(values, layers, all) {
+  if (layers === all) return values;
+  const place = new Map(layers.map((layer, at) => [layer, at]));
+  return all.map((layer) => values[place.get(layer)] ?? null);
+}
+
+function runLines(sight, found, raw, name, about) {
+  return found.map((shown, at) => {
+    const line = { name: shown.label, colour: shown.colour, dash: shown.dash, values: raw[at] };
+    const errors = name === "id" ? curveOf(shown, sight, "id_error") : null;
+    if (!errors) return line;
+    const error = aligned(errors, shown.probe.layers, sight.layers);
+    const ends = (sign) => line.values.map((value, layer) => (value === null || error[layer] === null ? null : value + sign * error[layer]));
+    const spread = error.map((one) => (one === null ? "" : ` ± ${one.toFixed(about.digits)}`));
+    return { ...line, low: ends(-1), high: ends(1), spread };
+  });
+}
+
+function bandLines(sight, found, raw) {
+  const groups = new Map();
+  found.forEach((shown, at) => {
+    if (!groups.has(shown.group)) groups.set(shown.group, { shown, several: [] });
+    groups.get(shown.group).several.push(raw[at]);
+  });
+  return [...groups.values()].map(({ shown, several }) => {
+    const cells = sight.layers.map((_, layer) => several.map((values) => values[layer]).filter((value) => value !== null));
+    const over = (summary) => cells.map((values) => (values.length ? summary(values) : null));
+    const [low, high] = [over((values) => Math.min(...values)), over((values) => Math.max(...values))];
+    return {
+      name: shown.groupLabel, colour: shown.colour, dash: shown.dash, low, high,
+      values: over((values) => values.reduce((sum, value) => sum + value, 0) / values.length),
+      spread: cells.map((values, at) => (values.length ? `, ${low[at].toFixed(3)} to ${high[at].toFixed(3)} in ${values.length}` : "")),
+    };
+  });
+}
+
+function chance(found, name) {
+  const of = name === "nncs" ? (probe) => probe.nncs_chance : name.startsWith("nnls_") ? (probe) => probe.nnls_chance : () => null;
+  const values = new Set(found.map((shown) => of(shown.probe)).filter((value) => value !== null && value !== undefined).map((value) => value.toFixed(4)));
+  return [...values].map((value) => ({ value: Number(value), text: `chance ${Number(value).toFixed(3)}` }));
+}
+
+const ranges = new WeakMap();
+
+// Over all moments of the runs shown, so that the axis stands still while the slider moves.
+export function metricRange(sight, name) {
+  if (metric(name).share) return [0, 1.03];
+  let [low, high] = [0, 0];
+  for (const shown of sight.shown) {
+    const array = shown.probe?.curves.get(name);
+    const view = shown.probe?.views.indexOf(sight.view) ?? -1;
+    if (!array || view < 0) continue;
+    if (!ranges.has(array)) ranges.set(array, new Map());
+    const known = ranges.get(array);
+    if (!known.has(view)) known.set(view, array.range(view));
+    const found = known.get(view);
+    if (found) [low, high] = [Math.min(low, found[0]), Math.max(high, found[1])];
+  }
+  const room = (high - low || 1) * 0.06;
+  return [low < 0 ? low - room : 0, high + room];
+}

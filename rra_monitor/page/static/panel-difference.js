@@ -1,0 +1,131 @@
+// A minus B: two runs, or one run at two epochs, as curves and as matrices.
+
+import { cellNames, curves, matrix } from "./charts.js";
+import { keyOf, momentAt, spoken, textOf } from "./choose.js";
+import { h, options, select } from "./dom.js";
+import { createGrid } from "./figures.js";
+import { scaleLegend } from "./legend.js";
+import { curveOf } from "./lines.js";
+import { matrixTitle, metric } from "./metrics.js";
+import { capital, matrixAt } from "./panel-matrices.js";
+
+export function differencePanel(plotly, state) {
+  const side = (letter) => ({
+    run: select(`${letter}: run`, (value) => state.set({ [letter.toLowerCase()]: value })),
+    epoch: select(`${letter}: epoch`, (value) => state.set({ [`${letter.toLowerCase()}e`]: value })),
+  });
+  const [a, b] = [side("A"), side("B")];
+  const kind = select("Matrix", (value) => state.set({ kind: value }));
+  const scale = scaleLegend();
+  const note = h("p", { class: "muted" });
+  const grid = createGrid(plotly, "grid charts");
+  const root = h("section", { "aria-label": "Difference", class: "difference" },
+    h("header", {}, h("h2", {}, "A minus B"), scale.root),
+    h("div", { class: "fields" }, a.run.root, a.epoch.root, h("span", { class: "minus" }, "−"), b.run.root, b.epoch.root, kind.root),
+    note, grid.root);
+  return {
+    root,
+    update(sight) {
+      const given = state.get();
+      const [first, second] = [pick(sight, given.a, given.ae, 0), pick(sight, given.b, given.be || other(sight, given), 1)];
+      for (const [boxes, one] of [[a, first], [b, second]]) {
+        boxes.run.show(options(sight.shown.map((shown) => shown.label)), one?.label ?? "");
+        boxes.epoch.show(epochs(one), one?.epochText ?? "");
+      }
+      const kinds = sight.kinds;
+      const chosen = kinds.includes(given.kind) ? given.kind : (kinds[0] ?? "");
+      kind.show(options(kinds, (one) => capital(matrixTitle(one))), chosen);
+      const { specs, limit, text } = first && second ? differences(first, second, chosen, sight) : { specs: [], limit: 1, text: "" };
+      scale.show(sight.colours.diverging, [-limit, limit], "B larger · A larger (matrix)");
+      note.textContent = text;
+      note.hidden = !text;
+      grid.show(specs);
+    },
+  };
+}
+
+// A run alone is compared with its own beginning until the reader says otherwise.
+function other(sight, given) {
+  return sight.shown.length === 1 && !given.be ? textOf(sight.shown[0].run.moments[0].key) : "";
+}
+
+function pick(sight, name, epoch, fallback) {
+  const found = sight.shown.find((one) => one.label === name) ?? sight.shown[Math.min(fallback, sight.shown.length - 1)];
+  if (!found?.probe) return null;
+  const key = epoch && epoch !== SLIDER ? keyOf(epoch) : null;
+  const at = key === null ? found.at : momentAt(found.run, key);
+  if (at < 0) return null;
+  return { ...found, at, moment: found.run.moments[at], epochText: key === null ? SLIDER : textOf(found.run.moments[at].key) };
+}
+
+const SLIDER = "slider";
+
+function epochs(one) {
+  if (!one) return [];
+  const own = one.run.moments.map((moment) => ({ value: textOf(moment.key), text: spoken(moment.key) }));
+  return [{ value: SLIDER, text: "at the slider" }, ...own];
+}
+
+function differences(a, b, kind, sight) {
+  const names = `${a.label} ${spoken(a.moment.key)} − ${b.label} ${spoken(b.moment.key)}`;
+  const said = [];
+  const specs = [];
+  let limit = 1;
+  const [left, right] = [matrixAt(a, kind, sight.view), matrixAt(b, kind, sight.view)];
+  if (left && right) {
+    const cells = minus(left, right, said);
+    limit = largest(cells.values.flat());
+    specs.push({
+      key: "difference matrix", title: `NNLS ${matrixTitle(kind)}`, note: names,
+      build: (width) => matrix({
+        ...cells, texts: cellNames(cells.rows, cells.columns), scale: sight.colours.diverging, limits: [-limit, limit], digits: 3,
+        signed: true, colours: sight.colours,
+      }, width),
+    });
+  } else said.push(`${left ? b.label : a.label} has no matrix ${matrixTitle(kind)}.`);
+  for (const name of new Set([sight.metric, "id", "nncs"])) {
+    const found = curveDifference(a, b, name, sight);
+    if (found) specs.push(curveSpec(found, name, names, sight));
+  }
+  if (a.probe.n !== b.probe.n || a.probe.k !== b.probe.k) {
+    said.push(`A has n = ${a.probe.n}, k = ${a.probe.k}, B has n = ${b.probe.n}, k = ${b.probe.k}: values are not comparable.`);
+  }
+  return { specs, limit, text: [...new Set(said)].join(" ") };
+}
+
+function minus(a, b, said) {
+  const [rows, columns] = [a.rows.filter((row) => b.rows.includes(row)), a.columns.filter((column) => b.columns.includes(column))];
+  if (rows.length < Math.max(a.rows.length, b.rows.length) || columns.length < Math.max(a.columns.length, b.columns.length)) {
+    said.push(`Layers that both have: ${rows.length} of ${a.rows.length} in A and ${b.rows.length} in B.`);
+  }
+  const cell = (one, row, column) => one.values[one.rows.indexOf(row)][one.columns.indexOf(column)];
+  if (rows.length === a.rows.length && same(a.rows, b.rows) && same(a.columns, b.columns)) {
+    return { rows, columns, values: a.values.map((row, i) => row.map((value, j) => subtract(value, b.values[i][j]))) };
+  }
+  return { rows, columns, values: rows.map((row) => columns.map((column) => subtract(cell(a, row, column), cell(b, row, column)))) };
+}
+
+const same = (a, b) => a.length === b.length && a.every((value, at) => value === b[at]);
+const subtract = (a, b) => (a === null || b === null || a === undefined || b === undefined ? null : a - b);
+
+function largest(values) {
+  const found = values.reduce((most, value) => Math.max(most, Math.abs(value ?? 0)), 0);
+  return found > 0 ? Math.ceil(found * 100) / 100 : 0.01;
+}
+
+function curveDifference(a, b, name, sight) {
+  const [left, right] = [curveOf(a, sight, name), curveOf(b, sight, name)];
+  if (!left || !right) return null;
+  const layers = a.probe.layers.filter((layer) => b.probe.layers.includes(layer));
+  return { layers, values: layers.map((layer) => subtract(left[a.probe.layers.indexOf(layer)], right[b.probe.layers.indexOf(layer)])) };
+}
+
+function curveSpec({ layers, values }, name, names, sight) {
+  const { title, digits } = metric(name);
+  const most = largest(values) * 1.08;
+  const line = { name: "A − B", colour: sight.colours.run(0), dash: "solid", values };
+  return {
+    key: `difference ${name}`, title, note: names,
+    build: (width) => curves({ layers, lines: [line], range: [-most, most], digits, colours: sight.colours, diverging: true }, width),
+  };
+}

@@ -1,0 +1,41 @@
+// What the curves of the chosen moment show in words, and what measuring cost.
+
+import { spoken } from "./choose.js";
+import { h, replace } from "./dom.js";
+
+export function findingsPanel() {
+  const body = h("div", { class: "findings" });
+  const root = h("section", { "aria-label": "Findings and cost" }, h("header", {}, h("h2", {}, "Findings and cost")), body);
+  let shown = "";
+  return {
+    root,
+    update(sight) {
+      const key = JSON.stringify(sight.shown.map((one) => [one.label, one.entry.loaded, one.at, one.colour]));
+      if (key === shown) return;
+      shown = key;
+      replace(body, sight.shown.filter((one) => one.moment).map(runFindings));
+    },
+  };
+}
+
+function runFindings({ label, moment, colour }) {
+  const dot = h("i", { class: "dot", "aria-hidden": "true" });
+  dot.style.background = colour;
+  const found = moment.findings.filter((finding) => finding.kind !== "not_comparable");
+  const notes = moment.findings.filter((finding) => finding.kind === "not_comparable");
+  return h("article", {},
+    h("h3", {}, dot, label, h("span", { class: "muted" }, `${spoken(moment.key)}, step ${moment.step.toLocaleString("en")}`)),
+    found.length ? h("ul", {}, found.map(sentence)) : h("p", { class: "muted" }, "No finding at this moment."),
+    notes.map((note) => h("p", { class: "note" }, note.sentence)),
+    h("p", { class: "muted cost" }, cost(moment)));
+}
+
+function sentence(finding) {
+  const sure = `at least ${Math.floor(finding.confidence * 1000) / 10} % sure that another draw of the samples would not undo it`;
+  return h("li", { title: `${finding.kind.replace(/_/g, " ")}, ${sure}` }, finding.sentence.startsWith(`${finding.probe}: `) ? null : h("span", { class: "tag" }, finding.probe), finding.sentence);
+}
+
+function cost({ seconds, overhead }) {
+  const measured = seconds == null ? "Time unknown" : `Measured in ${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  return overhead == null ? `${measured}; share of the training unknown.` : `${measured}; the monitor took ${(overhead * 100).toFixed(1)} % of the time so far.`;
+}

@@ -1,0 +1,62 @@
+// All that the panels show, worked out from the state and the loaded runs once for every change.
+
+import { groupOf, isBanded, isChosen, keyOf, matching, mergedLayers, momentAt, positions, spoken, union } from "./choose.js";
+import { ordered, orderedKinds } from "./metrics.js";
+
+// entries: [{name, group, version, run or null}]. `shown` are the chosen runs that are loaded, each with its moment.
+export function createSight(entries, state, colours) {
+  const chosen = matching(entries, state).filter(isChosen(matching(entries, state), state));
+  const loaded = chosen.filter((entry) => entry.run);
+  const runs = loaded.map((entry) => entry.run);
+  const probes = union(runs.map((run) => [...run.probes.keys()])).sort();
+  const probe = probes.includes(state.probe) ? state.probe : probes.includes("train") ? "train" : (probes[0] ?? "");
+  const keys = positions(runs);
+  const wanted = state.epoch === "" ? null : keyOf(state.epoch);
+  const key = keys.filter((one) => wanted !== null && one <= wanted).pop() ?? (wanted === null ? keys[keys.length - 1] : keys[0]);
+  const groups = union(loaded.map((entry) => groupOf(entry, entry.run, state) ?? entry.name));
+  const bands = isBanded(entries, state);
+  const shown = loaded.map((entry) => {
+    const group = groupOf(entry, entry.run, state) ?? entry.name;
+    const at = momentAt(entry.run, key);
+    const index = bands ? groups.indexOf(group) : entries.indexOf(entry);
+    return {
+      entry,
+      run: entry.run,
+      probe: entry.run.probes.get(probe) ?? null,
+      at,
+      moment: at < 0 ? null : entry.run.moments[at],
+      group,
+      groupLabel: group,
+      label: entry.name,
+      colour: colours.run(index),
+      dash: colours.dash(index),
+    };
+  });
+  const found = shown.filter((one) => one.probe).map((one) => one.probe);
+  const views = union(found.map((one) => one.views));
+  const metrics = ordered(union(found.map((one) => [...one.curves.keys()])));
+  return {
+    entries, chosen, shown, probes, probe, keys, key, groups, bands, views, metrics,
+    waiting: chosen.filter((entry) => !entry.run && !entry.error),
+    view: views.includes(state.view) ? state.view : (views[0] ?? "full"),
+    metric: metrics.includes(state.metric) ? state.metric : (metrics[0] ?? ""),
+    kinds: orderedKinds(union(found.map((one) => [...one.matrices.keys()]))),
+    layers: found.length === 1 ? found[0].layers : mergedLayers(found.map((one) => one.layers)),
+    colours,
+  };
+}
+
+// One sentence for each run that does not show what the slider and the selectors name.
+export function remarks(sight) {
+  const said = [];
+  for (const { label, probe, moment, run } of sight.shown) {
+    run.notes.forEach((note) => said.push(`${label}: ${note}`));
+    if (!moment) said.push(`${label} begins after ${spoken(sight.key)} and is not shown.`);
+    else if (moment.key !== sight.key) said.push(`${label} has no ${spoken(sight.key)}: its ${spoken(moment.key)} is shown.`);
+    if (!probe) said.push(`${label} has no probe ${sight.probe}.`);
+    else if (!probe.views.includes(sight.view)) said.push(`${label} has no view ${sight.view}.`);
+  }
+  const sizes = union(sight.shown.filter((one) => one.probe).map((one) => `n = ${one.probe.n}, k = ${one.probe.k}`));
+  if (sizes.length > 1) said.push(`Not measured alike (${sizes.join("; ")}): compare shapes, not values.`);
+  return said;
+}

@@ -1,0 +1,203 @@
+import base64
+import gzip
+import html
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from digit_runs import train
+from page_runs import ODD, made_up_run
+from test_store import snapshot_of
+
+import rra_monitor as rra
+from rra_monitor.page.assets import plotly_bundle, static_files
+from rra_monitor.page.packing import packed
+from rra_monitor.page.payload import run_payload, shares
+from rra_monitor.page.report import write_report
+from rra_monitor.page.series import stored_series
+from rra_monitor.page.thinning import thinned
+
+COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
+
+
+def array(found):
+    kind = {"u2": "<u2", "f4": "<f4"}[found["type"]]
+    values = np.frombuffer(base64.b64decode(found["data"]), kind).reshape(found["shape"])
+    return values if found["type"] == "f4" else np.where(values == 65535, np.nan, values / 65534)
+
+
+@pytest.fixture(scope="module")
+def run(digits, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("runs") / "a0", digits, 0, views=("full", "avg-global"))
+
+
+class TestSeries:
+    def test_its_values_are_the_stores(self, run):
+        store = rra.RunStore(run)
+        series = stored_series(store, "a0", "A")
+        assert [moment.step for moment in series.moments] == list(store.steps("train"))
+        for probe in ("train", "val"):
+            found = series.probes[probe]
+            for at, snapshot in enumerate(store.curves(probe)):
+                for place, view in enumerate(found.views):
+                    rows = snapshot.view(view)
+                    columns = [found.layers.index(layer) for layer in rows.layers]
+                    assert np.array_equal(found.curves["id"][at, place, columns], snapshot.id[rows.indices])
+                    own = found.matrices["self"].values[at, place][np.ix_(columns, columns)]
+                    assert np.array_equal(own, snapshot.intra(view))
+                full = snapshot.view()
+                prev = store.matches(probe, snapshot.step).get("prev")
+                if prev:
+                    expected = prev.nnls[np.ix_(full.indices, full.indices)]
+                    assert np.array_equal(found.matrices["prev"].values[at, 0], expected)
+                else:
+                    assert np.isnan(found.matrices["prev"].values[at]).all()
+
+    def test_its_payload_is_json_and_keeps_the_values(self, run):
+        series = stored_series(rra.RunStore(run), "a0")
+        plain = json.loads(json.dumps(run_payload(series), allow_nan=False))
+        for name, probe in series.probes.items():
+            for curve, values in probe.curves.items():
+                assert np.allclose(array(plain["probes"][name]["curves"][curve]), values, rtol=1e-6, equal_nan=True)
+            for kind, matrix in probe.matrices.items():
+                found = array(plain["probes"][name]["matrices"][kind]["values"])
+                assert np.allclose(found, matrix.values, atol=1e-5, equal_nan=True)
+
+    def test_a_layer_that_comes_later_is_undefined_before(self, tmp_path):
+        store = rra.RunStore(tmp_path)
+        store.save(snapshot_of(step=1, layers=("input", "a")))
+        store.save(snapshot_of(step=2, layers=("input", "a", "b")))
+        found = stored_series(store, "grown").probes[store.probes()[0]]
+        assert found.layers == ("input", "a", "b")
+        assert np.isnan(found.curves["id"][0, 0, 2])
+        assert not np.isnan(found.curves["id"][1, 0]).any()
+
+    def test_one_snapshot_without_labels_is_a_run(self, tmp_path):
+        store = rra.RunStore(tmp_path)
+        store.save(snapshot_of(step=0, labelled=False))
+        found = stored_series(store, "one")
+        probe = run_payload(found)["probes"][store.probes()[0]]
+        assert probe["nncs_chance"] is None
+        assert probe["classes"] is None
+        assert "nncs" not in probe["curves"]
+        assert len(found.moments) == 1
+
+    def test_graphs_that_were_dropped_are_not_missed(self, tmp_path):
+        store = rra.RunStore(tmp_path, keep_graphs="last")
+        for step in range(3):
+            store.save(snapshot_of(step=step))
+        assert len(stored_series(store, "run").moments) == 3
+
+    def test_a_record_that_was_cut_off_costs_its_findings_alone(self, run, tmp_path):
+        store = rra.RunStore(tmp_path)
+        store.save(snapshot_of(step=0))
+        store.write_text("records.jsonl", '{"step": 0, "epoch": 0, "seconds": 1.0, "over')
+        with pytest.warns(UserWarning, match="cut off or foreign"):
+            found = stored_series(store, "half")
+        assert np.isnan(found.moments[0].overhead)
+
+    def test_a_store_without_snapshots_is_named(self, tmp_path):
+        with pytest.raises(ValueError, match="holds no snapshot that can be read"):
+            stored_series(rra.RunStore(tmp_path), "none")
+
+
+class TestPacking:
+    def test_nothing_is_rounded_and_json_stays_json(self):
+        run = made_up_run()
+        symmetric = shares(np.array([[[[1, 0.2], [0.2, np.nan]]]] * 3))
+        payload = run_payload(run) | {"more": [symmetric]}
+        data = gzip.decompress(packed(payload))
+        length = int.from_bytes(data[:4], "little")
+        header, blob = json.loads(data[4 : 4 + length]), data[4 + length :]
+        assert header["name"] == payload["name"]
+        about = header["more"][0]
+        assert about["symmetric"]
+        assert about["length"] == 3 * 3 * 2
+        curve = header["probes"]["train"]["curves"]["id"]
+        planes = np.frombuffer(blob[curve["at"] : curve["at"] + curve["length"]], np.uint8).reshape(4, -1)
+        whole = np.ascontiguousarray(planes.T).view("<u4").reshape(curve["shape"])
+        values = np.cumsum(whole, axis=0, dtype=np.uint32).view("<f4")
+        assert np.array_equal(values, run.probes["train"].curves["id"].astype("<f4"), equal_nan=True)
+
+
+class TestReport:
+    def test_names_can_not_leave_their_place(self, tmp_path):
+        report = write_report([made_up_run(ODD)], tmp_path / "r.html")
+        text = report.path.read_text()
+        assert "<img" not in text
+        assert text.count("</script>") == 4
+        assert 'src="' not in text.replace(html.escape(ODD), "")
+        assert report.size == len(report.path.read_bytes())
+
+    def test_what_is_too_large_loses_moments_evenly_and_says_so(self, tmp_path):
+        layers = ("input", *(f"layer{number}" for number in range(30)))
+        runs = [made_up_run(name, range(120), layers, seed=seed) for seed, name in enumerate("ab")]
+        whole = write_report(runs, tmp_path / "whole.html")
+        limit = write_report([made_up_run()], tmp_path / "small.html").size + 200_000
+        report = write_report(runs, tmp_path / "thin.html", limit=limit)
+        assert not whole.notes
+        assert report.size <= limit < whole.size
+        assert report.size > 0.8 * limit
+        assert len(report.notes) == 2
+        assert "of 120 moments" in report.notes[0]
+
+    def test_thinning_keeps_the_ends(self):
+        run = thinned(made_up_run(epochs=range(100)), 7)
+        assert [moment.epoch for moment in run.moments] == [0, 16, 33, 50, 66, 82, 99]
+        assert run.probes["train"].curves["id"].shape[0] == 7
+
+    def test_what_can_not_fit_is_refused(self, tmp_path):
+        with pytest.raises(
+            ValueError, match=r"MB with two moments of each of the 1 runs, more than 0\.1 MB; give fewer"
+        ):
+            write_report([made_up_run()], tmp_path / "r.html", limit=100_000)
+
+    def test_names_of_runs_differ(self, tmp_path):
+        with pytest.raises(ValueError, match="two runs are named 'run'"):
+            write_report([made_up_run(), made_up_run()], tmp_path / "r.html")
+
+    def test_every_module_that_is_imported_is_there(self):
+        files = static_files()
+        for name, path in files.items():
+            for line in path.read_text().splitlines():
+                if name.endswith(".js") and " from " in line and line.startswith(("import", "export", "}")):
+                    assert line.split('"')[1].removeprefix("./") in files, f"{name}: {line}"
+
+    def test_plotly_comes_from_its_package(self):
+        assert b"plotly.js" in plotly_bundle().read_bytes()[:200]
+
+    def test_no_plotly_names_the_extra(self, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ValueError, match=r"rra-monitor\[report"):
+            plotly_bundle()
+
+
+class TestCommand:
+    def test_a_directory_of_runs_is_taken_whole(self, run, tmp_path):
+        out = tmp_path / "r.html"
+        ended = subprocess.run(
+            [COMMAND, "report", str(Path(run).parent), "--out", str(out)], capture_output=True, text=True
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert "MB, one file, works offline" in ended.stdout
+        assert "RRA report: a0<" in out.read_text()
+
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            ([], "name the directory of a run"),
+            (["no/such"], "there is no run at no/such"),
+            (["--group", "runs"], "expected NAME=GLOB"),
+            (["--group", "A=no/*"], "matches no directory"),
+        ],
+    )
+    def test_its_errors_are_one_sentence(self, arguments, text, tmp_path):
+        ended = subprocess.run([COMMAND, "report", *arguments], capture_output=True, text=True, cwd=tmp_path)
+        assert ended.returncode != 0
+        assert text in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert not os.listdir(tmp_path)
