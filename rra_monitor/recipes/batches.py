@@ -1,0 +1,208 @@
+"""Batches of a part: shuffled, augmented and normalised, the same numbers by every loader, after every resume.
+
+Order and augmentation of a batch are functions of seed, epoch and step alone. No global random stream is used.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader
+
+from rra_monitor.recipes.augment import Augmentation, augmented, uniform_numbers
+from rra_monitor.recipes.images import InMemory, Part, normalised
+from rra_monitor.sources import Scale
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""(n, c, h, w) float32 inputs of the network and (n,) int64 labels."""
+
+Progress = Callable[[], tuple[int, int]]
+"""The epoch and the first of its batches that is still to come."""
+
+AHEAD_ON_GPU = 8
+"""Batches that are augmented together on a GPU, where starting a small operation takes longer than the operation."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which images make which batch.
+
+    Attributes:
+        n: images of the part.
+        batch: images of a batch, over all ranks; the last one of an epoch may have fewer.
+        seed: of order and augmentation; None for the order of the part without augmentation.
+        rank: whose share is taken.
+        world: number of ranks.
+    """
+
+    n: int
+    batch: int
+    seed: int | None = None
+    rank: int = 0
+    world: int = 1
+
+    def __len__(self) -> int:
+        return -(-self.n // self.batch)
+
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """(n,) the images of an epoch in their order."""
+        if self.seed is None:
+            return np.arange(self.n)
+        # Five numbers, where augmentation has four: another stream.
+        return np.random.default_rng([self.seed, epoch, 0, 0, 1]).permutation(self.n)
+
+    def share(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What this rank takes of a batch, equally many in training: missing ones are repeated from its start."""
+        if self.seed is not None and len(whole) % self.world:
+            whole = np.resize(whole, (-(-len(whole) // self.world) * self.world, *whole.shape[1:]))
+        return whole[self.rank :: self.world]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """From bytes to what the network takes.
+
+    Attributes:
+        augmentations: in their order.
+        scale: mean and deviation of each channel.
+    """
+
+    augmentations: Sequence[Augmentation]
+    scale: Scale
+
+    def uniforms(self, plan: Plan, epoch: int, step: int, n: int) -> npt.NDArray[np.float32]:
+        """(share, columns) the random numbers of this rank's share of a batch of n images."""
+        if plan.seed is None or not self.augmentations:
+            return np.empty((len(plan.share(np.empty((n, 0)))), 0), np.float32)
+        return plan.share(uniform_numbers(plan.seed, epoch, step, n, self.augmentations))
+
+    def __call__(self, images: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        """(n, c, h, w) float32 of the same in bytes."""
+        values = images.float() / 255
+        if uniforms.shape[1]:
+            values = augmented(values, uniforms, self.augmentations)
+        return normalised(values, self.scale)
+
+
+class DeviceBatches:
+    """Batches of images that lie on the device, prepared there.
+
+    Args:
+        part: whose images are moved to the device.
+        plan: which images make which batch.
+        preparation: of a batch.
+        device: of images and batches.
+        progress: where in the training the batches are.
+    """
+
+    def __init__(
+        self, part: InMemory, plan: Plan, preparation: Preparation, device: torch.device, progress: Progress
+    ) -> None:
+        self._part = part.to(device)
+        self._labels = part.labels.to(device)
+        self._plan = plan
+        self._preparation = preparation
+        self._device = device
+        self._progress = progress
+        self._ahead = AHEAD_ON_GPU if device.type == "cuda" else 1
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # Asked when the first batch is wanted, not when the iterator is made: by then a resumed trainer knows.
+        epoch, first = self._progress()
+        plan = self._plan
+        order = plan.order(epoch)
+        for start in range(first, len(plan), self._ahead):
+            steps = range(start, min(start + self._ahead, len(plan)))
+            whole = [order[step * plan.batch : (step + 1) * plan.batch] for step in steps]
+            shares = [plan.share(batch) for batch in whole]
+            uniforms = [
+                self._preparation.uniforms(plan, epoch, step, len(batch))
+                for step, batch in zip(steps, whole, strict=True)
+            ]
+            positions = self._moved(np.concatenate(shares))
+            images = self._preparation(self._part.read(positions), self._moved(np.concatenate(uniforms)))
+            sizes = [len(share) for share in shares]
+            yield from zip(torch.split(images, sizes), torch.split(self._labels[positions], sizes), strict=True)
+
+    def _moved(self, array: npt.NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(self._device, non_blocking=True)
+
+
+class WorkerBatches:
+    """The same batches, each read and prepared by a worker process: for images that do not fit the device.
+
+    Args:
+        part: of any kind; images in files are read by the workers.
+        plan: which images make which batch.
+        preparation: of a batch.
+        workers: processes; 0 for this one.
+        pin: whether batches are put where a GPU fetches them faster.
+        progress: where in the training the batches are.
+    """
+
+    def __init__(
+        self, part: Part, plan: Plan, preparation: Preparation, workers: int, pin: bool, progress: Progress
+    ) -> None:
+        self._plan = plan
+        self._progress = progress
+        self._keys = _Keys()
+        self._loader: DataLoader[Batch] = DataLoader(
+            _Reader(part, plan, preparation),  # type: ignore[arg-type]
+            batch_size=None,
+            sampler=self._keys,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin,
+            # Of its own, since the loader draws a number for its workers.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, first = self._progress()
+        order = self._plan.order(epoch)
+        size = self._plan.batch
+        self._keys.now = [
+            (epoch, step, order[step * size : (step + 1) * size]) for step in range(first, len(self._plan))
+        ]
+        yield from self._loader
+
+
+Key = tuple[int, int, npt.NDArray[np.int64]]
+"""Epoch, step, and the images of the whole batch."""
+
+
+class _Keys:
+    """What a loader asks its workers for in this epoch."""
+
+    def __init__(self) -> None:
+        self.now: list[Key] = []
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.now)
+
+    def __len__(self) -> int:
+        return len(self.now)
+
+
+class _Reader:
+    """Whole batches by key, in a worker."""
+
+    def __init__(self, part: Part, plan: Plan, preparation: Preparation) -> None:
+        self._part = part
+        self._plan = plan
+        self._preparation = preparation
+
+    def __getitem__(self, key: Key) -> Batch:
+        epoch, step, whole = key
+        uniforms = torch.from_numpy(self._preparation.uniforms(self._plan, epoch, step, len(whole)))
+        positions = torch.from_numpy(self._plan.share(whole))
+        return self._preparation(self._part.read(positions), uniforms), self._part.labels[positions]

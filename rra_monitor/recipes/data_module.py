@@ -1,0 +1,73 @@
+"""The LightningDataModule of the recipes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import lightning as L
+
+from rra_monitor.recipes.augment import Augmentation
+from rra_monitor.recipes.batches import DeviceBatches, Plan, Preparation, Progress, WorkerBatches
+from rra_monitor.recipes.images import InMemory, Part, Parts
+
+VALIDATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How batches come to the network.
+
+    Attributes:
+        batch: images of a step, over all devices.
+        seed: of order and augmentation.
+        loader: "device" keeps the images there and prepares them there; "workers" leaves both to processes.
+        workers: of them.
+    """
+
+    batch: int
+    seed: int
+    loader: Literal["device", "workers"]
+    workers: int
+
+
+class RecipeData(L.LightningDataModule):
+    """Training batches in a seeded order with augmentation, validation batches in theirs without.
+
+    Args:
+        parts: the data set.
+        augmentations: of training images.
+        loading: how.
+    """
+
+    def __init__(self, parts: Parts, augmentations: Sequence[Augmentation], loading: Loading) -> None:
+        super().__init__()
+        self._parts = parts
+        self._augmentations = tuple(augmentations)
+        self._loading = loading
+
+    def train_dataloader(self) -> DeviceBatches | WorkerBatches:
+        """The training batches of the epoch that the trainer is in, from the first that is still to come."""
+        how = self._loading
+        return self._batches(self._parts.train, how.batch, how.seed, self._augmentations, self._progress)
+
+    def val_dataloader(self) -> DeviceBatches | WorkerBatches:
+        """The validation batches."""
+        return self._batches(self._parts.val, VALIDATION_BATCH, None, (), lambda: (0, 0))
+
+    def _progress(self) -> tuple[int, int]:
+        assert self.trainer is not None
+        # Lightning has no public word for the batches of this epoch that a restored checkpoint has seen.
+        return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def _batches(
+        self, part: Part, batch: int, seed: int | None, augmentations: Sequence[Augmentation], progress: Progress
+    ) -> DeviceBatches | WorkerBatches:
+        assert self.trainer is not None
+        trainer, how = self.trainer, self._loading
+        plan = Plan(len(part.labels), batch, seed, trainer.global_rank, trainer.world_size)
+        preparation = Preparation(augmentations, self._parts.data.scale)
+        device = trainer.strategy.root_device
+        if how.loader == "device":
+            assert isinstance(part, InMemory)
+            return DeviceBatches(part, plan, preparation, device, progress)
+        return WorkerBatches(part, plan, preparation, how.workers, device.type == "cuda", progress)

@@ -1,0 +1,169 @@
+"""Images by class, in memory or in files."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from rra_monitor.recipes.recipe import Data
+from rra_monitor.sources import Scale
+
+CORRUPT_NAMED = 5
+"""Files that an error names; the others are counted."""
+
+
+class Part(Protocol):
+    """The training or the validation part of a data set."""
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """(n,) int64 classes."""
+        ...
+
+    def read(self, positions: torch.Tensor) -> torch.Tensor:
+        """(m, c, h, w) uint8 images at the positions (m,)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """Images as one tensor, on any device.
+
+    Attributes:
+        images: (n, c, h, w) uint8.
+        labels: (n,) int64, on the CPU.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def read(self, positions: torch.Tensor) -> torch.Tensor:
+        """Copies of the images at the positions, which are on the images' device or on the CPU."""
+        return self.images[positions]
+
+    def to(self, device: torch.device) -> "InMemory":
+        """With its images on a device."""
+        return InMemory(self.images.to(device), self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Images that are read from their files each time.
+
+    Attributes:
+        paths: (n,) of the files.
+        labels: (n,) int64.
+        side: of an image, in pixels.
+        resize: whether an image of another size is scaled, its shorter side to `side`, and its centre cut out; else it
+            is an error.
+    """
+
+    paths: Sequence[str]
+    labels: torch.Tensor
+    side: int
+    resize: bool
+
+    def read(self, positions: torch.Tensor) -> torch.Tensor:
+        """Decode the images at the positions.
+
+        Raises:
+            ValueError: a file that is no image, or of another size, named.
+        """
+        return torch.stack([self._image(self.paths[position]) for position in positions.tolist()])
+
+    def load(self) -> InMemory:
+        """Decode all images, by a few threads.
+
+        Raises:
+            ValueError: files that are no images, or of another size: how many, and the first of them.
+        """
+        images = torch.empty((len(self.paths), 3, self.side, self.side), dtype=torch.uint8)
+
+        def read(position: int) -> str | None:
+            try:
+                images[position] = self._image(self.paths[position])
+            except ValueError as error:
+                return str(error)
+            return None
+
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            refused = [reason for reason in pool.map(read, range(len(self.paths)), chunksize=256) if reason]
+        if refused:
+            more = len(refused) - CORRUPT_NAMED
+            raise ValueError(
+                f"{len(refused)} of {len(self.paths)} images can not be used: {'; '.join(refused[:CORRUPT_NAMED])}"
+                + (f"; and {more} more" if more > 0 else "")
+                + ". Replace or delete them"
+            )
+        return InMemory(images, self.labels)
+
+    def _image(self, path: str) -> torch.Tensor:
+        try:
+            with Image.open(path) as opened:
+                image = opened.convert("RGB")
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what PIL raises for broken files
+            raise ValueError(f"{path} is corrupt ({str(error).removesuffix(repr(path)).strip()})") from error
+        if image.size != (self.side, self.side):
+            if not self.resize:
+                raise ValueError(
+                    f"{path} has {image.width} x {image.height} pixels, expected {self.side} x {self.side}"
+                )
+            image = _centre(image, self.side)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A data set as a recipe takes it.
+
+    Attributes:
+        data: what it is.
+        classes: names, in the order of the labels.
+        train: training images.
+        val: validation images.
+    """
+
+    data: Data
+    classes: tuple[str, ...]
+    train: Part
+    val: Part
+
+
+class Normalised:
+    """A part as a data set of single images as the network takes them: what a probe's sample is drawn from.
+
+    Args:
+        part: of a data set.
+        scale: mean and deviation of each channel.
+    """
+
+    def __init__(self, part: Part, scale: Scale) -> None:
+        self._part = part
+        self._scale = scale
+        self.targets: npt.NDArray[np.int64] = part.labels.numpy()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        image = self._part.read(torch.tensor([index])).cpu()
+        return normalised(image.float() / 255, self._scale)[0], int(self.targets[index])
+
+
+def normalised(images: torch.Tensor, scale: Scale) -> torch.Tensor:
+    """(n, c, h, w) images in 0 to 1, less the mean of each channel and divided by its deviation."""
+    mean, deviation = (torch.tensor(values, device=images.device)[:, None, None] for values in scale)
+    return (images - mean) / deviation
+
+
+def _centre(image: Any, side: int) -> Any:
+    """The shorter side scaled, the centre cut out."""
+    from torchvision.transforms.v2 import functional
+
+    return functional.center_crop(functional.resize(image, [side]), [side, side])

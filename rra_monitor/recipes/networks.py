@@ -1,0 +1,47 @@
+"""The networks that recipes name, built."""
+
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from rra_monitor.nn import STAC, ResNet
+from rra_monitor.recipes.recipe import Network
+
+BLOCKS = {"resnet20": (3, 3, 3), "resnet34": (3, 4, 6, 3)}
+WIDTHS = {"resnet20": (16, 32, 64), "resnet34": (64, 128, 256, 512)}
+WIDE = {"resnet20": (22, 44, 88), "resnet34": (90, 180, 360, 720)}
+"""The first width times the square root of 2, truncated, then doubled: nearest to the thesis's counts."""
+
+
+def built(network: Network, classes: int, channels: int) -> nn.Module:
+    """A network with new weights.
+
+    Args:
+        network: what to build.
+        classes: number of logits.
+        channels: of the images.
+    """
+    blocks = tuple(count * 2 if network.variant == "deep" else count for count in BLOCKS[network.base])
+    widths = (WIDE if network.variant == "wide" else WIDTHS)[network.base]
+    return ResNet(blocks, widths, classes, channels, _attention(network), network.placement)
+
+
+def stage_sides(stages: int, side: int) -> tuple[int, ...]:
+    """The map's side in each stage, in pixels, of images of a side: half as long from stage to stage.
+
+    >>> stage_sides(3, 32)
+    (32, 16, 8)
+    """
+    return tuple(-(-side // 2**stage) for stage in range(stages))
+
+
+def _attention(network: Network) -> Any:
+    """What goes into the blocks of each stage."""
+    if network.attention is None:
+        return None
+    if network.attention != "stac":
+        return [None if window is None else network.attention for window in network.windows]
+    return [
+        None if window is None else partial(STAC, window=window, kernels=network.kernels) for window in network.windows
+    ]

@@ -1,0 +1,89 @@
+"""Several seeds of one recipe, one after another, and what they have in common."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from rra_monitor.compare_command import run_compare
+from rra_monitor.recipes.listing import thesis_accuracy
+from rra_monitor.recipes.options import TrainOptions
+from rra_monitor.recipes.overrides import Plan, planned
+from rra_monitor.recipes.run_files import CHECKPOINT, differing_options, read_result
+from rra_monitor.recipes.train_command import SNAPSHOTS, folder_of, read_data, report, train_one
+
+
+def train_seeds(options: TrainOptions) -> None:
+    """Train each seed that is not finished, going on with an interrupted one; then compare them all.
+
+    Raises:
+        ValueError: what does not fit, named; nothing is trained then.
+    """
+    assert options.seeds is not None
+    console, plan = Console(), planned(options)
+    each = {seed: replace(options, seed=seed, seeds=None) for seed in read_seeds(options.seeds)}
+    for one in each.values():
+        if differing := differing_options(folder_of(one), one, plan):
+            raise ValueError(f"{folder_of(one)} holds another training: {'; '.join(differing)}; give another --out")
+    parts = None
+    results: dict[int, dict[str, Any]] = {}
+    for seed, one in each.items():
+        folder = folder_of(one)
+        if (result := read_result(folder)) is not None:
+            console.print(f"seed {seed} is finished, in {folder}", highlight=False)
+            results[seed] = result
+            continue
+        parts = parts or read_data(one, plan)
+        begun = (folder / CHECKPOINT).exists() or (folder / SNAPSHOTS).exists()
+        results[seed] = train_one(replace(one, resume=begun), plan, parts, folder)
+        report(console, plan, folder, results[seed], one)
+    console.print(_table(plan, results))
+    if options.monitor and len(each) > 1:
+        folder = folder_of(options).parent
+        runs = [str(folder_of(one) / SNAPSHOTS) for one in each.values()]
+        run_compare([], [[f"{plan.recipe.name}={runs[0]}", *runs[1:]]], None, None, str(folder / "comparison"))
+
+
+def read_seeds(text: str) -> list[int]:
+    """The seeds that a text names, each once, in their order.
+
+    Raises:
+        ValueError: anything else.
+
+    >>> read_seeds("0-2,7")
+    [0, 1, 2, 7]
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ValueError(f"--seeds {text!r}: expected numbers and ranges with commas, as in 0-7 or 0,3,5-6")
+        several = range(int(first), int(last or first) + 1)
+        if not several:
+            raise ValueError(f"--seeds {text!r}: the range {part.strip()} is empty; give the smaller number first")
+        found += several
+    return list(dict.fromkeys(found))
+
+
+def _table(plan: Plan, results: dict[int, dict[str, Any]]) -> Table:
+    """The accuracy of each seed, their mean and standard deviation, beside the thesis's."""
+    table = Table("seed", title=plan.recipe.name, title_justify="left")
+    for name in ("training %", "validation %"):
+        table.add_column(name, justify="right")
+    values = np.array([[result["train_accuracy"], result["val_accuracy"]] for result in results.values()]) * 100
+    for seed, row in zip(results, values, strict=True):
+        table.add_row(str(seed), *(f"{value:.2f}" for value in row))
+    table.add_section()
+    spread = values.std(axis=0, ddof=1) if len(values) > 1 else [None, None]
+    table.add_row(
+        "mean",
+        *(
+            f"{mean:.2f}" + ("" if sd is None else f" ± {sd:.2f}")
+            for mean, sd in zip(values.mean(axis=0), spread, strict=True)
+        ),
+    )
+    if known := thesis_accuracy(plan.recipe):
+        table.add_row("thesis", "", known)
+    return table

@@ -1,0 +1,238 @@
+"""The command `rra-monitor train`: one recipe, monitored, in a folder from which it can go on."""
+
+import shutil
+import time
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+
+from rra_monitor.integrations.lightning import RRACallback
+from rra_monitor.recipes.choices import AUGMENTATIONS, SAMPLE_SEED
+from rra_monitor.recipes.classifier import Classifier
+from rra_monitor.recipes.data_module import Loading, RecipeData
+from rra_monitor.recipes.datasets import read_parts
+from rra_monitor.recipes.epoch_table import EpochTable
+from rra_monitor.recipes.images import Normalised, Parts
+from rra_monitor.recipes.listing import thesis_accuracy
+from rra_monitor.recipes.networks import built
+from rra_monitor.recipes.options import TrainOptions
+from rra_monitor.recipes.overrides import Plan, planned
+from rra_monitor.recipes.precision import chosen_precision, in_single_precision
+from rra_monitor.recipes.recipe import DATA
+from rra_monitor.recipes.run_files import (
+    CHECKPOINT,
+    METRICS,
+    MetricsFile,
+    differing_options,
+    read_result,
+    write_description,
+    write_result,
+)
+from rra_monitor.sample import FixedSample
+
+SNAPSHOTS = "rra"
+"""The monitor's folder within a training's."""
+
+
+def run_train(options: TrainOptions) -> None:
+    """Train one seed, or several, and say what came out and how to go on.
+
+    Raises:
+        ValueError: what does not fit, named.
+    """
+    if options.seeds is not None:
+        from rra_monitor.recipes.seeds import train_seeds
+
+        train_seeds(options)
+        return
+    plan = planned(options)
+    folder = folder_of(options)
+    result = train_one(options, plan, read_data(options, plan), folder)
+    report(Console(), plan, folder, result, options)
+
+
+def folder_of(options: TrainOptions) -> Path:
+    """The folder of one seed."""
+    name = f"{options.recipe}-short" if options.short else str(options.recipe)
+    return Path(options.out or Path("runs", name)) / f"seed{options.seed}"
+
+
+def read_data(options: TrainOptions, plan: Plan) -> Parts:
+    """The data of a training, once for all seeds."""
+    with Console(stderr=True).status("reading the images"):
+        return read_parts(
+            DATA[plan.recipe.data],
+            None if options.data is None else Path(options.data).expanduser(),
+            download=options.download,
+            allow_pickle=options.allow_pickle,
+            lazy=options.loader == "workers",
+        )
+
+
+def train_one(
+    options: TrainOptions, plan: Plan, parts: Parts, folder: Path, callbacks: Sequence[L.Callback] = ()
+) -> dict[str, Any]:
+    """Train one seed, from its start or from its last whole epoch on; returns its final numbers.
+
+    Args:
+        options: of the command.
+        plan: what they came to.
+        parts: the data.
+        folder: of this seed.
+        callbacks: further ones of the trainer.
+
+    Raises:
+        ValueError: a folder with another training, or with one that is finished or needs --resume.
+    """
+    checkpoint = resumed_from(options, plan, folder)
+    recipe = plan.recipe
+    L.seed_everything(options.seed, verbose=False)
+    device = "cuda" if _on_gpu(options) else "cpu"
+    precision = chosen_precision(options.precision, device)
+    network = built(recipe.network, len(parts.classes), parts.data.channels)
+    write_description(
+        folder,
+        options,
+        plan,
+        classes=parts.classes,
+        parameters=sum(weight.numel() for weight in network.parameters()),
+        precision=precision,
+    )
+    if options.compile:
+        network.compile()
+    module = Classifier(network, len(parts.classes), plan.optimisation)
+    loading = Loading(recipe.training.batch, options.seed, options.loader, options.workers)
+    data = RecipeData(parts, [AUGMENTATIONS[name] for name in recipe.augmentations], loading)
+    trainer = L.Trainer(
+        max_epochs=recipe.training.epochs,
+        accelerator=options.accelerator,
+        devices=options.devices,
+        precision=precision,  # type: ignore[arg-type]
+        logger=_logger(folder),
+        callbacks=[
+            # The table comes before the monitor, whose seconds it would count otherwise.
+            EpochTable(MetricsFile(folder / METRICS)),
+            *([_monitor(options, plan, parts, folder)] if options.monitor else []),
+            *([RichProgressBar()] if options.progress else []),
+            *callbacks,
+            ModelCheckpoint(
+                folder / CHECKPOINT.parent,
+                CHECKPOINT.stem,
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            ),
+        ],
+        enable_progress_bar=options.progress,
+        enable_model_summary=False,
+        # A whole number is one of batches, any other a share.
+        limit_train_batches=options.limit,
+        limit_val_batches=options.limit,
+        num_sanity_val_steps=0,
+        # Batches know their rank.
+        use_distributed_sampler=False,
+    )
+    started = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            # About its own use of torch, log intervals and resumable loaders, which are taken care of here.
+            warnings.filterwarnings("ignore", module="lightning")
+            trainer.fit(module, data, ckpt_path=checkpoint)
+    except (KeyboardInterrupt, SystemExit):
+        Console(stderr=True).print("Interrupted. The same command with --resume goes on after the last whole epoch.")
+        raise
+    numbers = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.startswith("rra/")}
+    result = {
+        "recipe": recipe.name,
+        "seed": options.seed,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "val_accuracy": numbers["val_accuracy"],
+        "val_loss": numbers["val_loss"],
+        "train_accuracy": numbers["train_accuracy"],
+        "train_loss": numbers["train_loss_epoch"],
+        "seconds": time.perf_counter() - started,
+    }
+    if trainer.current_epoch >= recipe.training.epochs and trainer.is_global_zero:
+        write_result(folder, result)
+    return result
+
+
+def resumed_from(options: TrainOptions, plan: Plan, folder: Path) -> str | None:
+    """The checkpoint to go on from, None for a start.
+
+    Raises:
+        ValueError: a folder with another training, or with one that is finished or needs --resume.
+    """
+    checkpoint = folder / CHECKPOINT
+    if not folder.exists():
+        return None
+    if differing := differing_options(folder, options, plan):
+        raise ValueError(
+            f"{folder} holds another training: {'; '.join(differing)}. Give the same options, or another --out"
+        )
+    if read_result(folder) is not None:
+        raise ValueError(f"{folder} holds this training already, finished; give another --out, or delete it")
+    if not options.resume and (checkpoint.exists() or (folder / SNAPSHOTS).exists()):
+        raise ValueError(f"{folder} holds an interrupted training; --resume goes on with it, or give another --out")
+    if checkpoint.exists():
+        return str(checkpoint)
+    # Nothing to go on from: what was measured of the untrained network is measured again.
+    shutil.rmtree(folder / SNAPSHOTS, ignore_errors=True)
+    return None
+
+
+@rank_zero_only
+def report(console: Console, plan: Plan, folder: Path, result: dict[str, Any], options: TrainOptions) -> None:
+    """Say what came out, and how to go on."""
+    recipe = plan.recipe
+    known = f"; the thesis has {thesis_accuracy(recipe)} % ({recipe.source})" if recipe.accuracy is not None else ""
+    console.print(
+        f"{recipe.name}, seed {result['seed']}: validation accuracy {100 * result['val_accuracy']:.1f} % after "
+        f"{result['epochs']} epochs{known}",
+        highlight=False,
+    )
+    lines = [f"Files: {folder}/ ({METRICS}, {CHECKPOINT}, config.json, run.json)"]
+    if options.monitor:
+        lines += [f"Report: rra-monitor report {folder}", f"Windows for STAC: rra-monitor suggest {folder}"]
+    if find_spec("tensorboard"):
+        lines += [f"Curves: tensorboard --logdir {folder.parent}"]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _monitor(options: TrainOptions, plan: Plan, parts: Parts, folder: Path) -> RRACallback:
+    samples = {
+        name: FixedSample.from_dataset(Normalised(part, parts.data.scale), n, SAMPLE_SEED, shrink=True)
+        for name, part, n in zip(("train", "val"), (parts.train, parts.val), plan.probe_n, strict=True)
+    }
+    keep = options.keep_graphs
+    return RRACallback(
+        samples,
+        every_n_epochs=plan.every,
+        dirpath=folder / SNAPSHOTS,
+        keep_graphs=int(keep) if keep.isdecimal() else keep,  # type: ignore[arg-type]
+        views=[view.strip() for view in options.views.split(",")],
+        k=options.k,
+        forward=in_single_precision,
+    )
+
+
+def _logger(folder: Path) -> Any:
+    """TensorBoard's where it is installed; the numbers are in the CSV file anyway."""
+    if not find_spec("tensorboard"):
+        return False
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder.parent, name=folder.name, version="")
+
+
+def _on_gpu(options: TrainOptions) -> bool:
+    return torch.cuda.is_available() and options.accelerator in ("auto", "gpu", "cuda")
