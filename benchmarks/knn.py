@@ -12,8 +12,8 @@ against the exact graph of the same run over 2,000 samples, where neighbours wit
 
 DADApy pins numpy below 2 and lives in an environment of its own:
 
-    python -m venv /tmp/dadapy && /tmp/dadapy/bin/pip install dadapy "numpy<2"
-    python benchmarks/knn.py --data DIR --dadapy /tmp/dadapy/bin/python
+    python -m venv .venv-dadapy && .venv-dadapy/bin/pip install dadapy "numpy<2"
+    python benchmarks/knn.py --data DIR --dadapy .venv-dadapy/bin/python
 """
 
 import argparse

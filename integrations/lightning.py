@@ -185,7 +185,9 @@ class RRACallback(Callback):
             )
             if isinstance(error, torch.cuda.OutOfMemoryError):
                 torch.cuda.empty_cache()
-        self._values |= trainer.strategy.broadcast(found)
+        finally:
+            # Also by a rank that raises: the others wait for it.
+            self._values |= trainer.strategy.broadcast(found)
 
     def _close(self) -> None:
         if self._recorder is not None:
@@ -193,15 +195,15 @@ class RRACallback(Callback):
 
     def _open_on_rank_zero(self, trainer: Trainer) -> None:
         """Open the store on rank zero; a refusal there is raised on every rank, or the others would wait for it."""
-        refusal = None
+        refusal, cause = None, None
         if trainer.is_global_zero:
             try:
                 self.store = self._open(trainer)
-            except ValueError as error:
-                refusal = str(error)
+            except Exception as error:  # whatever it is, the others must not wait for this rank
+                refusal, cause = str(error) if isinstance(error, ValueError) else repr(error), error
         refusal = trainer.strategy.broadcast(refusal)
         if refusal is not None:
-            raise ValueError(refusal)
+            raise ValueError(refusal) from cause
         if not trainer.is_global_zero:
             self.store, self._recorder = None, None
 

@@ -40,9 +40,10 @@ class WandbSink:
     Args:
         run: that `wandb.init` returned, online or offline.
         store: of the same run; with it, the table of a resumed run goes on where it was.
-        every: how many snapshots lie between two states of the table, and of the artifact. Both come with `close`, too.
-        artifacts: whether the stored snapshots become versions of the artifact `rra-<run id>` of type `rra-snapshot`,
-            which is a reference for other runs: `wandb:<entity>/<project>/rra-<run id>:latest`.
+        every: how many snapshots lie between two states of the table, which comes with `close`, too.
+        artifacts: whether `close` makes the stored snapshots a version of the artifact `rra-<run id>` of type
+            `rra-snapshot`, which is a reference for other runs: `wandb:<entity>/<project>/rra-<run id>:latest`. W&B
+            copies what is in the store, so bound it with `keep_graphs` where graphs are many.
 
     Raises:
         ValueError: `every` below 1, or artifacts without a store in a local directory.
@@ -72,6 +73,7 @@ class WandbSink:
         self._table = LongTable()
         self._newest: Record | None = None
         self._pictured = self._saved = True
+        self._kept: int | None = None
 
     def write(self, record: Record) -> None:
         """Scalars by key, the pictures, and now and then the table."""
@@ -87,9 +89,14 @@ class WandbSink:
 
     def close(self) -> None:
         """The table, and the pictures and the artifact of the last record, as far as they are not there yet."""
-        if self._newest is not None and not (self._pictured and self._saved):
+        if self._newest is None:
+            return
+        if not (self._pictured and self._saved):
             self._log(self._newest, {EPOCH: float(self._newest.epoch)}, not self._pictured, not self._saved)
             self._pictured = self._saved = True
+        if self._artifacts and self._kept != self._newest.step:
+            self._log_artifact(self._newest)
+            self._kept = self._newest.step
 
     def _begin(self, record: Record) -> None:
         """Settings into the config, and what an earlier process of the same run has stored into the table."""
@@ -120,8 +127,6 @@ class WandbSink:
         for key in sorted(logged.keys() - self._defined):
             self._define(key)
         self._run.log(logged)
-        if save and self._artifacts:
-            self._log_artifact(record)
 
     def _define(self, key: str) -> None:
         # Of rra/<probe>/<quantity>/<layer> there are hundreds.

@@ -71,7 +71,8 @@ class RunStore:
 
     def graph_steps(self, probe: str) -> tuple[int, ...]:
         """Steps at which the probe's graphs were kept, ascending."""
-        return tuple(step for step in self._steps(probe, "graphs") if step in set(self.steps(probe)))
+        whole = set(self.steps(probe))
+        return tuple(step for step in self._steps(probe, "graphs") if step in whole)
 
     def save(self, snapshot: Snapshot, matches: Mapping[str, Match] | None = None) -> None:
         """Write a snapshot; one of the same probe and step is replaced. Graphs beyond `keep_graphs` are removed.
@@ -224,10 +225,11 @@ class RunStore:
             return ""
 
     def _curves(self, probe: str, step: int) -> tuple[Arrays, dict[str, Any]]:
-        if step not in self.steps(probe):
+        path = self._file(probe, step, "curves")
+        if not self._fs.exists(path):
             found = ", ".join(map(str, self.steps(probe))) or "none"
             raise ValueError(f"{self.path} has no snapshot of probe {probe!r} at step {step}; its steps: {found}")
-        return self._read(self._file(probe, step, "curves"), "curves")
+        return self._read(path, "curves")
 
     def _steps(self, probe: str, kind: str) -> tuple[int, ...]:
         names = (posixpath.basename(entry) for entry in self._list(self._at("snapshots", probe)))

@@ -100,6 +100,16 @@ class TestSeries:
             found = stored_series(store, "half")
         assert np.isnan(found.moments[0].overhead)
 
+    def test_a_record_of_another_version_costs_its_findings_alone(self, tmp_path):
+        store = rra.RunStore(tmp_path)
+        store.save(snapshot_of(step=0))
+        store.write_text(
+            "records.jsonl", '{"step": 0, "epoch": 0, "findings": [{"kind": "new", "layers": [], "more": 1}]}\n'
+        )
+        found = stored_series(store, "newer").moments[0]
+        assert (found.step, found.epoch) == (0, 0)
+        assert np.isnan(found.overhead)
+
     def test_a_store_without_snapshots_is_named(self, tmp_path):
         with pytest.raises(ValueError, match="holds no snapshot that can be read"):
             stored_series(rra.RunStore(tmp_path), "none")

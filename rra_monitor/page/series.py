@@ -160,9 +160,12 @@ def _moment(
     step: int, here: Mapping[str, Snapshot], before: Mapping[str, Snapshot], record: Mapping[str, Any] | None
 ) -> Moment:
     epoch = next(iter(here.values())).epoch
-    if record is not None and record["epoch"] == epoch and "findings" in record:
-        found = tuple(Finding(**{**each, "layers": tuple(each["layers"])}) for each in record["findings"])
-        return Moment(step, epoch, record["seconds"], record["overhead"], found)
+    try:
+        if record is not None and record["epoch"] == epoch:
+            found = tuple(Finding(**{**each, "layers": tuple(each["layers"])}) for each in record["findings"])
+            return Moment(step, epoch, float(record["seconds"]), float(record["overhead"]), found)
+    except (KeyError, TypeError, ValueError):
+        pass  # of another version; its findings can be had from the curves
     try:
         found = tuple(findings(here, {probe: each for probe, each in before.items() if probe in here}))
     except ValueError:  # the samples changed within the run

@@ -2,8 +2,8 @@
 
 They do not live beside this package (dadapy asks for numpy < 2), so they get an environment of their own:
 
-    python3 -m venv /tmp/golden && /tmp/golden/bin/pip install dadapy scikit-dimension
-    /tmp/golden/bin/python tests/golden/make_golden.py
+    python3 -m venv .venv-golden && .venv-golden/bin/pip install dadapy scikit-dimension
+    .venv-golden/bin/python tests/golden/make_golden.py
 
 Their definitions differ from ours in known factors, which the tests apply: both divide N - 1 by the sum of logarithms
 where we divide N (TwoNN by maximum likelihood, censored, Gride); scikit-dimension's MLE averages inverses like ours.

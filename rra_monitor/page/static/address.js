@@ -2,6 +2,7 @@
 // the tab is a frame whose own address nobody sees. TensorBoard's fragment is #rra or #rra&other=…; ours is one item of it.
 
 const ITEM = "rra-page";
+const OURS = /^#rra(&|$)/; // TensorBoard's fragment while it shows our tab
 const WAIT = 350; // milliseconds; browsers refuse more than a hundred changes of the address in 30 seconds
 
 export function createAddress() {
@@ -14,8 +15,10 @@ export function createAddress() {
   let written = null;
   const flush = () => {
     timer = null;
-    const hash = put(target.location.hash, pending);
     written = pending;
+    // The reader may have gone to another of TensorBoard's tabs by now.
+    if (host && target.location.hash.length > 1 && !OURS.test(target.location.hash)) return;
+    const hash = put(target.location.hash, pending);
     pending = null;
     target.history.replaceState(target.history.state, "", hash === " " ? target.location.pathname + target.location.search : hash);
   };
@@ -30,7 +33,7 @@ export function createAddress() {
       target.addEventListener("hashchange", () => {
         const text = take(target.location.hash);
         // Back from another of TensorBoard's tabs, which dropped our item.
-        if (text === null && written && /^#rra(&|$)/.test(target.location.hash)) this.write(written);
+        if (text === null && written && OURS.test(target.location.hash)) this.write(written);
         else if (text !== null) listener();
       });
     },
@@ -48,7 +51,11 @@ export function hostWindow() {
 
 function hostItem(hash) {
   const item = hash.slice(1).split("&").find((part) => part.startsWith(`${ITEM}=`));
-  return item ? decodeURIComponent(item.slice(ITEM.length + 1)) : null;
+  try {
+    return item ? decodeURIComponent(item.slice(ITEM.length + 1)) : null;
+  } catch {
+    return null; // a link that was cut off
+  }
 }
 
 function withHostItem(hash, text) {

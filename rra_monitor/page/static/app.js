@@ -17,7 +17,7 @@ import { toolbar } from "./toolbar.js";
 
 const EMPTY = "No run was found. Runs come from RRACallback in a Lightning trainer with a TensorBoardLogger, " +
   "Trainer(logger=TensorBoardLogger(\"logs\"), callbacks=[RRACallback()]), as soon as the untrained network is measured; " +
-  "or from `rra-monitor demo`, which trains two small networks in two minutes and prints the command that opens its dashboard.";
+  "or from `rra-monitor demo`, which trains two small networks in a minute and prints the command that opens its dashboard.";
 
 // source: {list() -> {runs: [{name, group, version}], message, comparison}, load(name) -> run, live: milliseconds or 0}
 export async function start(root, source, plotly) {
