@@ -36,6 +36,9 @@ class Plan:
         seed: of order and augmentation; None for the order of the part without augmentation.
         rank: whose share is taken.
         world: number of ranks.
+
+    Raises:
+        ValueError: fewer images than ranks.
     """
 
     n: int
@@ -44,8 +47,16 @@ class Plan:
     rank: int = 0
     world: int = 1
 
+    def __post_init__(self) -> None:
+        if self.n < self.world:
+            raise ValueError(f"{self.n} images for {self.world} devices; give --devices {max(self.n, 1)} or fewer")
+
     def __len__(self) -> int:
-        return -(-self.n // self.batch)
+        whole, rest = divmod(self.n, self.batch)
+        # A rest of which a rank would get nothing, whose loss is undefined, goes to the batch before it. In training
+        # every rank gets something, since images are repeated.
+        least = 1 if self.seed is not None else self.world
+        return max(1, whole + (rest >= least))
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """(n,) the images of an epoch in their order."""
@@ -53,6 +64,10 @@ class Plan:
             return np.arange(self.n)
         # Five numbers, where augmentation has four: another stream.
         return np.random.default_rng([self.seed, epoch, 0, 0, 1]).permutation(self.n)
+
+    def images(self, order: npt.NDArray[np.int64], step: int) -> npt.NDArray[np.int64]:
+        """Those of a batch, over all ranks, in the order of an epoch."""
+        return order[step * self.batch : None if step == len(self) - 1 else (step + 1) * self.batch]
 
     def share(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """What this rank takes of a batch, equally many in training: missing ones are repeated from its start."""
@@ -119,7 +134,7 @@ class DeviceBatches:
         order = plan.order(epoch)
         for start in range(first, len(plan), self._ahead):
             steps = range(start, min(start + self._ahead, len(plan)))
-            whole = [order[step * plan.batch : (step + 1) * plan.batch] for step in steps]
+            whole = [plan.images(order, step) for step in steps]
             shares = [plan.share(batch) for batch in whole]
             uniforms = [
                 self._preparation.uniforms(plan, epoch, step, len(batch))
@@ -169,10 +184,7 @@ class WorkerBatches:
     def __iter__(self) -> Iterator[Batch]:
         epoch, first = self._progress()
         order = self._plan.order(epoch)
-        size = self._plan.batch
-        self._keys.now = [
-            (epoch, step, order[step * size : (step + 1) * size]) for step in range(first, len(self._plan))
-        ]
+        self._keys.now = [(epoch, step, self._plan.images(order, step)) for step in range(first, len(self._plan))]
         yield from self._loader
 
 

@@ -1,10 +1,19 @@
 """The numbers of every epoch, written as they come."""
 
 import time
+from typing import Any
 
 import lightning as L
 
 from rra_monitor.recipes.run_files import MetricsFile
+
+NUMBERS = {
+    "train_loss": "train_loss_epoch",
+    "train_accuracy": "train_accuracy",
+    "val_loss": "val_loss",
+    "val_accuracy": "val_accuracy",
+}
+"""Columns, and what the module logs them as."""
 
 
 class EpochTable(L.Callback):
@@ -12,9 +21,14 @@ class EpochTable(L.Callback):
 
     Args:
         file: that the rows go to.
+
+    Attributes:
+        numbers: losses and accuracies of the last epoch. Checkpoints hold them, so that a training that was interrupted
+            after its last epoch knows what came out.
     """
 
     def __init__(self, file: MetricsFile) -> None:
+        self.numbers: dict[str, float] = {}
         self._file = file
         self._started = 0.0
 
@@ -31,14 +45,25 @@ class EpochTable(L.Callback):
         """Add a row."""
         seconds = time.perf_counter() - self._started
         values = trainer.callback_metrics
-        names = {"train_loss": "train_loss_epoch"} | {
-            name: name for name in ("train_accuracy", "val_loss", "val_accuracy")
-        }
-        numbers = {name: f"{float(values[key]):.6g}" for name, key in names.items() if key in values}
+        self.numbers = {name: float(values[key]) for name, key in NUMBERS.items() if key in values}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         if trainer.is_global_zero:
             self._file.add(
                 {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-                | numbers
+                | {name: f"{value:.6g}" for name, value in self.numbers.items()}
                 | {"learning_rate": f"{rate:.6g}", "seconds": f"{seconds:.2f}"}
             )
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look into the file where a checkpoint of an earlier version holds no numbers."""
+        if not self.numbers:
+            row = self._file.at(trainer.global_step)
+            self.numbers = {name: float(row[name]) for name in NUMBERS if row.get(name)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The numbers."""
+        return {"numbers": self.numbers}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Those of the checkpoint that is resumed."""
+        self.numbers = state_dict["numbers"]

@@ -2,14 +2,18 @@
 
 import csv
 import importlib.metadata
+import io
 import json
+import os
 import platform
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from rra_monitor.recipes.options import PLACE, TrainOptions
 from rra_monitor.recipes.overrides import Plan
@@ -17,9 +21,13 @@ from rra_monitor.recipes.overrides import Plan
 CONFIG, RUN, RESULT, METRICS = "config.json", "run.json", "result.json", "metrics.csv"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 
+IN_WORDS = frozenset({"source", "accuracy", "deviation", "note"})
+"""What a recipe says about itself, which no training depends on."""
+
 PACKAGES = ("rra-monitor", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "pynndescent", "scikit-learn")
 
 
+@rank_zero_only
 def write_description(folder: Path, options: TrainOptions, plan: Plan, **facts: Any) -> None:
     """Write the options, for `rra-monitor train --config`, and all that they came to, with the versions."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +65,10 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def differing_options(folder: Path, options: TrainOptions, plan: Plan) -> list[str]:
-    """What decides a training and differs from what the folder's was trained with, with both values."""
+    """What decides a training and differs from what the folder's was trained with, with both values.
+
+    What only one of them has came or went with another version of the package, and is no difference.
+    """
     there = read_description(folder)
     if there is None:
         return []
@@ -66,15 +77,27 @@ def differing_options(folder: Path, options: TrainOptions, plan: Plan) -> list[s
     found = [
         f"--{name.replace('_', '-')} {there['options'].get(name)} there, {value} here"
         for name, value in here["options"].items()
-        if name not in PLACE and there["options"].get(name) != value
+        if name not in PLACE and name in there["options"] and there["options"][name] != value
     ]
-    return found or ([] if there["plan"] == here["plan"] else ["the recipe itself, which has changed since"])
+    return found or [
+        f"the recipe itself, which has changed since ({change})" for change in _changes(there["plan"], here["plan"])
+    ]
+
+
+def _changes(there: Any, here: Any, name: str = "plan") -> Iterator[str]:
+    """What both have and differs, down to single values."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in (key for key in there if key in here and key not in IN_WORDS):
+            yield from _changes(there[key], here[key], f"{name}.{key}")
+    elif there != here:
+        yield f"{name}: {there} there, {here} here"
 
 
 class MetricsFile:
     """One row of numbers per epoch, in a CSV file that a resumed training goes on with.
 
     Lightning's CSVLogger starts its file anew after a resume, and would hold a column for every layer's curve.
+    A file that can not be written (a full disk) is warned about; training goes on, and the next row writes it whole.
 
     Args:
         file: that the rows go to.
@@ -82,35 +105,58 @@ class MetricsFile:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-
-    def rows(self) -> list[dict[str, str]]:
-        """The rows that are there."""
-        if not self._file.exists():
-            return []
-        with self._file.open(newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
+        self._rows: list[dict[str, str]] = []
 
     def cut(self, step: int) -> None:
-        """Drop the rows after a step."""
-        if rows := self.rows():
-            self._rewrite([row for row in rows if int(row["step"]) <= step])
+        """Go on with the rows that the file holds up to a step; later ones, and those cut off, are dropped."""
+        there = _rows(self._file)
+        self._rows = [row for row in there if int(row["step"]) <= step]
+        if self._rows != there:
+            self._rewrite()
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row."""
-        self._rewrite([*self.rows(), {name: str(value) for name, value in row.items()}])
+        self._rows.append({name: str(value) for name, value in row.items()})
+        self._rewrite()
 
-    def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        with self._file.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, names)
-            writer.writeheader()
-            writer.writerows(rows)
+    def at(self, step: int) -> dict[str, str]:
+        """The row of a step; empty where the file has none."""
+        return next((row for row in reversed(_rows(self._file)) if int(row["step"]) == step), {})
+
+    def _rewrite(self) -> None:
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        try:
+            _replace(self._file, text.getvalue())
+        except OSError as error:
+            warnings.warn(f"{self._file} lacks its last row; training goes on: {error!r}", stacklevel=3)
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    """The whole rows of a file of numbers, none where there is no file."""
+    if not file.exists():
+        return []
+    # A machine that went down may have left half a line, or zeros in the place of one.
+    text = file.read_bytes().decode(errors="replace").replace("\0", "")
+    rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+    return [row for row in rows if None not in row and None not in row.values() and row.get("step", "").isdecimal()]
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(file)
+    _replace(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8", newline="")
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _read(file: Path) -> dict[str, Any] | None:

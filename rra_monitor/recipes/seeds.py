@@ -1,9 +1,12 @@
 """Several seeds of one recipe, one after another, and what they have in common."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +25,9 @@ def train_seeds(options: TrainOptions) -> None:
         ValueError: what does not fit, named; nothing is trained then.
     """
     assert options.seeds is not None
-    console, plan = Console(), planned(options)
+    # Of several devices each has a process that comes here.
+    console = Console(quiet=rank_zero_only.rank != 0)  # type: ignore[attr-defined]
+    plan = planned(options)
     each = {seed: replace(options, seed=seed, seeds=None) for seed in read_seeds(options.seeds)}
     for one in each.values():
         if differing := differing_options(folder_of(one), one, plan):
@@ -41,9 +46,13 @@ def train_seeds(options: TrainOptions) -> None:
         report(console, plan, folder, results[seed], one)
     console.print(_table(plan, results))
     if options.monitor and len(each) > 1:
-        folder = folder_of(options).parent
-        runs = [str(folder_of(one) / SNAPSHOTS) for one in each.values()]
-        run_compare([], [[f"{plan.recipe.name}={runs[0]}", *runs[1:]]], None, None, str(folder / "comparison"))
+        _compare(plan, [folder_of(one) for one in each.values()])
+
+
+@rank_zero_only
+def _compare(plan: Plan, folders: Sequence[Path]) -> None:
+    first, *others = (str(folder / SNAPSHOTS) for folder in folders)
+    run_compare([], [[f"{plan.recipe.name}={first}", *others]], None, None, str(folders[0].parent / "comparison"))
 
 
 def read_seeds(text: str) -> list[int]:

@@ -2,7 +2,8 @@
 
 import shlex
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +14,11 @@ from rich.table import Table
 from rra_monitor.groups import open_run
 from rra_monitor.names import FULL
 from rra_monitor.recipes.networks import stage_sides
-from rra_monitor.recipes.options import VIEWS
+from rra_monitor.recipes.options import FLAGS, VIEWS, TrainOptions
 from rra_monitor.recipes.overrides import named_windows
 from rra_monitor.recipes.recipe import DATA, Network
 from rra_monitor.recipes.run_files import CHECKPOINT, read_description, read_result
-from rra_monitor.recipes.table import RECIPES, STRATEGIES
+from rra_monitor.recipes.table import STRATEGIES
 from rra_monitor.recipes.windows import StageChoice, greedy, largest_uniform, max_cs, stage_blocks
 from rra_monitor.snapshot import Snapshot
 from rra_monitor.store import RunStore
@@ -152,16 +153,23 @@ def _notes(choices: Sequence[StageChoice], strategy: Strategy) -> list[str]:
 
 
 def _command(choices: Sequence[StageChoice], about: dict[str, Any] | None) -> str:
-    """The training that uses the windows."""
+    """The training that uses the windows, and differs from the run in its attention alone."""
     windows = named_windows(tuple(choice.window for choice in choices))
     if about is None:
         return f"With a recipe of yours: rra-monitor train RECIPE --attention stac --window {windows}"
-    recipe, options = about["plan"]["recipe"], about["options"]
-    stac = f"{recipe['network']['base']}-{recipe['data']}-stac"
-    named = stac if stac in RECIPES else f"{options['recipe']} --attention stac"
-    data = "" if options["data"] is None else f" --data {shlex.quote(options['data'])}"
-    short = " --short" if options["short"] else ""
-    return f"Train with them: rra-monitor train {named} --window {windows}{data}{short} --out runs/suggested"
+    words = [about["options"]["recipe"], "--attention", "stac", "--window", windows, *_kept(about["options"])]
+    return f"Train with them: rra-monitor train {shlex.join(words)} --out runs/suggested"
+
+
+def _kept(options: Mapping[str, Any]) -> Iterator[str]:
+    """The options of a run as words, but for what the next one has of its own: all else stays as it was."""
+    own = {"recipe", "attention", "window", "out", "resume", "seeds", "download"}
+    for field in fields(TrainOptions):
+        value = options.get(field.name, field.default)
+        if field.name in own or value == field.default:
+            continue
+        name = field.name.replace("_", "-")
+        yield from [f"--{name}" if value else f"--no-{name}"] if field.name in FLAGS else [f"--{name}", str(value)]
 
 
 def _analysis(run: str, probe: str, about: dict[str, Any] | None) -> str:

@@ -21,6 +21,7 @@ from rra_monitor.recipes.data_module import Loading, RecipeData
 from rra_monitor.recipes.datasets import read_parts
 from rra_monitor.recipes.epoch_table import EpochTable
 from rra_monitor.recipes.images import Normalised, Parts
+from rra_monitor.recipes.last_snapshot import LastSnapshot
 from rra_monitor.recipes.listing import thesis_accuracy
 from rra_monitor.recipes.networks import built
 from rra_monitor.recipes.options import TrainOptions
@@ -109,6 +110,7 @@ def train_one(
     if options.compile:
         network.compile()
     module = Classifier(network, len(parts.classes), plan.optimisation)
+    table = EpochTable(MetricsFile(folder / METRICS))
     loading = Loading(recipe.training.batch, options.seed, options.loader, options.workers)
     data = RecipeData(parts, [AUGMENTATIONS[name] for name in recipe.augmentations], loading)
     trainer = L.Trainer(
@@ -119,8 +121,8 @@ def train_one(
         logger=_logger(folder),
         callbacks=[
             # The table comes before the monitor, whose seconds it would count otherwise.
-            EpochTable(MetricsFile(folder / METRICS)),
-            *([_monitor(options, plan, parts, folder)] if options.monitor else []),
+            table,
+            *(_monitoring(options, plan, parts, folder) if options.monitor else []),
             *([RichProgressBar()] if options.progress else []),
             *callbacks,
             ModelCheckpoint(
@@ -148,16 +150,18 @@ def train_one(
     except (KeyboardInterrupt, SystemExit):
         Console(stderr=True).print("Interrupted. The same command with --resume goes on after the last whole epoch.")
         raise
-    numbers = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.startswith("rra/")}
+    if not table.numbers:
+        raise ValueError(
+            f"{folder} was trained to its end, and neither {CHECKPOINT} nor {METRICS} has its numbers; "
+            "delete the folder and train again"
+        )
     result = {
         "recipe": recipe.name,
         "seed": options.seed,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "val_accuracy": numbers["val_accuracy"],
-        "val_loss": numbers["val_loss"],
-        "train_accuracy": numbers["train_accuracy"],
-        "train_loss": numbers["train_loss_epoch"],
+        # Not the trainer's, which has none where only the end of a training was missing.
+        **table.numbers,
         "seconds": time.perf_counter() - started,
     }
     if trainer.current_epoch >= recipe.training.epochs and trainer.is_global_zero:
@@ -206,6 +210,11 @@ def report(console: Console, plan: Plan, folder: Path, result: dict[str, Any], o
         lines += [f"Curves: tensorboard --logdir {folder.parent}"]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _monitoring(options: TrainOptions, plan: Plan, parts: Parts, folder: Path) -> list[L.Callback]:
+    monitor = _monitor(options, plan, parts, folder)
+    return [monitor, LastSnapshot(monitor)]
 
 
 def _monitor(options: TrainOptions, plan: Plan, parts: Parts, folder: Path) -> RRACallback:

@@ -107,6 +107,22 @@ def test_ranks_train_on_equally_many_and_validate_on_each_once(part):
     assert sorted(int(i) for plan in validation for i in plan.share(np.arange(8))) == list(range(8))
 
 
+@pytest.mark.parametrize(("n", "sizes"), [(49, [8] * 5 + [9]), (50, [8] * 5 + [10]), (51, [8] * 6 + [3]), (5, [5])])
+def test_no_rank_validates_on_nothing(n, sizes):
+    """Two images are no batch for three ranks, and go to the batch before."""
+    plans = [Plan(n, 8, None, rank, 3) for rank in range(3)]
+    for plan in plans:
+        whole = [plan.images(plan.order(0), step) for step in range(len(plan))]
+        assert [len(images) for images in whole] == sizes
+        assert np.array_equal(np.concatenate(whole), np.arange(n))
+        assert all(len(plan.share(images)) for images in whole)
+
+
+def test_fewer_images_than_devices_are_refused():
+    with pytest.raises(ValueError, match="2 images for 3 devices; give --devices 2 or fewer"):
+        Plan(2, 8, None, 0, 3)
+
+
 def test_global_random_streams_are_left_alone(part):
     torch.manual_seed(3)
     np.random.seed(3)

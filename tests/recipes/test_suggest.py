@@ -1,8 +1,10 @@
 """Windows by the thesis's three strategies, and the command that prints them."""
 
+import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +110,9 @@ def test_what_windows_can_not_be_read_from_is_named(given, sides, text):
         max_cs(given, sides)
 
 
+ONE_STAGE = ("2,none,none", "none,2,none", "none,none,2")
+
+
 @pytest.fixture(scope="module")
 def digit_run(tmp_path_factory):
     return trained(options(tmp_path_factory.mktemp("pooled"), views=",".join(VIEWS), max_epochs=2, n=100))
@@ -117,14 +122,42 @@ def test_the_command_prints_windows_and_a_command_that_runs(digit_run, capsys, t
     run("suggest", digit_run)
     printed = capsys.readouterr().out
     command = re.search(r"Train with them: rra-monitor (train .*)", printed)[1]
-    assert re.fullmatch(r"train resnet20-digits-stac --window \d+,\d+,\d+ --out runs/suggested", command)
+    assert re.fullmatch(
+        r"train resnet20-digits --attention stac --window \d+,\d+,\d+ --max-epochs 2 --limit 4 --batch-size 32 "
+        r"--n 100 --no-progress --out runs/suggested",
+        command,
+    )
     found = max_cs(rra.RunStore(digit_run / "rra").load("train", 8), (16, 8, 4))
     assert f"--window {','.join(str(choice.window) for choice in found)} " in printed
     monkeypatch.chdir(tmp_path)
-    run(
-        *shlex.split(command), "--max-epochs", "1", "--limit", "2", "--batch-size", "8", "--no-monitor", "--no-progress"
-    )
-    assert (tmp_path / "runs" / "suggested" / "seed0" / "result.json").exists()
+    run(*shlex.split(command))
+    suggested = tmp_path / "runs" / "suggested" / "seed0"
+    assert (suggested / "result.json").exists()
+    before, after = (json.loads((folder / "run.json").read_text())["plan"] for folder in (digit_run, suggested))
+    assert after["recipe"].pop("network") == before["recipe"].pop("network") | {
+        "attention": "stac",
+        "windows": [choice.window for choice in found],
+    }
+    assert after == before
+
+
+def test_the_suggested_training_keeps_the_options_of_the_run(tmp_path, capsys):
+    given = options(
+        tmp_path / "of mine", "resnet20-digits-stac", limit=1, max_epochs=1, seed=3, augment="flip",
+        learning_rate=0.02, monitor=False, precision="32-true", placement="post", data="/my data",
+    )  # fmt: skip
+    runs = [trained(replace(given, out=f"{given.out}/{at}", window=window)) for at, window in enumerate(ONE_STAGE)]
+    run("suggest", *runs, "--strategy", "greedy")
+    command = re.search(r"Train with them: rra-monitor (train .*)", capsys.readouterr().out)[1]
+    for words in (
+        "train resnet20-digits-stac --attention stac --window 2,2,2 --data '/my data' --seed 3 --max-epochs 1 ",
+        " --learning-rate 0.02 ",
+        " --augment flip ",
+        " --placement post ",
+        " --no-monitor ",
+        " --precision 32-true ",
+    ):
+        assert words in command
 
 
 def test_a_run_without_pooled_views_says_how_to_get_them(tmp_path, capsys, monkeypatch):
