@@ -280,6 +280,7 @@ assert (nncs_by_class(share, labels[rows], group).matrix == nncs_by_class(whole,
 assert nncs(share, labels[rows] / 4, group, agreement=half) == nncs(whole, labels / 4, agreement=half)
 assert (k_occurrence(share, group) == k_occurrence(whole)).all()
 assert graph_health(share, group) == graph_health(whole)
+del group  # gloo's threads end with its last reference; those that outlive the interpreter abort the process
 dist.destroy_process_group()
 """
 
