@@ -12,6 +12,7 @@ from torch import nn
 
 from rra_monitor.capture import Forward, call_model
 from rra_monitor.integrations.loggers import logger_sinks
+from rra_monitor.integrations.tensorboard.charts import Choice, checked_choice
 from rra_monitor.integrations.wandb import reference_path
 from rra_monitor.integrations.watchers import check_watchers
 from rra_monitor.monitor import Monitor, Plan
@@ -20,7 +21,7 @@ from rra_monitor.pooling import checked_views
 from rra_monitor.record import summaries
 from rra_monitor.recorder import Align, Recorder
 from rra_monitor.sample import FixedSample
-from rra_monitor.sinks import JSONLSink
+from rra_monitor.sinks import JSONLSink, Sink
 from rra_monitor.store import KeepGraphs, RunStore
 
 
@@ -53,6 +54,8 @@ class RRACallback(Callback):
         seed: of that draw.
         artifacts: whether the run's snapshots become an artifact of its W&B run, which later runs can refer to, see
             `WandbSink`.
+        tensorboard_scalars: beside the tab RRA, which shows everything: "summaries" of each probe, of single "layers",
+            too, or "all", with those of pooled views.
         monitor_options: `backend`, `batch_size`, `memory_budget`, `cka` of `Monitor`.
 
     Example::
@@ -76,6 +79,7 @@ class RRACallback(Callback):
         n: int = 2000,
         seed: int = 0,
         artifacts: bool = False,
+        tensorboard_scalars: Choice = "layers",
         **monitor_options: Any,
     ) -> None:
         if every_n_epochs < 1:
@@ -101,6 +105,7 @@ class RRACallback(Callback):
         self.n = n
         self.seed = seed
         self.artifacts = artifacts
+        self.tensorboard_scalars = checked_choice("tensorboard_scalars", tensorboard_scalars)
         self.monitor_options = monitor_options
         self.store: RunStore | None = None
         self._resumed: str | None = None
@@ -212,7 +217,10 @@ class RRACallback(Callback):
         assert self._monitor is not None
         references = {name: reference_path(path) for name, path in self.references.items()}
         store = None if trainer.fast_dev_run else self._open_store(trainer)  # type: ignore[attr-defined]
-        sinks = [] if store is None else [JSONLSink(store), *logger_sinks(trainer.loggers, store, self.artifacts)]
+        sinks: list[Sink] = []
+        if store is not None:
+            of_loggers = logger_sinks(trainer.loggers, store, self.artifacts, self.tensorboard_scalars)
+            sinks = [JSONLSink(store), *of_loggers]
         self._recorder = Recorder(store, references=references, align=self.align, sinks=sinks)
         self._recorder.check(self._monitor)
         return store

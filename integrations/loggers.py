@@ -1,8 +1,10 @@
 """A trainer's loggers as sinks."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
+from rra_monitor.integrations.tensorboard.charts import Choice
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
 from rra_monitor.integrations.wandb import WandbSink
 from rra_monitor.record import Record, scalars
@@ -25,7 +27,12 @@ class LoggerSink:
         self._logger.log_metrics(scalars(record), step=record.step)
 
 
-def logger_sinks(loggers: Iterable[Any], store: RunStore | None = None, artifacts: bool = False) -> list[Sink]:
+def logger_sinks(
+    loggers: Iterable[Any],
+    store: RunStore | None = None,
+    artifacts: bool = False,
+    tensorboard_scalars: Choice = "layers",
+) -> list[Sink]:
     """One sink per logger.
 
     Loggers are recognised by the names of their classes: `lightning` and `pytorch_lightning` have classes of their own,
@@ -35,6 +42,7 @@ def logger_sinks(loggers: Iterable[Any], store: RunStore | None = None, artifact
         loggers: of a trainer.
         store: of the same run, for sinks that read what an earlier process wrote.
         artifacts: whether the store's snapshots become artifacts of loggers that have them (W&B).
+        tensorboard_scalars: which scalars TensorBoard gets, see `TensorBoardSink`.
 
     Raises:
         ValueError: artifacts without a W&B logger, or of a store that is not in a local directory.
@@ -45,7 +53,7 @@ def logger_sinks(loggers: Iterable[Any], store: RunStore | None = None, artifact
         if "DummyLogger" in names:
             continue
         if "TensorBoardLogger" in names:
-            sinks.append(TensorBoardSink(lambda logger=logger: logger.experiment))  # type: ignore[misc]
+            sinks.append(TensorBoardSink(partial(getattr, logger, "experiment"), tensorboard_scalars))
         elif "WandbLogger" in names:
             sinks.append(WandbSink(logger.experiment, store, artifacts=artifacts))
         else:

@@ -1,12 +1,20 @@
 """What TensorBoard's own dashboards show of a record: scalars, and charts that hold several of them."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rra_monitor.names import FULL, metric_key, split_view
 from rra_monitor.record import PREVIOUS, Record, scalars
 from rra_monitor.snapshot import Snapshot
 
 Choice = Literal["summaries", "layers", "all"]
+
+
+def checked_choice(option: str, choice: Choice) -> Choice:
+    """The choice itself, if it is one that the option has."""
+    if choice not in (choices := get_args(Choice)):
+        raise ValueError(f"{option}={choice!r}; expected {', '.join(map(repr, choices))}")
+    return choice
+
 
 TITLES = {
     "id": "intrinsic dimension (ID)",

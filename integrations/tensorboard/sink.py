@@ -5,7 +5,7 @@ from typing import Any
 
 from rra_monitor.figures import curves_figure, nnls_figure, views_figure
 from rra_monitor.integrations.tensorboard import PLUGIN
-from rra_monitor.integrations.tensorboard.charts import Choice, chosen_scalars, custom_layout
+from rra_monitor.integrations.tensorboard.charts import Choice, checked_choice, chosen_scalars, custom_layout
 from rra_monitor.integrations.tensorboard.packed import packed
 from rra_monitor.names import metric_key
 from rra_monitor.record import Record
@@ -25,10 +25,8 @@ class TensorBoardSink:
     """
 
     def __init__(self, writer: Callable[[], Any], scalars: Choice = "layers") -> None:
-        if scalars not in (choices := ("summaries", "layers", "all")):
-            raise ValueError(f"scalars={scalars!r}; expected {', '.join(map(repr, choices))}")
         self._writer = writer
-        self._scalars = scalars
+        self._scalars = checked_choice("scalars", scalars)
         self._first: dict[str, Snapshot] = {}
         self._layout: dict[str, dict[str, list[Any]]] = {}
         self._comparisons: dict[str, None] = {}

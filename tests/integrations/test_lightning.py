@@ -203,6 +203,11 @@ class TestWatchers:
     [
         ({"every_n_epochs": 0}, ValueError, "expected 1 or more"),
         ({"on_error": "ignore"}, ValueError, "'warn' or 'raise'"),
+        (
+            {"tensorboard_scalars": "few"},
+            ValueError,
+            "tensorboard_scalars='few'; expected 'summaries', 'layers', 'all'",
+        ),
         ({"layer": ["fc"]}, TypeError, "no option layer; beside its own it takes backend"),
     ],
 )

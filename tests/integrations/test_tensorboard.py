@@ -54,6 +54,17 @@ def test_scalars_follow_the_key_scheme_and_are_finite(events):
         assert all(math.isfinite(event.value) for event in events.Scalars(tag))
 
 
+def test_single_layers_can_be_left_to_the_tab(digits, tmp_path):
+    callback = RRACallback(tensorboard_scalars="summaries")
+    fit(digits, tmp_path, [callback], logger=[TensorBoardLogger(tmp_path, name="tb", version="v")], epochs=1)
+    accumulator = EventAccumulator(str(tmp_path / "tb" / "v"), size_guidance={"tensors": 0})
+    accumulator.Reload()
+    tags = [tag for tag in accumulator.Tags()["scalars"] if tag.startswith("rra/")]
+    assert "rra/train/id_peak" in tags
+    assert all(SUMMARY.fullmatch(tag) for tag in tags)
+    assert any(tag.startswith("rra/curves") for tag in accumulator.Tags()["tensors"])
+
+
 def test_values_and_steps_equal_those_of_the_store(run, events):
     store = run[1]
     for probe in store.probes():
