@@ -1,6 +1,7 @@
-"""Callbacks that watch an `rra/` value: is it there when they look?"""
+"""Callbacks and schedulers that watch an `rra/` value: is it there when they look?"""
 
 import difflib
+from collections.abc import Iterator
 from typing import Any
 
 from rra_monitor.monitor import Monitor
@@ -9,9 +10,10 @@ from rra_monitor.record import SUMMARIES
 
 
 def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
-    """Refuse, before any training, an EarlyStopping or ModelCheckpoint that would wait in vain or judge stale values.
+    """Refuse, before any training, whoever would wait for a value in vain or judge a stale one.
 
-    Values are logged at the end of each training epoch, so a watcher must look then, not after validation or steps.
+    That is EarlyStopping, ModelCheckpoint and ReduceLROnPlateau. Values are logged at the end of each training epoch,
+    so a watcher must look then, not after validation or steps.
 
     Raises:
         ValueError: an unknown value, a schedule with gaps, or a watcher that looks at another time.
@@ -22,33 +24,41 @@ def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
         for quantity in SUMMARIES
         if quantity != "nncs_last" or sample.labels is not None
     ]
-    for callback in trainer.callbacks:
-        value = getattr(callback, "monitor", None)
+    for watcher, value, every, remedy in _watchers(trainer):
         if not isinstance(value, str) or not value.startswith("rra/"):
             continue
-        who = f"{type(callback).__name__}(monitor={value!r})"
+        who = f"{type(watcher).__name__}(monitor={value!r})"
         if value not in known:
             near = difflib.get_close_matches(value, known, n=3, cutoff=0) or known
             raise ValueError(f"{who} watches a value that is not logged; the nearest are {', '.join(near)}")
-        if getattr(callback, "_every_n_epochs", 1) % every_n_epochs:
+        if remedy:
+            raise ValueError(f"{who} does not look at the end of the training epoch, when the value is new; {remedy}")
+        if every % every_n_epochs:
             raise ValueError(
                 f"{who} looks at epochs that RRACallback(every_n_epochs={every_n_epochs}) skips; it would fail, or "
                 "judge stale values. Pass every_n_epochs=1 to RRACallback, or watch another value."
             )
-        if remedy := _looks_at_another_time(callback, trainer):
-            raise ValueError(
-                f"{who} does not look at the end of the training epoch, when the value is new; pass {remedy} to it"
-            )
+
+
+def _watchers(trainer: Any) -> Iterator[tuple[Any, Any, int, str | None]]:
+    """Each with its value, every how many epochs it looks, and what makes it look at their end, None if it does."""
+    for callback in trainer.callbacks:
+        every = getattr(callback, "_every_n_epochs", 1)
+        yield callback, getattr(callback, "monitor", None), every, _looks_at_another_time(callback, trainer)
+    for config in trainer.lr_scheduler_configs:
+        if config.reduce_on_plateau:
+            remedy = None if config.interval == "epoch" else "let configure_optimizers say interval='epoch'"
+            yield config.scheduler, config.monitor, config.frequency, remedy
 
 
 def _looks_at_another_time(callback: Any, trainer: Any) -> str | None:
-    """The argument that would make the callback look at the end of the training epoch; None if it does."""
+    """What would make the callback look at the end of the training epoch; None if it does."""
     # These decisions are the callbacks' own and private; a callback without them is taken to look at the right time.
     if getattr(callback, "_check_on_train_epoch_end", True) is False:
-        return "check_on_train_epoch_end=True"
+        return "pass check_on_train_epoch_end=True to it"
     if getattr(callback, "_every_n_train_steps", 0) or getattr(callback, "_train_time_interval", None):
-        return "every_n_epochs=1 instead of steps or a time interval"
+        return "pass every_n_epochs=1 to it instead of steps or a time interval"
     saves_then = getattr(callback, "_should_save_on_train_epoch_end", None)
     if saves_then is not None and not saves_then(trainer):
-        return "save_on_train_epoch_end=True"
+        return "pass save_on_train_epoch_end=True to it"
     return None

@@ -137,6 +137,20 @@ class TestReferences:
         assert module.steps == 0
 
 
+class Plateau(Classifier):
+    """Halves its rate when the ID no longer rises."""
+
+    def __init__(self, monitor="rra/train/id_peak", interval="epoch", frequency=1, **options):
+        super().__init__()
+        self.schedule = {"monitor": monitor, "interval": interval, "frequency": frequency}
+        self.options = options
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "max", factor=0.5, **self.options)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **self.schedule}}
+
+
 class TestWatchers:
     def test_early_stopping_and_checkpoints_find_the_values(self, digits, tmp_path, sample):
         stop = EarlyStopping("rra/train/id_peak", patience=0, min_delta=1e9)
@@ -164,7 +178,7 @@ class TestWatchers:
             (
                 lambda: ModelCheckpoint(monitor="rra/train/id_peak", every_n_train_steps=2),
                 {},
-                "every_n_epochs=1 instead of steps",
+                "every_n_epochs=1 to it instead of steps",
             ),
             (
                 lambda: ModelCheckpoint(monitor="rra/train/id_peak", save_on_train_epoch_end=False),
@@ -180,6 +194,26 @@ class TestWatchers:
         callbacks = [watcher(), RRACallback(probes={"train": sample}, **options)]
         with pytest.raises(ValueError, match=words):
             fit(digits, tmp_path, callbacks, module=module, enable_checkpointing=True)
+        assert module.steps == 0
+
+    def test_a_scheduler_of_plateaus_finds_the_value(self, digits, tmp_path, sample):
+        module = Plateau(patience=0, threshold=1e9, threshold_mode="abs")
+        trainer = fit(digits, tmp_path, [RRACallback(probes={"train": sample})], module=module, epochs=3)
+        # The first value is the best one so far; each later one is no improvement by a billion and halves the rate.
+        assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.05 / 4)
+
+    @pytest.mark.parametrize(
+        ("schedule", "words"),
+        [
+            ({"monitor": "rra/train/id_top"}, r"ReduceLROnPlateau\(.*not logged; the nearest are rra/train/id_"),
+            ({"frequency": 3}, "skips.*every_n_epochs=1 to RRACallback"),
+            ({"interval": "step", "frequency": 4}, "let configure_optimizers say interval='epoch'"),
+        ],
+    )
+    def test_a_scheduler_that_would_wait_in_vain_is_refused(self, digits, tmp_path, sample, schedule, words):
+        module = Plateau(**schedule)
+        with pytest.raises(ValueError, match=words):
+            fit(digits, tmp_path, [RRACallback(probes={"train": sample}, every_n_epochs=2)], module=module)
         assert module.steps == 0
 
     def test_a_first_epoch_that_is_cut_short_has_the_value_too(self, digits, tmp_path, sample):
