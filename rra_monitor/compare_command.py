@@ -14,7 +14,7 @@ from rich.table import Table
 
 from rra_monitor.comparison import Comparison, compare_runs
 from rra_monitor.epochs import Settling, settling
-from rra_monitor.groups import Floats, deviation, mean
+from rra_monitor.groups import Floats, Group, deviation, mean
 from rra_monitor.names import FULL, split_view
 from rra_monitor.tables import free_folder, write_tables
 
@@ -33,6 +33,8 @@ def run_compare(
         ValueError: what can not be compared, named.
     """
     console = Console()
+    if out and not out.endswith(".html") and Path(out).is_file():
+        raise ValueError(f"--out {out} is a file; name a folder, or a report that ends in .html")
     if bool(runs) == bool(group):
         raise ValueError(
             f"name either runs or groups of runs, got {'both' if runs else 'neither'}: rra-monitor compare runs/a0 "
@@ -46,7 +48,7 @@ def run_compare(
         console.print(table)
     for table in _settling_tables(found, settled):
         console.print(table)
-    for note in (*found.notes, *notes, *_refusals(found)):
+    for note in (*found.notes, *notes, *_unshared(found, settled), *_refusals(found)):
         console.print(f"• {note}", markup=False, highlight=False)
     if out and out.endswith(".html"):
         from rra_monitor.report_command import comparison_report, say
@@ -173,22 +175,38 @@ def _pair_tables(comparison: Comparison, width: int) -> list[Table]:
 
 
 def _settling_tables(comparison: Comparison, settled: Sequence[Settling]) -> list[Table]:
-    """NNLS of each layer with its own last state, the mean over a group's runs, at a few epochs."""
+    """NNLS of each layer with its own last state, mean and deviation over a group's runs, at a few epochs."""
     tables = []
     for group in comparison.groups.values():
-        mine = [found for found in settled if found.run in group.runs and found.probe == group.probe]
-        shared = sorted(set.intersection(*(set(found.epochs) for found in mine))) if mine else []
+        mine, shared = _of_group(group, settled)
         if len(shared) < 2:
             continue
         places = np.unique(np.linspace(0, len(shared) - 1, min(EPOCHS_SHOWN, len(shared))).round().astype(int))
         columns = {}
         for epoch in (shared[place] for place in places):
-            average = mean(np.array([found.nnls[found.epochs.index(epoch)] for found in mine]))
-            cells = _cells(average, np.full(len(average), np.nan), 3)
+            values = np.array([found.nnls[found.epochs.index(epoch)] for found in mine])
+            cells = _cells(mean(values), deviation(values), 3)
             columns[f"epoch {epoch}"] = dict(zip(group.layers, cells, strict=True))
         title = f"{group.name}: each layer against its own last state (NNLS); chance {group.nnls_chance:.3f}"
         tables += _tables(title, _shown(comparison, [group.name]), columns, 10_000)
     return tables
+
+
+def _of_group(group: Group, settled: Sequence[Settling]) -> tuple[list[Settling], list[int]]:
+    """How the runs of a group settled, and the epochs that all of them have."""
+    mine = [found for found in settled if found.run in group.runs and found.probe == group.probe]
+    return mine, sorted(set.intersection(*(set(found.epochs) for found in mine))) if mine else []
+
+
+def _unshared(comparison: Comparison, settled: Sequence[Settling]) -> list[str]:
+    """Why some groups have no table of how they settled."""
+    shares = {group.name: _of_group(group, settled) for group in comparison.groups.values()}
+    return [
+        f"No settling of {name} as a whole: its runs have fewer than two epochs with graphs in common; each run by "
+        "itself stands in the files."
+        for name, (mine, shared) in shares.items()
+        if mine and len(shared) < 2
+    ]
 
 
 def _tables(title: str, layers: Sequence[str], columns: dict[str, dict[str, str]], width: int) -> list[Table]:
@@ -231,5 +249,5 @@ def _refusals(comparison: Comparison) -> list[str]:
     for (a, b), pairs in comparison.pairs.items():
         for quantity, reason in pairs.refused.items():
             if a != b or len(comparison.groups[a].runs) > 1:  # one run alone is in the notes
-                found.append(f"{a} and {b}: {quantity.upper()} not comparable: {reason.rstrip('.')}.")
+                found.append(f"{a} and {b}: {quantity.upper().replace('_', ' ')} not comparable: {reason.rstrip('.')}.")
     return found

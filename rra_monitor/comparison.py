@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rra_monitor.groups import Group, Moment, Run, group_of, open_run, read_run, shared_probe
+from rra_monitor.evidence import TIED
+from rra_monitor.groups import Group, Moment, Run, group_of, mean, open_run, read_run, shared_probe
 from rra_monitor.run_pairs import Pairs, pair_matrices, refusals
 
 
@@ -60,8 +61,9 @@ def compare_runs(
     """Curves of groups of runs with their spread, and the NNLS of every run with every other.
 
     What can be compared is decided by quantity. Within a group all runs need the same layers, n and k, since they are
-    averaged. Across groups, ID needs the same n or the same density k / n, NNCS the same density, NNLS the same samples
-    and k; layers may differ. What does not hold is left out, with the reason in `Pairs.refused`.
+    averaged. Across groups, ID needs the same n or the same density k / n (to a tenth), NNCS and the NNLS within runs
+    the same density, NNLS across runs the same samples and k; layers may differ. What does not hold is left out, or
+    said, with the reason in `Pairs.refused`.
 
     Args:
         groups: name to the directories of its runs, seeds of one recipe say; one run is a group, too.
@@ -152,6 +154,12 @@ def _notes(group: Group) -> list[str]:
         found.append(
             f"The runs of {group.name} end at different epochs ({', '.join(map(str, group.last_epochs))}): their last "
             "snapshots are of different age."
+        )
+    ties = zip(group.layers, mean(group.others["ties"][:, -1]), strict=True)
+    if tied := [f"{layer} ({share:.0%})" for layer, share in ties if share > TIED]:
+        found.append(
+            f"In {group.name} most samples have a tied k-th neighbour at {', '.join(tied)}: NNCS and NNLS say little "
+            "there."
         )
     if not group.epochs:
         found.append(f"The runs of {group.name} have no epoch in common: curves of their last snapshots only.")

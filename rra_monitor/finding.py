@@ -28,7 +28,7 @@ from rra_monitor.layer_findings import (
 )
 from rra_monitor.metrics import nncs
 from rra_monitor.names import FULL, layer_view
-from rra_monitor.snapshot import Curve, Snapshot
+from rra_monitor.snapshot import Curve, Snapshot, same_density
 
 GAP, DRIFT_STEP = 0.02, math.log(1.2)
 """Least differences between probes: of the NNCS, and of the logarithm of the ID, a fifth, since their n may differ."""
@@ -195,7 +195,7 @@ def _at_equal_density(train: Snapshot, other: Snapshot, layers: list[str]) -> tu
     n_a, n_b = train.settings.n, other.settings.n
     # The most neighbours that bring both to one density.
     choices = [(round(k * n_a / n_b), k) for k in range(other.settings.k, 0, -1)]
-    fitting = [(a, b) for a, b in choices if 1 <= a <= train.settings.k and abs(a / n_a / (b / n_b) - 1) <= 0.1]
+    fitting = [(a, b) for a, b in choices if 1 <= a <= train.settings.k and same_density(a, n_a, b, n_b)]
     if not fitting:
         return None
     curves = []

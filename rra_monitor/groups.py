@@ -2,19 +2,22 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from rra_monitor.curves import HEALTH
 from rra_monitor.snapshot import Settings, Snapshot
 from rra_monitor.store import RunStore
 
 Floats = npt.NDArray[np.float64]
 Moment = int | Literal["last"]
 """Completed epochs, or the last snapshot of each run."""
+
+OTHERS = ("id_error", *HEALTH)
 
 CALLBACK_FOLDER = "rra"
 """Where the callback puts its run, within the logger's directory."""
@@ -69,6 +72,8 @@ class Group:
         id: (R, E + 1, L) intrinsic dimensions at those epochs, and in the end of each run's last snapshot.
         nncs: (R, E + 1, L) class similarities, 0 to 1, at the same moments; None for unlabelled data.
         nnls: (R, E + 1, L, L) similarities of the layers of one run with each other, 0 to 1, at the same moments.
+        others: name to (R, E + 1, L): the standard error of the ID and the health of the graphs, as in a `Snapshot`;
+            NaN where an earlier version stored none.
         nncs_chance: the NNCS of features without class information; None for unlabelled data.
         nnls_chance: the NNLS of unrelated layers.
     """
@@ -83,6 +88,7 @@ class Group:
     id: Floats
     nncs: Floats | None
     nnls: Floats
+    others: Mapping[str, Floats]
     nncs_chance: float | None
     nnls_chance: float
 
@@ -193,9 +199,15 @@ def group_of(name: str, runs: Sequence[Run]) -> Group:
         id=np.array([[snapshot.id for snapshot in run] for run in moments]),
         nncs=np.array([[snapshot.nncs for snapshot in run] for run in moments], dtype=float) if chances else None,
         nnls=np.array([[snapshot.nnls for snapshot in run] for run in moments]),
+        others={name: np.array([[_curve(snapshot, name) for snapshot in run] for run in moments]) for name in OTHERS},
         nncs_chance=float(np.mean(chances)) if chances else None,
         nnls_chance=first.last.nnls_chance,
     )
+
+
+def _curve(snapshot: Snapshot, name: str) -> Floats:
+    values = getattr(snapshot, name)
+    return np.full(len(snapshot.layers), np.nan) if values is None else np.asarray(values, dtype=float)
 
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def id_peak(snapshot: Snapshot) -> Finding | None:
 
 
 def hunchback(snapshot: Snapshot) -> Finding | None:
-    """Whether the ID is an arch with one maximum or with two that stand out by a tenth at least."""
+    """Whether the ID is an arch with one maximum, or with a second: one that stands out by a tenth, or a shelf."""
     if id_peak(snapshot) is None:
         return None
     sure = {row: _prominence(snapshot, row).confidence(_pairs(snapshot), ID_STEP) for row in _maxima(snapshot.id)}
@@ -52,6 +52,19 @@ def hunchback(snapshot: Snapshot) -> Finding | None:
         return None
     layers, ids = tuple(snapshot.layers[row] for row in rows), [float(snapshot.id[row]) for row in rows]
     confidence = min(sure[row] for row in rows)
+    if len(rows) == 1 and (shelf := _shelf(snapshot, rows[0])):
+        level, sure_of_shelf = shelf
+        values = {"first": ids[0], "shelf": float(snapshot.id[level].mean())}
+        start, end = snapshot.layers[level[0]], snapshot.layers[level[-1]]
+        return Finding(
+            "double_hunchback",
+            snapshot.probe,
+            (layers[0], *(snapshot.layers[row] for row in level)),
+            f"{snapshot.probe}: the ID curve is a double hunchback: {ids[0]:.1f} at {layers[0]}, and a shelf from "
+            f"{start} to {end}, where it levels off at {values['shelf']:.1f} and then falls on.",
+            min(confidence, sure_of_shelf),
+            values,
+        )
     if len(rows) == 1:
         sentence = f"the ID curve is a hunchback: one maximum, {ids[0]:.1f} at {layers[0]}; no other stands out."
         return Finding("hunchback", snapshot.probe, layers, f"{snapshot.probe}: {sentence}", confidence, {"id": ids[0]})
@@ -229,6 +242,36 @@ def _maxima(curve: Curve) -> list[int]:
     values = curve[rows]
     inner = range(1, len(rows) - 1)
     return [int(rows[i]) for i in inner if values[i] > values[i - 1] and values[i] >= values[i + 1]]
+
+
+def _shelf(snapshot: Snapshot, top: int) -> tuple[list[int], float] | None:
+    """The longest level part of the ID's fall from its maximum, two steps at least, and how sure it is.
+
+    Level is a range of a tenth at most, and less than half of the change that as many steps bring before and after.
+    """
+    defined = np.flatnonzero(np.isfinite(snapshot.id))
+    fall = [int(row) for row in defined[defined >= top]]
+    for steps in range(len(fall) - 3, 1, -1):
+        sure = {}
+        for first in range(1, len(fall) - 1 - steps):
+            level = fall[first : first + steps + 1]
+            sides = (fall[: first + 1], fall[first + steps :])
+            if math.log(snapshot.id[level].max() / snapshot.id[level].min()) <= ID_STEP:
+                sure[first] = min(_steeper(snapshot, side, level) for side in sides)
+        if sure and (best := max(sure, key=lambda first: sure[first])) and sure[best] >= SURE:
+            return fall[best : best + steps + 1], sure[best]
+    return None
+
+
+def _steeper(snapshot: Snapshot, side: list[int], level: list[int]) -> float:
+    """How sure it is that the ID falls on one side of a level part by a tenth, and twice as steeply as within it."""
+    whole = id_change(snapshot, side[-1], snapshot, side[0])
+    within = id_change(snapshot, level[-1], snapshot, level[0])
+    share = (len(level) - 1) / (len(side) - 1) / 2
+    # The layer where both meet has a part in both.
+    error = max(whole.error, within.error) * math.sqrt(share**2 + share + 1)
+    steeper = Change(share * whole.value - abs(within.value), error)
+    return min(whole.confidence(_pairs(snapshot), ID_STEP), steeper.confidence(_pairs(snapshot)))
 
 
 def _prominence(snapshot: Snapshot, row: int) -> Change:

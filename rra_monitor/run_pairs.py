@@ -14,7 +14,7 @@ from rra_monitor.compare import check_comparable
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.groups import Floats, Group, Moment, Run, deviation, mean
 from rra_monitor.metrics import nnls_matrix
-from rra_monitor.snapshot import Settings
+from rra_monitor.snapshot import Settings, same_density
 
 HELD_BYTES = 2 << 30
 """Of neighbours held at once while runs are paired; beyond it graphs are read more than once."""
@@ -33,7 +33,8 @@ class Pairs:
         nnls: (P, La, Lb) similarity of each layer of the first run with each of the second, 0 to 1. P is 0 where
             it is refused.
         chance: the NNLS of unrelated layers.
-        refused: `id`, `nncs` or `nnls` to the reason why the groups can not be compared by it.
+        refused: `id`, `nncs`, `nnls`, or `nnls_within_run` (the layers of one run with each other), to the reason why
+            the groups can not be compared by it.
     """
 
     a: str
@@ -73,10 +74,8 @@ class Pairs:
         A pair and its reverse have one value and count once. Pairs share runs: this is a spread, no standard error.
         """
         values = self.same_layer()
-        if self.a == self.b:
-            seen = [frozenset(pair) for pair in self.runs]
-            values = values[[pair not in seen[:position] for position, pair in enumerate(seen)]]
-        return deviation(values)
+        seen = [frozenset(pair) for pair in self.runs]  # two groups may share runs
+        return deviation(values[[pair not in seen[:position] for position, pair in enumerate(seen)]])
 
     def _check(self) -> None:
         if "nnls" in self.refused:
@@ -90,8 +89,10 @@ def refusals(
     here, there = group_a.settings, group_b.settings
     found = {}
     counts = f"n={here.n}, k={here.k} in {group_a.name}, n={there.n}, k={there.k} in {group_b.name}"
-    dense = here.k * there.n == there.k * here.n
+    dense = here.dense_as(there)
     needs = f"{counts} (k/n {here.ndr:.4g} and {there.ndr:.4g})"
+    if dense and here.k * there.n != there.k * here.n:
+        notes.append(f"Curves are compared at k/n that differ by less than a tenth: {needs}.")
     if here.metric != there.metric:
         reason = f"metric {here.metric} in {group_a.name}, {there.metric} in {group_b.name}; measure both with one"
         found = {"id": reason, "nncs": reason}
@@ -99,9 +100,10 @@ def refusals(
         if dense:
             notes.append(f"The ID depends on n, which is {here.n} in {group_a.name} and {there.n} in {group_b.name}.")
         else:
-            found["id"] = f"the ID needs the same n, or the same k/n: {needs}; measure with k={_same(here, there)}"
+            found["id"] = f"the ID needs the same n, or the same k/n: {needs}; {_remedy(here, there)}"
     if not dense:
-        found.setdefault("nncs", f"NNCS needs the same k/n: {needs}; measure with k={_same(here, there)}")
+        found.setdefault("nncs", f"NNCS needs the same k/n: {needs}; {_remedy(here, there)}")
+        found["nnls_within_run"] = f"the NNLS of layers of one run needs the same k/n: {needs}; {_remedy(here, there)}"
     if (group_a.nncs is None) != (group_b.nncs is None):
         bare = group_a.name if group_a.nncs is None else group_b.name
         found["nncs"] = f"NNCS needs labels, and {bare} has none; give its sample labels"
@@ -116,8 +118,13 @@ def refusals(
     return found
 
 
-def _same(here: Settings, there: Settings) -> str:
-    return f"{here.k * there.n / here.n:.0f} at n={there.n}"
+def _remedy(here: Settings, there: Settings) -> str:
+    """How two samples get one density: by another k in one of them, where a whole one does."""
+    for one, other in ((here, there), (there, here)):
+        k = round(one.k * other.n / one.n)
+        if same_density(one.k, one.n, k, other.n):
+            return f"measure with k={k} at n={other.n}"
+    return "measure with one n"
 
 
 def _check_pairs(a: Sequence[Run], b: Sequence[Run], epoch: Moment) -> None:

@@ -43,6 +43,20 @@ class Settings:
         """Neighbour density ratio k / n (Eq. 5.1), which NNCS and NNLS depend on."""
         return self.k / self.n
 
+    def dense_as(self, other: "Settings") -> bool:
+        """Whether both have the same k / n within a tenth: k is a whole number, and small samples can not do better."""
+        return same_density(self.k, self.n, other.k, other.n)
+
+
+def same_density(k: int, n: int, other_k: int, other_n: int) -> bool:
+    """Whether k / n and other_k / other_n differ by a tenth at most.
+
+    >>> same_density(12, 1260, 3, 300), same_density(12, 1260, 4, 300)
+    (True, False)
+    """
+    low, high = sorted((k * other_n, other_k * n))
+    return 10 * high <= 11 * low
+
 
 @dataclass(frozen=True, eq=False)
 class ViewRows:

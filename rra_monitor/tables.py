@@ -30,7 +30,7 @@ def free_folder(name: str) -> Path:
 
 
 def curve_rows(comparison: Comparison) -> Iterator[Row]:
-    """ID and NNCS of every group, epoch and layer: mean, standard deviation and number of runs where it is defined.
+    """Every curve of every group, by epoch and layer: mean, standard deviation and number of runs where it is defined.
 
     The epoch `last` stands for the last snapshot of each run.
     """
@@ -196,7 +196,9 @@ def plain(value: Any) -> Any:
 def _curves(group: Group) -> list[tuple[str, Floats, float | None]]:
     """Name, values (R, E + 1, L) and chance level of each curve of a group."""
     curves: list[tuple[str, Floats, float | None]] = [("id", group.id, None)]
-    return curves if group.nncs is None else [*curves, ("nncs", group.nncs, group.nncs_chance)]
+    if group.nncs is not None:
+        curves.append(("nncs", group.nncs, group.nncs_chance))
+    return [*curves, *((name, values, None) for name, values in group.others.items())]
 
 
 def _defined(comparison: Comparison) -> list[Pairs]:

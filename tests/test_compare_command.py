@@ -79,6 +79,14 @@ class TestCommand:
         assert "a0 is one run" in ended.stdout
         assert json.loads((tmp_path / "comparison.json").read_text())["groups"][0]["name"] == "a0"
 
+    def test_a_group_without_shared_epochs_has_no_table_of_settling_and_says_why(self, tmp_path):
+        for at in (0, 1):
+            stored(tmp_path / str(at), *(snapshot_of(step, seed=at) for step in (4 * at, 4 * at + 1)))
+        arguments = ["--group", f"A={tmp_path}/*", "--out", str(tmp_path / "out")]
+        ended = subprocess.run([COMMAND, "compare", *arguments], capture_output=True, text=True, check=True)
+        assert "No settling of A as a whole" in " ".join(ended.stdout.split())
+        assert len(list(csv.DictReader((tmp_path / "out" / "settling.csv").open()))) == 12
+
     @pytest.mark.parametrize(
         ("arguments", "text"),
         [
@@ -86,6 +94,10 @@ class TestCommand:
             (["--group", "A=no/such/*"], "group 'A': 'no/such/*' matches no directory"),
             (["--group", "runs"], "expected NAME=GLOB"),
             (["no/such"], "there is no run at no/such: the directory does not exist"),
+            (
+                ["no/such", "--out", __file__],
+                "test_compare_command.py is a file; name a folder, or a report that ends in",
+            ),
         ],
     )
     def test_its_errors_are_one_sentence(self, arguments, text, tmp_path):

@@ -68,6 +68,21 @@ class TestCurves:
         np.testing.assert_equal([row["sd"] for row in rows], [np.sqrt(2), np.nan, np.nan])
         assert [row["runs"] for row in rows] == [2, 1, 0]
 
+    def test_of_the_health_of_graphs_are_there_too_and_ties_are_said(self, tmp_path):
+        shots = [snapshot_of(0, seed=seed) for seed in range(2)]
+        shots = [
+            dataclasses.replace(shot, ties=np.array([0.0, 0.9, at]), hubness=None) for at, shot in enumerate(shots)
+        ]
+        comparison = rra.compare_runs({"A": [stored(tmp_path / str(at), shot) for at, shot in enumerate(shots)]})
+        rows = {(row["quantity"], row["layer"]): row for row in curve_rows(comparison) if row["epoch"] == "last"}
+        layers = comparison.groups["A"].layers
+        assert rows["ties", layers[2]]["mean"] == 0.5
+        assert rows["ties", layers[2]]["sd"] == pytest.approx(math.sqrt(0.5))
+        assert rows["hubness", layers[0]]["runs"] == 0
+        (note,) = [note for note in comparison.notes if "tied k-th" in note]
+        assert f"{layers[1]} (90%)" in note
+        assert layers[2] not in note
+
 
 class TestPairs:
     def test_within_a_group_are_all_ordered_pairs_of_different_runs(self, found, runs):
@@ -99,6 +114,11 @@ class TestPairs:
         thrice = [np.diag(within.nnls[at]) for at, (a, b) in enumerate(within.runs) if a < b]
         np.testing.assert_allclose(within.same_layer_deviation(), np.std(thrice, axis=0, ddof=1), atol=1e-12)
         assert np.isnan(found.between("A", "A").same_layer_deviation()).all()
+
+    def test_two_groups_that_share_runs_count_a_pair_once_too(self, runs):
+        shared = rra.compare_runs({"A": runs["A"], "again": runs["A"]}).between("A", "again")
+        assert len(shared.runs) == 2
+        assert np.isnan(shared.same_layer_deviation()).all()
 
     def test_of_eight_seeds_in_two_groups_are_56_56_and_64(self, tmp_path):
         groups = {
@@ -172,14 +192,34 @@ class TestComparable:
     def test_another_density_refuses_curves_with_both_values(self, tmp_path):
         a, b = stored(tmp_path / "a", snapshot_of(0)), stored(tmp_path / "b", snapshot_of(0, n=60, k=4))
         refused = rra.compare_runs({"A": [a], "B": [b]}).between("A", "B").refused
-        assert set(refused) == {"id", "nncs", "nnls"}
-        for reason in (refused["id"], refused["nncs"]):
+        assert set(refused) == {"id", "nncs", "nnls", "nnls_within_run"}
+        for reason in (refused["id"], refused["nncs"], refused["nnls_within_run"]):
             assert "n=30, k=4 in A, n=60, k=4 in B" in reason
             assert "measure with k=8 at n=60" in reason
 
+    def test_densities_within_a_tenth_are_compared_and_said(self, tmp_path):
+        a, b = stored(tmp_path / "a", snapshot_of(0, n=126, k=12)), stored(tmp_path / "b", snapshot_of(0, n=30, k=3))
+        comparison = rra.compare_runs({"A": [a], "B": [b]})
+        assert set(comparison.between("A", "B").refused) == {"nnls"}
+        assert any("differ by less than a tenth: n=126, k=12 in A, n=30, k=3 in B" in note for note in comparison.notes)
+
+    def test_the_remedy_is_never_what_was_measured(self, tmp_path):
+        settings = snapshot_of(0).settings
+        for n in range(11, 40):
+            for k in (2, 3, 7):
+                here, there = (dataclasses.replace(settings, n=each, k=its) for each, its in ((10, 2), (n, k)))
+                if not here.dense_as(there):
+                    remedy = run_pairs._remedy(here, there)
+                    assert f"k={k} at n={n}" not in remedy
+                    assert "k=2 at n=10" not in remedy
+
     def test_another_k_at_one_n_leaves_the_id_comparable(self, tmp_path):
         a, b = stored(tmp_path / "a", snapshot_of(0)), stored(tmp_path / "b", snapshot_of(0, k=5))
-        assert set(rra.compare_runs({"A": [a], "B": [b]}).between("A", "B").refused) == {"nncs", "nnls"}
+        assert set(rra.compare_runs({"A": [a], "B": [b]}).between("A", "B").refused) == {
+            "nncs",
+            "nnls",
+            "nnls_within_run",
+        }
 
     def test_labels_in_one_group_alone_refuse_what_needs_them(self, tmp_path):
         a, b = stored(tmp_path / "a", snapshot_of(0)), stored(tmp_path / "b", snapshot_of(0, labelled=False))

@@ -134,6 +134,32 @@ def test_two_maxima_that_stand_out_are_a_double_hunchback():
     assert found["double_hunchback"].values == {"first": 60, "valley": 30, "second": 45}
 
 
+SHELF = [27, 41, 55, 66, 74, 62, 52, 51.5, 51, 40, 30, 13, 8]  # as in the thesis's Fig. 5.2
+
+
+@pytest.mark.parametrize("level", [SHELF[6:9], [50, 54, 52]])
+def test_a_shelf_in_the_fall_is_a_double_hunchback(level):
+    found = kinds(snapshot(n=15_000, k=150, id=SHELF[:6] + level + SHELF[9:]))
+    assert set(found) == {"id_peak", "double_hunchback"}
+    assert found["double_hunchback"].layers == ("layer4", "layer6", "layer7", "layer8")
+    assert found["double_hunchback"].values == {"first": 74, "shelf": pytest.approx(sum(level) / 3)}
+    assert "a shelf from layer6 to layer8, where it levels off at 5" in found["double_hunchback"].sentence
+
+
+@pytest.mark.parametrize(
+    ("curve", "n"),
+    [
+        pytest.param(SHELF, 2000, id="within the error"),
+        pytest.param([27, 41, 55, 66, 74, 66, 58, 51, 45, 40, 30, 13, 8], 50_000, id="an even fall"),
+        pytest.param([27, 41, 55, 66, 74, 73, 72, 71, 60, 40, 30, 13, 8], 50_000, id="a broad top"),
+        pytest.param([27, 41, 55, 66, 74, 50, 30, 20, 15, 14, 13.5, 13.4, 13.3], 50_000, id="it ends level"),
+        pytest.param([51, 51.5, 52, 60, 74, 50, 30, 20, 13, 8], 50_000, id="before the peak"),
+    ],
+)
+def test_what_is_no_shelf_leaves_a_hunchback(curve, n):
+    assert set(kinds(snapshot(n=n, k=n // 100, id=curve))) == {"id_peak", "hunchback"}
+
+
 def test_a_second_maximum_within_the_error_leaves_a_hunchback():
     assert set(kinds(snapshot(id=[20, 60, 30, 33, 10]))) == {"id_peak", "hunchback"}
 
