@@ -54,8 +54,8 @@ class RRACallback(Callback):
         seed: of that draw.
         artifacts: whether the run's snapshots become an artifact of its W&B run, which later runs can refer to, see
             `WandbSink`.
-        tensorboard_scalars: beside the tab RRA, which shows everything: "summaries" of each probe, of single "layers",
-            too, or "all", with those of pooled views.
+        tensorboard_scalars: beside the tab RRA, which shows everything: "summaries" of each probe, those of single
+            "layers", too (three and more for each), or "all", with those of pooled views.
         monitor_options: `backend`, `batch_size`, `memory_budget`, `cka` of `Monitor`.
 
     Example::
@@ -79,7 +79,7 @@ class RRACallback(Callback):
         n: int = 2000,
         seed: int = 0,
         artifacts: bool = False,
-        tensorboard_scalars: Choice = "layers",
+        tensorboard_scalars: Choice = "summaries",
         **monitor_options: Any,
     ) -> None:
         if every_n_epochs < 1:

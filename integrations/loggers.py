@@ -31,7 +31,7 @@ def logger_sinks(
     loggers: Iterable[Any],
     store: RunStore | None = None,
     artifacts: bool = False,
-    tensorboard_scalars: Choice = "layers",
+    tensorboard_scalars: Choice = "summaries",
 ) -> list[Sink]:
     """One sink per logger.
 

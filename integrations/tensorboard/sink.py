@@ -20,11 +20,11 @@ class TensorBoardSink:
 
     Args:
         writer: returns the `SummaryWriter` (torch's or tensorboardX's); called at each record.
-        scalars: which there are: "summaries" of each probe, of "layers" as they are, too, or "all", with those of
+        scalars: which there are: "summaries" of each probe, those of "layers" as they are, too, or "all", with those of
             pooled views. The tab shows all in any case.
     """
 
-    def __init__(self, writer: Callable[[], Any], scalars: Choice = "layers") -> None:
+    def __init__(self, writer: Callable[[], Any], scalars: Choice = "summaries") -> None:
         self._writer = writer
         self._scalars = checked_choice("scalars", scalars)
         self._first: dict[str, Snapshot] = {}

@@ -27,11 +27,11 @@ SUMMARY = re.compile(r"rra/((train|val)/(id_peak|id_last|nncs_last|nnls_prev_mea
 
 @pytest.fixture(scope="module")
 def run(digits, tmp_path_factory):
-    """A monitored training with a reference, a TensorBoardLogger and a CSVLogger."""
+    """A monitored training with a reference, a TensorBoardLogger with scalars of layers, and a CSVLogger."""
     path = tmp_path_factory.mktemp("runs")
     first = RRACallback()
     fit(digits, path / "first", [first], epochs=2)
-    callback = RRACallback(references={"first": first.store.path})
+    callback = RRACallback(references={"first": first.store.path}, tensorboard_scalars="layers")
     loggers = [TensorBoardLogger(path, name="tb", version="second"), CSVLogger(path, name="csv", version="second")]
     fit(digits, path, [callback], logger=loggers, epochs=2)
     return path, rra.RunStore(callback.store.path)
@@ -54,9 +54,8 @@ def test_scalars_follow_the_key_scheme_and_are_finite(events):
         assert all(math.isfinite(event.value) for event in events.Scalars(tag))
 
 
-def test_single_layers_can_be_left_to_the_tab(digits, tmp_path):
-    callback = RRACallback(tensorboard_scalars="summaries")
-    fit(digits, tmp_path, [callback], logger=[TensorBoardLogger(tmp_path, name="tb", version="v")], epochs=1)
+def test_single_layers_are_left_to_the_tab_unless_asked_for(digits, tmp_path):
+    fit(digits, tmp_path, [RRACallback()], logger=[TensorBoardLogger(tmp_path, name="tb", version="v")], epochs=1)
     accumulator = EventAccumulator(str(tmp_path / "tb" / "v"), size_guidance={"tensors": 0})
     accumulator.Reload()
     tags = [tag for tag in accumulator.Tags()["scalars"] if tag.startswith("rra/")]
@@ -108,7 +107,7 @@ def test_the_tensors_of_every_snapshot_are_there_instead_of_figures(events):
 def in_views(digits, tmp_path_factory):
     """A monitored training in three views; its store and its events."""
     path = tmp_path_factory.mktemp("views")
-    callback = RRACallback(views=["full", "max2", "avg-global"])
+    callback = RRACallback(views=["full", "max2", "avg-global"], tensorboard_scalars="layers")
     fit(digits, path, [callback], logger=[TensorBoardLogger(path, name="tb", version="v")], epochs=1)
     accumulator = EventAccumulator(str(path / "tb" / "v"), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
     accumulator.Reload()
@@ -151,8 +150,8 @@ class TestViews:
             names = snapshot.view(view).names
             assert tags_of_view == {rra.metric_key("train", "id", name) for name in names}
 
-    def test_summaries_alone_are_few_scalars_with_charts_of_themselves(self, in_views, tmp_path):
-        events = written(tmp_path, [record_of(in_views[0].load("train", 0))], scalars="summaries")
+    def test_summaries_are_few_scalars_with_charts_of_themselves(self, in_views, tmp_path):
+        events = written(tmp_path, [record_of(in_views[0].load("train", 0))])
         assert set(events.Tags()["scalars"]) == {
             *("rra/epoch", "rra/seconds", "rra/overhead"),
             *("rra/train/id_peak", "rra/train/id_last", "rra/train/nncs_last"),
@@ -238,7 +237,7 @@ class TestTensors:
 
     def test_a_tensorboardx_writer_gets_figures_and_the_same_scalars(self, tmp_path):
         writer = tensorboardX.SummaryWriter(str(tmp_path))
-        sink = TensorBoardSink(lambda: writer)
+        sink = TensorBoardSink(lambda: writer, scalars="layers")
         snapshots = [snapshot_of(step) for step in range(2)]
         sink.write(record_of(snapshots[0]))
         sink.write(record_of(snapshots[1], {"prev": rra.match(snapshots[1], snapshots[0], "prev")}))
@@ -294,7 +293,7 @@ def test_the_layout_keeps_a_chart_whose_reference_has_no_value_this_time():
 
         add_figure = add_scalar
 
-    sink = TensorBoardSink(lambda: Writer())
+    sink = TensorBoardSink(lambda: Writer(), scalars="layers")
     snapshots = [snapshot_of(step) for step in range(4)]
     for step, snapshot in enumerate(snapshots):
         matches = {"prev": rra.match(snapshot, snapshots[step - 1], "prev")} if step else {}
