@@ -7,7 +7,7 @@ import posixpath
 import uuid
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import fsspec
 import numpy as np
@@ -21,6 +21,9 @@ from rra_monitor.names import FULL
 from rra_monitor.record import Match
 from rra_monitor.snapshot import Settings, Snapshot
 
+if TYPE_CHECKING:
+    from rra_monitor.graph.recall import Audit
+
 SCHEMA = 1
 """Version of the files' contents; a reader refuses files of a later one."""
 
@@ -28,6 +31,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 KeepGraphs = Literal["all", "last"] | int
 
 CURVES = ("id", "id_error", "nncs", "nnls", "ties", "zeros", "recall", "hubness", "cka")
+AUDIT = ("rows", "indices", "distances")
 MATCH = "match."
 """Begins the name of an array that compares the snapshot with another one."""
 
@@ -155,6 +159,7 @@ class RunStore:
                     recall=float(arrays["recall"][position]),
                     metric=about["metric"],
                     backend=about["backends"][position],
+                    audit=_audit(stored, position, about["n"]),
                 )
         return Snapshot(
             probe=about["probe"],
@@ -349,7 +354,18 @@ def _graph_arrays(snapshot: Snapshot) -> Arrays:
     for position, layer in enumerate(snapshot.layers):
         arrays[f"{position}.indices"] = snapshot.graphs[layer].indices.astype(kind)
         arrays[f"{position}.distances"] = snapshot.graphs[layer].distances
+        if audit := snapshot.graphs[layer].audit:
+            arrays |= {f"{position}.audit.{name}": getattr(audit, name) for name in AUDIT}
     return arrays
+
+
+def _audit(stored: Arrays, position: int, n: int) -> "Audit | None":
+    """The exact rows beside an approximate graph; earlier versions stored none."""
+    if f"{position}.audit.rows" not in stored:
+        return None
+    from rra_monitor.graph.recall import Audit  # brings torch
+
+    return Audit(**{name: stored[f"{position}.audit.{name}"] for name in AUDIT}, n=n)
 
 
 def _digest(arrays: Arrays) -> str:

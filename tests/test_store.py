@@ -61,6 +61,19 @@ def path(request, tmp_path):
         fsspec.filesystem("memory").rm("/runs", recursive=True)
 
 
+def test_the_audit_of_an_approximate_graph_reads_back(path):
+    points = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
+    graph = rra.knn_graph(points, 4, "nndescent", min_recall=0.0)
+    snapshot = snapshot_of(0, n=400, k=4)
+    store = rra.RunStore(path)
+    store.save(dataclasses.replace(snapshot, graphs=snapshot.graphs | {"fc": graph}))
+    graphs = store.load("train", 0).graphs
+    assert graphs["input"].audit is None
+    found = graphs["fc"].audit
+    assert found.standard_error(graph) == graph.audit.standard_error(graph) > 0
+    assert rra.metrics.induced_errors(graphs["fc"]) == rra.metrics.induced_errors(graph)
+
+
 def test_comparisons_read_back_equal_and_outlive_the_graphs(path):
     store = rra.RunStore(path, keep_graphs="last")
     first, second = snapshot_of(1), snapshot_of(2)
