@@ -4,6 +4,7 @@ python tests/gloo_ranks.py RANK RANKS FOLDER
 """
 
 import json
+import logging
 import sys
 import warnings
 from datetime import timedelta
@@ -15,7 +16,7 @@ import torch
 import torch.distributed as dist
 from sklearn.datasets import load_digits
 
-from rra_monitor.graph import KnnGraph, ring
+from rra_monitor.graph import KnnGraph, knn_graph, ring
 from rra_monitor.graph.distributed import distributed_graph, gather_graph
 from rra_monitor.metrics import nncs, nnls, nnls_matrix, twonn
 
@@ -77,6 +78,15 @@ def main():
     with patch.dict(ring.BLOCK_BYTES, cpu=10_000):
         note("digits in small blocks", distributed_graph(digits, 20, group))
     note("digits in half precision", distributed_graph(digits.reshape(-1, 1, 8, 8).half(), 20, group))
+    note("digits as uint16", distributed_graph(digits.to(torch.uint16), 20, group))
+    note("digits as float8", distributed_graph(digits.to(torch.float8_e4m3fn), 20, group))  # 0 to 16: exact
+    logged = []
+    handler = logging.Handler()
+    handler.emit = lambda record: logged.append(record.getMessage())
+    logging.getLogger("rra_monitor").addHandler(handler)
+    logging.getLogger("rra_monitor").setLevel(logging.INFO)
+    note("digits by auto", knn_graph(digits, 20, group=group))
+    values["logged"] = logged
     note("digits gathered", gather_graph(graphs["digits"], group))
     note("digits backwards", distributed_graph(digits.flip(1) ** 2, 20, group))
     other = KnnGraph(
@@ -97,6 +107,9 @@ def main():
     broken, whole = digits.clone(), KnnGraph(np.array([[1], [0]], np.int32), np.ones((2, 1), np.float32))
     if last:
         broken[3, 5], broken[7, 0] = float("nan"), float("inf")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of a prototype
+        quantised = torch.quantize_per_tensor(digits, 0.1, 0, torch.qint8)
     far_apart = torch.tensor([[2e38] * 9, [-1e38] * 9])[: 0 if rank else 2]
     lopsided = [graphs["digits"]] * (2 if last else 1)
     faults = {
@@ -107,6 +120,14 @@ def main():
         "k no integer": lambda: distributed_graph(digits, 2.5 if last else 2, group),
         "complex": lambda: distributed_graph(digits.to(torch.complex64) if last else digits, 5, group),
         "array": lambda: distributed_graph(digits.numpy() if last else digits, 5, group),
+        "sparse": lambda: distributed_graph(digits.to_sparse() if last else digits, 5, group),
+        "quantised": lambda: distributed_graph(quantised if last else digits, 5, group),
+        "meta": lambda: distributed_graph(digits.to("meta") if last else digits, 5, group),
+        "memory_budget": lambda: knn_graph(digits, 5, memory_budget=1 << 20 if last else 1 << 30, group=group),
+        "memory_budget's type": lambda: knn_graph(digits, 5, memory_budget="1GiB" if last else 1 << 30, group=group),
+        "min_recall": lambda: knn_graph(digits, 5, min_recall=None if last else 0.9, group=group),
+        "seed": lambda: knn_graph(digits, 5, seed=-1 if last else 0, group=group),
+        "backend": lambda: knn_graph(digits, 5, "nndescent" if last else "auto", group=group),
         "overflow": lambda: distributed_graph(digits.double() * 1e300, 5, group),
         "far apart": lambda: distributed_graph(far_apart, 1, group),
         "labels": lambda: nncs(graphs["digits"], labels[:-1] if last else labels, group),

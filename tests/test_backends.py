@@ -1,7 +1,13 @@
 """Every way to a graph, held to one contract on one set of cases."""
 
+import os
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import torch
 from agreement import CASES, assert_same_but_for_ties, truth
 
 import rra_monitor as rra
@@ -56,6 +62,40 @@ def test_real_feature_maps_pass_the_sieve_in_pieces_as_they_do_whole(feature_map
     np.testing.assert_allclose(pieces.distances, whole.distances, rtol=1e-6)
 
 
-def test_a_memory_budget_below_one_block_says_what_is_needed(feature_maps):
-    with pytest.raises(ValueError, match=r"memory_budget=1,000,000 bytes is below one block.*at least [\d,]+"):
-        rra.knn_graph(feature_maps, 20, "exact", memory_budget=1_000_000)
+@pytest.mark.parametrize("k", [20, 150], ids=["sieve", "full rows"])
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_memory_budget_below_one_block_says_what_is_needed_and_with_that_it_works(feature_maps, k, constant):
+    points = torch.zeros(200, 256) if constant else feature_maps[:200].flatten(1)[:, ::16]
+    whole = rra.knn_graph(points, k, "exact")
+    with pytest.raises(ValueError, match=r"memory_budget=1 bytes is below one block.*at least [\d,]+") as refused:
+        rra.knn_graph(points, k, "exact", memory_budget=1)
+    needed = int(re.search(r"at least ([\d,]+)", str(refused.value))[1].replace(",", ""))
+    least = rra.knn_graph(points, k, "exact", memory_budget=needed)
+    np.testing.assert_allclose(least.distances, whole.distances, rtol=1e-5)
+    assert (least.indices == whole.indices).mean() > 0.999
+
+
+@pytest.mark.parametrize("k", [20, 400], ids=["search", "all compared"])
+def test_a_descent_beyond_the_memory_budget_is_refused_with_what_it_takes(feature_maps, k):
+    with pytest.raises(ValueError, match=r"memory_budget=1 bytes is below the [\d,]+ that a descent takes.*'auto'"):
+        rra.knn_graph(feature_maps, k, "nndescent", memory_budget=1)
+
+
+def test_full_rows_keep_to_the_memory_budget():
+    # In a process of its own, whose peak is its own: 3,000 x 2,000 neighbours, of which the graph takes 48 MB.
+    script = """
+import numpy as np, rra_monitor as rra
+def memory(field):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(field))
+points = np.random.default_rng(0).normal(size=(3000, 64)).astype(np.float32)
+rra.knn_graph(points[:300], 100, "exact")
+before = memory("VmRSS")
+open("/proc/self/clear_refs", "w").write("5")
+rra.knn_graph(points, 2000, "exact", memory_budget=100 << 20)
+print(memory("VmHWM") - before)
+"""
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        pytest.skip("needs Linux's account of a process's peak memory")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 100 << 20

@@ -1,26 +1,81 @@
 import logging
 
+import pytest
 import torch
 
 import rra_monitor as rra
+from rra_monitor.graph import build, descent
 from rra_monitor.graph.choose import choose
+from rra_monitor.graph.exact import MEMORY_BUDGET
 
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def compiled(monkeypatch):
+    """As in a process that has searched by descent before."""
+    monkeypatch.setattr(descent, "compiled", True)
+
+
+def chosen(n, dim, k, device=CPU, min_recall=0.95, memory_budget=MEMORY_BUDGET):
+    return choose(n, dim, k, device, min_recall, memory_budget)
+
+
 def test_many_neighbours_of_few_samples_are_found_exactly():
-    assert choose(2_000, 3_072, 20, CPU, 0.95)[0] == "exact"
-    assert choose(15_000, 16_384, 150, CPU, 0.95)[0] == "exact"
+    assert chosen(2_000, 3_072, 20)[0] == "exact"
+    assert chosen(15_000, 16_384, 150)[0] == "exact"
 
 
 def test_few_neighbours_of_many_samples_with_few_features_are_found_by_descent():
-    assert choose(100_000, 64, 10, CPU, 0.95)[0] == "nndescent"
+    assert chosen(100_000, 64, 10)[0] == "nndescent"
 
 
 def test_where_an_approximation_can_not_serve_the_graph_is_exact():
-    assert choose(100_000, 64, 10, CPU, 0.999)[0] == "exact"
-    assert choose(100_000, 64, 10, torch.device("cuda"), 0.95)[0] == "exact"
-    assert choose(100, 64, 60, CPU, 0.5)[0] == "exact"
+    assert chosen(100_000, 64, 10, min_recall=0.999)[0] == "exact"
+    assert chosen(100_000, 64, 10, torch.device("cuda"))[0] == "exact"
+    assert chosen(100, 64, 60, min_recall=0.5)[0] == "exact"
+
+
+def test_a_descent_that_exceeds_the_memory_budget_is_not_taken():
+    needed = descent.descent_bytes(100_000, 64, 10)
+    assert chosen(100_000, 64, 10, memory_budget=needed)[0] == "nndescent"
+    backend, reason = chosen(100_000, 64, 10, memory_budget=needed - 1)
+    assert backend == "exact"
+    assert reason == f"a descent would take {needed:,} bytes, above memory_budget={needed - 1:,}"
+
+
+def test_the_default_budget_holds_a_descent_over_50_000_images_of_cifar_10():
+    assert descent.descent_bytes(50_000, 3_072, 30, effort=2) < MEMORY_BUDGET
+
+
+def test_the_first_descent_of_a_process_has_to_pay_for_its_compilation(monkeypatch):
+    monkeypatch.setattr(descent, "compiled", False)
+    backend, reason = chosen(50_000, 64, 10)
+    assert backend == "exact"
+    assert "s by descent and 20 s to compile it, once in a process" in reason
+    assert chosen(1_000_000, 64, 10, memory_budget=10 << 30)[0] == "nndescent"
+    monkeypatch.setattr(descent, "compiled", True)
+    backend, reason = chosen(50_000, 64, 10)
+    assert backend == "nndescent"
+    assert "compile" not in reason
+
+
+def test_a_search_is_noted_as_compiled(monkeypatch):
+    monkeypatch.setattr(descent, "compiled", False)
+    points = torch.rand(100, 3, generator=torch.Generator().manual_seed(0))
+    rra.knn_graph(points, 60, "nndescent")  # no search: each is compared with all
+    assert not descent.compiled
+    rra.knn_graph(points, 5, "nndescent")
+    assert descent.compiled
+
+
+def test_the_memory_budget_reaches_the_choice_and_the_descent(monkeypatch):
+    given = []
+    points = torch.rand(100, 3, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(build, "choose", lambda *shape: given.append(shape[-1]) or ("nndescent", "told to"))
+    monkeypatch.setattr(build, "descent_graph", lambda points, k, recall, seed, budget: given.append(budget))
+    rra.knn_graph(points, 5, memory_budget=123_456_789)
+    assert given == [123_456_789] * 2
 
 
 def test_the_choice_and_its_reason_are_logged(caplog):

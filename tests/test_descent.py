@@ -1,5 +1,8 @@
 import logging
+import os
 import random
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 
@@ -110,6 +113,23 @@ def test_a_recall_out_of_reach_ends_in_the_exact_graph_and_says_so(hard, caplog)
     assert "below min_recall=1.0000: building the exact graph" in caplog.records[-1].message
 
 
+def test_a_memory_budget_ends_the_search_at_the_effort_it_allows_and_holds_for_the_exact_graph(
+    hard, caplog, monkeypatch
+):
+    budget, given = descent.descent_bytes(hard.n, hard.dim, 10), []
+    assert descent.descent_bytes(hard.n, hard.dim, 10, effort=1) > budget
+    monkeypatch.setattr(
+        descent, "exact_graph", lambda points, k, budget: given.append(budget) or exact_graph(points, k)
+    )
+    with caplog.at_level(logging.INFO, logger="rra_monitor"):
+        graph = descent_graph(hard, 10, min_recall=1.0, memory_budget=budget)
+    assert (graph.backend, given) == ("exact", [budget])
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert f"its highest effort within memory_budget={budget:,} bytes" in caplog.text
+    with pytest.raises(ValueError, match=rf"memory_budget={budget - 1:,} bytes is below the {budget:,} that a descent"):
+        descent_graph(hard, 10, memory_budget=budget - 1)
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_an_impossible_recall_is_refused(hard, value):
     with pytest.raises(ValueError, match="must lie in 0 to 1"):
@@ -207,6 +227,18 @@ def test_nothing_global_is_touched_and_nothing_is_printed(hard, capfd):
     finally:
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_first_search_of_a_process_is_like_every_later_one_and_leaves_torchs_threads():
+    # In a process of its own: to start numba's pool sets the number of threads of OpenMP, which torch shares.
+    script = (
+        "import torch, rra_monitor as rra; torch.set_num_threads(1); torch.manual_seed(0); x = torch.randn(3000, 40);"
+        "a, b = (rra.knn_graph(x, 10, backend='nndescent', min_recall=0.0) for _ in range(2));"
+        "assert torch.get_num_threads() == 1, torch.get_num_threads(); assert (a.indices == b.indices).all()"
+    )
+    environment = os.environ | {"NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

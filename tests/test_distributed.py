@@ -1,4 +1,9 @@
+import os
+import re
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,9 +33,27 @@ def test_each_rank_holds_its_own_rows_and_says_which(outcome):
         assert outcome.values[rank]["digits"][:2] == [rows.start, 500]
 
 
-def test_size_of_blocks_and_half_precision_do_not_show(outcome):
-    for name in ("digits in small blocks", "digits in half precision"):
+def test_size_of_blocks_and_types_that_hold_the_values_do_not_show(outcome):
+    for name in ("in small blocks", "in half precision", "as uint16", "as float8", "by auto"):
+        name = f"digits {name}"
         assert (outcome.graph(name).indices == outcome.graph("digits").indices).all()
+
+
+def test_auto_says_once_that_it_is_exact_over_the_ranks(outcome):
+    words = f"knn_graph: exact over {outcome.ranks} ranks for n=500, k=20: descent works in one process"
+    assert [values["logged"] for values in outcome.values] == [[words]] + [[]] * (outcome.ranks - 1)
+
+
+def test_the_example_of_the_documentation_runs_under_torchrun(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text()
+    (tmp_path / "ids.py").write_text(re.search(r"```python\n(import torch.*?)```", text, re.DOTALL)[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "ids.py"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(torchrun, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    said = re.findall(r"rank (\d): KnnGraph\(n=1000, offset=(\d+), total=2000, .*?\), ID (\d+\.\d{3})", done.stdout)
+    assert sorted(rank[:2] for rank in said) == [("0", "0"), ("1", "1000")]
+    assert said[0][2] == said[1][2]
 
 
 def test_gathered_every_rank_has_the_whole_graph(outcome):
@@ -69,6 +92,14 @@ def test_every_rank_gets_the_same_bits(outcome):
         ("k no integer", "TypeError: rank {last}: k must be an integer, got 2.5"),
         ("complex", "TypeError: rank {last}: features are torch.complex64"),
         ("array", "TypeError: rank {last}: features are of type ndarray, expected a torch.Tensor"),
+        ("sparse", "TypeError: rank {last}: features are a tensor (torch.sparse_coo"),
+        ("quantised", "TypeError: rank {last}: features are a tensor (torch.strided, torch.qint8"),
+        ("meta", "TypeError: rank {last}: features are a tensor (torch.strided, torch.float32, on meta)"),
+        ("memory_budget", "ValueError: rank {last}: memory_budget=1,048,576 can not be kept over a group"),
+        ("memory_budget's type", "TypeError: rank {last}: memory_budget must be an integer, got '1GiB'"),
+        ("min_recall", "TypeError: rank {last}: min_recall must be a number, 0 to 1, got None"),
+        ("seed", "ValueError: rank {last}: seed=-1 must lie in 0 to"),
+        ("backend", "ValueError: rank {last}: backend='nndescent' works in one process"),
         ("overflow", "exceed float32"),
         ("far apart", "ValueError: distances between these features exceed float32"),
         (

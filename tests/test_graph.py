@@ -149,9 +149,12 @@ def test_ties_are_counted_at_the_last_neighbour_only():
     assert rra.knn_graph(np.array([0.0, 1.0, 2.0, 3.0, 10.0]), k=4).ties == 0
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.uint8])
+TYPES = "bool uint8 uint16 uint32 uint64 int8 int32 int64 float8_e4m3fn float8_e5m2 float16 bfloat16 float64"
+
+
+@pytest.mark.parametrize("dtype", [getattr(torch, name) for name in TYPES.split()], ids=str)
 def test_every_real_type_is_measured_as_float32(dtype):
-    points = torch.randint(0, 200, (100, 6), generator=torch.Generator().manual_seed(0)).to(dtype)
+    points = torch.randint(0, 120, (100, 6), generator=torch.Generator().manual_seed(0)).to(dtype)
     graph, plain = rra.knn_graph(points, k=5), rra.knn_graph(points.float(), k=5)
     assert (graph.indices == plain.indices).all()
     assert (graph.distances == plain.distances).all()
@@ -201,11 +204,60 @@ def test_cuda_gives_the_graph_of_the_cpu(feature_maps):
         ([["a"], ["b"]], 1, TypeError, "real numbers"),
         (3.0, 1, ValueError, "fewer than 2 samples"),
         (np.array([[1e300], [2e300], [3e300]]), 1, ValueError, "exceed float32"),
+        (np.ma.masked_less(np.eye(3), 1), 1, ValueError, "6 features are masked; fill them"),
+        ([[1.0, 2.0], [3.0]], 1, ValueError, "a list that makes no array.*the same number of features"),
+        ([torch.ones(2, requires_grad=True)] * 3, 1, ValueError, "torch.stack"),
+        (np.arange(6).astype("m8[s]").reshape(3, 2), 1, TypeError, r"timedelta64\[s\].*astype"),
+        (np.eye(3).astype(np.clongdouble), 1, TypeError, "split real and imaginary parts"),
+        (torch.empty((3, 2), dtype=torch.bits8), 1, TypeError, "bits8.*cast them to float32"),
     ],
 )
 def test_bad_input_is_refused_with_a_remedy(features, k, error, words):
     with pytest.raises(error, match=words):
         rra.knn_graph(features, k=k)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of prototypes
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        (lambda: torch.eye(3).to_sparse(), r"torch.sparse_coo.*to_dense\(\)"),
+        (lambda: torch.eye(3).to_sparse_csr(), r"torch.sparse_csr.*to_dense\(\)"),
+        (lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8), r"torch.qint8.*dequantize\(\)"),
+        (lambda: torch.eye(3, device="meta"), "on meta.*expected values"),
+        (lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "nested.*same number of features"),
+    ],
+    ids=["sparse", "sparse by rows", "quantised", "meta", "nested"],
+)
+def test_tensors_that_are_not_dense_and_real_are_refused_with_a_remedy(features, words):
+    with pytest.raises(TypeError, match=words):
+        rra.knn_graph(features(), k=1)
+
+
+@pytest.mark.parametrize("backend", ["exact", "nndescent", "auto"])
+@pytest.mark.parametrize(
+    ("option", "error", "words"),
+    [
+        (
+            {"memory_budget": "1GiB"},
+            TypeError,
+            "memory_budget must be an integer, got '1GiB'; its default is 1,073,741,8",
+        ),
+        ({"memory_budget": None}, TypeError, "memory_budget must be an integer, got None"),
+        ({"memory_budget": 1e9}, TypeError, "memory_budget must be an integer, got 1000000000.0"),
+        ({"memory_budget": 0}, ValueError, "memory_budget=0 bytes must be above 0"),
+        ({"memory_budget": -1}, ValueError, "memory_budget=-1 bytes must be above 0"),
+        ({"min_recall": None}, TypeError, "min_recall must be a number, 0 to 1, got None"),
+        ({"min_recall": "most"}, TypeError, "min_recall must be a number, 0 to 1, got 'most'"),
+        ({"min_recall": float("nan")}, ValueError, "min_recall=nan must lie in 0 to 1"),
+        ({"seed": -1}, ValueError, "seed=-1 must lie in 0 to"),
+        ({"seed": 1 << 40}, ValueError, "seed=1099511627776 must lie in 0 to"),
+        ({"seed": None}, TypeError, "seed must be an integer, got None"),
+    ],
+)
+def test_a_bad_option_is_refused_whichever_backend_would_use_it(option, error, words, backend):
+    with pytest.raises(error, match=words):
+        rra.knn_graph(np.eye(3), 1, backend, **option)
 
 
 def test_an_unknown_backend_names_the_valid_ones():

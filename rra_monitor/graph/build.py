@@ -1,6 +1,8 @@
 """knn_graph: check the features, choose a backend, build the graph."""
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 BACKENDS = ("auto", "exact", "nndescent")
+DEFAULTS = {"memory_budget": MEMORY_BUDGET, "seed": 0}
 
 _log = logging.getLogger("rra_monitor")
 
@@ -42,18 +45,21 @@ def knn_graph(
             faster (logged at level INFO with the reason).
         min_recall: share of the true neighbours, 0 to 1, that an approximation must find. One that misses it is
             searched again with more effort, then replaced by the exact graph.
-        memory_budget: bytes that the exact graph may take beyond the features, on the CPU.
-        seed: of the approximate search and its audit.
+        memory_budget: bytes that may be taken beyond the features, on the CPU. "auto" takes no descent that would need
+            more; a graph that can not be built within it is refused.
+        seed: of the approximate search and its audit, 0 to 2³² - 1.
         group: a process group of torch.distributed, over whose ranks the samples are spread: `features` are this
-            rank's, and so are the rows of the graph. Exact; all ranks must call it.
+            rank's, and so are the rows of the graph. Exact, also with "auto"; all ranks must call it. Takes no
+            memory_budget: its blocks have fixed sizes.
 
     Returns:
         A KnnGraph of numpy arrays.
 
     Raises:
-        TypeError: features that are no real numbers.
-        ValueError: fewer than 2 samples, no features, NaN or infinite values, values beyond float32, k or min_recall
-            out of range, an unknown backend, a memory budget below one block.
+        TypeError: features that are no real numbers in a dense array or tensor; options of another type.
+        ValueError: fewer than 2 samples, no features, rows of unequal length, NaN or infinite values, values beyond
+            float32, k, min_recall or seed out of range, an unknown backend, a memory budget below one block or below
+            what backend="nndescent" takes, or any with a group. With a group each is raised on all ranks.
 
     Source: section 3.2.1 of the thesis; for nndescent, Dong et al. 2011 by way of pynndescent.
 
@@ -63,16 +69,10 @@ def knn_graph(
     >>> graph.distances.tolist()
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0], [4.0, 6.0]]
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
-    if not 0 <= min_recall <= 1:
-        raise ValueError(f"min_recall={min_recall} must lie in 0 to 1: the share of the true neighbours to be found")
+    check = partial(_check_options, backend, min_recall, memory_budget, seed, over_ranks=group is not None)
     if group is not None:
-        from rra_monitor.graph.distributed import distributed_graph
-
-        if backend == "nndescent":
-            raise ValueError("backend='nndescent' works in one process; over a group take 'exact' or 'auto'")
-        return distributed_graph(features, k, group)
+        return _graph_over_ranks(features, k, backend, group, check)
+    check()
     points = Points(features)
     n = points.n
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
@@ -83,8 +83,49 @@ def knn_graph(
             f"Lower k, or take more samples (default_k gives n / (10 · classes))."
         )
     if backend == "auto":
-        backend, reason = choose(n, points.dim, int(k), points.device, min_recall)
+        backend, reason = choose(n, points.dim, int(k), points.device, min_recall, memory_budget)
         _log.info("knn_graph: %s for n=%d, d=%d, k=%d: %s", backend, n, points.dim, k, reason)
     if backend == "nndescent":
-        return descent_graph(points, int(k), min_recall, seed)
+        return descent_graph(points, int(k), min_recall, seed, memory_budget)
     return exact_graph(points, int(k), memory_budget)
+
+
+def _graph_over_ranks(
+    features: Any, k: int, backend: str, group: "ProcessGroup", check: Callable[[], None]
+) -> KnnGraph:
+    from torch.distributed import get_rank
+
+    from rra_monitor.graph.distributed import distributed_graph
+    from rra_monitor.ranks import gathered
+
+    ranks = len(gathered(check, group))  # an option that one rank got wrong fails on all
+    graph = distributed_graph(features, k, group)
+    if backend == "auto" and get_rank(group) == 0:
+        _log.info(
+            "knn_graph: exact over %d ranks for n=%d, k=%d: descent works in one process", ranks, graph.samples, k
+        )
+    return graph
+
+
+def _check_options(backend: str, min_recall: float, memory_budget: int, seed: int, *, over_ranks: bool) -> None:
+    """Raise for an option that no graph can be built with."""
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
+    if isinstance(min_recall, bool) or not isinstance(min_recall, (int, float, np.integer, np.floating)):
+        raise TypeError(f"min_recall must be a number, 0 to 1, got {min_recall!r}; its default is 0.95")
+    if not 0 <= min_recall <= 1:
+        raise ValueError(f"min_recall={min_recall} must lie in 0 to 1: the share of the true neighbours to be found")
+    for name, value in (("memory_budget", memory_budget), ("seed", seed)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise TypeError(f"{name} must be an integer, got {value!r}; its default is {DEFAULTS[name]:,}")
+    if memory_budget < 1:
+        raise ValueError(f"memory_budget={memory_budget} bytes must be above 0; its default is {MEMORY_BUDGET:,}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed} must lie in 0 to 2**32 - 1; its default is 0")
+    if over_ranks and backend == "nndescent":
+        raise ValueError("backend='nndescent' works in one process; over a group take 'exact' or 'auto'")
+    if over_ranks and memory_budget != MEMORY_BUDGET:
+        raise ValueError(
+            f"memory_budget={memory_budget:,} can not be kept over a group, whose blocks have fixed sizes (see "
+            "docs/scaling.md); leave it out, and spread the samples over more ranks to need less on each"
+        )

@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from rra_monitor.graph.descent import LEAST_WIDTH
+from rra_monitor.graph import descent
+from rra_monitor.graph.descent import LEAST_WIDTH, descent_bytes
 from rra_monitor.graph.rates import seconds_per_multiply_add
 
 REFERENCE = 1.85e-12
@@ -13,8 +14,11 @@ REFERENCE = 1.85e-12
 HIGH_RECALL = 0.98
 """Recalls above it take descent more than its first effort."""
 
+COMPILATION = 20.0
+"""Seconds that the first search of a process takes to compile, on the machine of the constants."""
 
-def choose(n: int, dim: int, k: int, device: torch.device, min_recall: float) -> tuple[str, str]:
+
+def choose(n: int, dim: int, k: int, device: torch.device, min_recall: float, memory_budget: int) -> tuple[str, str]:
     """The backend that is predicted to be faster, and why.
 
     Args:
@@ -23,6 +27,7 @@ def choose(n: int, dim: int, k: int, device: torch.device, min_recall: float) ->
         k: neighbours.
         device: where the samples lie.
         min_recall: that an approximation must reach.
+        memory_budget: bytes that may be taken beyond the features.
     """
     if device.type == "cuda":
         return "exact", "the descent runs on the CPU alone"
@@ -30,10 +35,15 @@ def choose(n: int, dim: int, k: int, device: torch.device, min_recall: float) ->
         return "exact", f"min_recall={min_recall} is above {HIGH_RECALL}, which a descent seldom reaches at first"
     if 2 * max(k + 1, LEAST_WIDTH) >= n:
         return "exact", "a descent would keep half of the samples"
-    exact, descent = exact_seconds(n, dim, k), descent_seconds(n, dim, k)
-    seconds = f"predicted {exact:.2g} s exact, {descent:.2g} s by descent"
+    if (needed := descent_bytes(n, dim, k)) > memory_budget:
+        return "exact", f"a descent would take {needed:,} bytes, above memory_budget={memory_budget:,}"
+    exact, by_descent = exact_seconds(n, dim, k), descent_seconds(n, dim, k)
+    reason = f"predicted {exact:.2g} s exact, {by_descent:.2g} s by descent"
+    if not descent.compiled:
+        by_descent += COMPILATION
+        reason += f" and {COMPILATION:.0f} s to compile it, once in a process"
     # What is approximate has to be clearly faster.
-    return ("nndescent" if descent < 0.85 * exact else "exact"), seconds
+    return ("nndescent" if by_descent < 0.85 * exact else "exact"), reason
 
 
 def exact_seconds(n: int, dim: int, k: int) -> float:
@@ -50,7 +60,7 @@ def exact_seconds(n: int, dim: int, k: int) -> float:
 
 
 def descent_seconds(n: int, dim: int, k: int) -> float:
-    """Predicted time of descent_graph at its first effort with its audit, once compiled (some 20 s, once a process).
+    """Predicted time of descent_graph at its first effort with its audit, once it is compiled.
 
     It compares a number of pairs proportional to n k, and finds fewer of them in the cache as n grows. Fitted to the
     same shapes: within 35 % of each, mostly within 15 %.

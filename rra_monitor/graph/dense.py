@@ -27,22 +27,25 @@ DOUBLE_CANCELLATION = 1e-9
 """The same share for a float64 product, below which every other sample is measured by direct difference."""
 
 
-def dense_neighbours(points: Points, rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+def dense_neighbours(
+    points: Points, rows: torch.Tensor, k: int, block_bytes: int = BLOCK_BYTES
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared distances, in units of the points' scale, and ids of the nearest others of some samples.
 
     Args:
         points: n samples.
         rows: (r,) samples, on the points' device.
         k: neighbours.
+        block_bytes: bound on a block of products and on one of the samples they are made of, but for a row of each.
 
     Returns:
         (r, found) both, ascending, equal distances by id; found is at least min(k + 1, n - 1), to see ties.
     """
     # One more than k tells whether the k-th is tied, the rest that rounding cost no candidate its place.
     found = min(points.n - 1, k + SETTLED)
-    squared, candidates, thin = _in_single(points, rows, found, k)
+    squared, candidates, thin = _in_single(points, rows, found, k, block_bytes)
     if thin.numel():
-        squared[thin], candidates[thin] = _in_double(points, rows[thin], found)
+        squared[thin], candidates[thin] = _in_double(points, rows[thin], found, block_bytes)
     squared, candidates = in_order(squared, candidates)
     if found > k:
         # Measured directly, equal distances are equal, and the last neighbour does not depend on rounding.
@@ -65,7 +68,7 @@ def in_order(squared: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Ten
 
 
 def _in_single(
-    points: Points, rows: torch.Tensor, found: int, k: int
+    points: Points, rows: torch.Tensor, found: int, k: int, block_bytes: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Squared distances and candidates (r, found), and which rows a float32 product does not settle.
 
@@ -75,7 +78,7 @@ def _in_single(
     squared = torch.empty((len(rows), found), device=points.device)
     candidates = torch.empty((len(rows), found), dtype=torch.int64, device=points.device)
     thin = torch.zeros(len(rows), dtype=torch.bool, device=points.device)
-    for here, table, own, others in _tables(points, rows, torch.float32):
+    for here, table, own, others in _tables(points, rows, torch.float32, block_bytes):
         near, nearest = torch.topk(table, found, largest=False)
         near.clamp_(min=0)
         if found > SETTLED:
@@ -87,14 +90,14 @@ def _in_single(
     return squared, candidates, thin.nonzero()[:, 0]
 
 
-def _in_double(points: Points, rows: torch.Tensor, found: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _in_double(points: Points, rows: torch.Tensor, found: int, block_bytes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared distances and candidates (r, found) ranked by a float64 product, distances from differences.
 
     Rows that even this does not settle (duplicates, clusters in the last digits) are compared with every sample.
     """
     squared = torch.empty((len(rows), found), device=points.device)
     candidates = torch.empty((len(rows), found), dtype=torch.int64, device=points.device)
-    for here, table, own, others in _tables(points, rows, torch.float64):
+    for here, table, own, others in _tables(points, rows, torch.float64, block_bytes):
         unsettled = (table < DOUBLE_CANCELLATION * (own[:, None] + others)).any(dim=1).nonzero()[:, 0]
         if unsettled.numel():
             table[unsettled] = _all_direct(points, rows[here][unsettled])
@@ -108,11 +111,11 @@ def _in_double(points: Points, rows: torch.Tensor, found: int) -> tuple[torch.Te
 
 
 def _tables(
-    points: Points, rows: torch.Tensor, dtype: torch.dtype
+    points: Points, rows: torch.Tensor, dtype: torch.dtype, block_bytes: int
 ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Blocks of rows with their squared distances (b, n) to all samples, and the squared norms (b,) and (n,)."""
     n, size = points.n, dtype.itemsize
-    height, width = max(1, BLOCK_BYTES // (size * n)), max(1, BLOCK_BYTES // (size * points.dim))
+    height, width = max(1, block_bytes // (size * n)), max(1, block_bytes // (size * points.dim))
     whole = points.centred(slice(None), dtype) if width >= n else None
     norms = torch.empty(n, dtype=dtype, device=points.device)
     for top in range(0, len(rows), height):

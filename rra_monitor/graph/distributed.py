@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
 from rra_monitor.graph.pairs import pair_differences
+from rra_monitor.graph.points import real_tensor
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.ring import Ring, wire_of
 from rra_monitor.ranks import gathered
@@ -51,12 +52,13 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
         A KnnGraph of n_r rows with the `offset` of the first one and the `total` n; ties and zeros are shares of all n.
 
     Raises:
-        TypeError: complex features, a k that is no integer; on all ranks, whichever rank it is found on.
+        TypeError: features that are no real numbers in a dense tensor, a k that is no integer; on all ranks, whichever
+            rank it is found on.
         ValueError: NaN or infinite features, k out of range, or k, the number of features or the kind of device differ
             between ranks; on all ranks likewise.
     """
     facts = gathered(lambda: _facts_of(features, k), group)
-    ring = _ring_of(features.detach(), facts, group)
+    ring = _ring_of(real_tensor(features.detach()), facts, group)
     n = sum(ring.counts)
     found = min(n - 1, k + SPARE)
     with full_precision(ring.rows.device):
@@ -109,8 +111,7 @@ def _facts_of(features: torch.Tensor, k: int) -> dict[str, Any]:
         raise TypeError(f"k must be an integer, got {k!r}")
     if not isinstance(features, torch.Tensor):
         raise TypeError(f"features are of type {type(features).__name__}, expected a torch.Tensor of this rank's rows")
-    if features.is_complex():
-        raise TypeError(f"features are {features.dtype}; split real and imaginary parts into two features")
+    features = real_tensor(features.detach())
     if features.ndim < 2:
         raise ValueError(f"features of shape {tuple(features.shape)}; expected (n_r, …), also (0, …) for no sample")
     dim = math.prod(features.shape[1:])

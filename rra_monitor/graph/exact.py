@@ -4,10 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rra_monitor.graph.dense import dense_neighbours, tied
-from rra_monitor.graph.direct import nearest, squared_distances
+from rra_monitor.graph.dense import SETTLED, dense_neighbours, tied
+from rra_monitor.graph.direct import BLOCK_BYTES, CHUNK, nearest, squared_distances
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
-from rra_monitor.graph.points import Points
+from rra_monitor.graph.points import Points, below_one_block
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.sift import sift
 from rra_monitor.graph.workers import Workers
@@ -15,42 +15,91 @@ from rra_monitor.graph.workers import Workers
 MEMORY_BUDGET = 1 << 30
 """Bytes that a graph may take beyond its features."""
 
+BLOCKS = 16
+"""Blocks that full rows may take at once: products and samples with what is computed of them, in double precision."""
+
+RANKED = 32
+"""Bytes of a block that a ranked candidate stands for: two blocks hold distances, ids and what sorts them."""
+
 DENSE = 8
 """From k = n / DENSE on a shortlist is no longer short, and full rows are ranked instead."""
 
 
 def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> KnnGraph:
-    """The k nearest neighbours of each sample, found on the device where the samples lie."""
+    """The k nearest neighbours of each sample, found on the device where the samples lie.
+
+    Raises:
+        ValueError: on the CPU, a memory budget below one block.
+    """
     with full_precision(points.device):
         if points.device.type == "cpu" and k + 1 <= points.n // DENSE and not points.constant:
             squared, indices = _sifted_neighbours(points, k + 1, memory_budget)
         else:
-            squared, indices = _rows(points, np.arange(points.n), k)
+            needed = rows_bytes(points.n, points.dim, points.n, k)
+            if points.device.type == "cpu" and memory_budget < needed:
+                raise ValueError(below_one_block(points, memory_budget, needed))
+            squared, indices = nearest_of_all(points, np.arange(points.n), k, memory_budget)
     refuse_vanished(points, squared, indices)
-    distances = in_units(points, squared)
+    ties, distances = ties_of(squared, k), in_units(points, squared[:, :k])
+    del squared
     return KnnGraph(
         indices=np.ascontiguousarray(indices[:, :k]),
-        distances=np.ascontiguousarray(distances[:, :k]),
-        ties=ties_of(squared, k),
+        distances=distances,
+        ties=ties,
         zeros=float((distances[:, 0] == 0).mean()),
     )
 
 
 def exact_rows(
-    points: Points, rows: npt.NDArray[np.int64], k: int
+    points: Points, rows: npt.NDArray[np.int64], k: int, memory_budget: int = MEMORY_BUDGET
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """(r, k) neighbours and distances of some samples among all."""
     with full_precision(points.device):
-        squared, indices = _rows(points, rows, k)
+        squared, indices = nearest_of_all(points, rows, k, memory_budget)
     return indices[:, :k], in_units(points, squared[:, :k])
+
+
+def nearest_of_all(
+    points: Points, rows: npt.NDArray[np.int64], k: int, memory_budget: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Squared distances and ids (r, min(k + 1, n - 1)) of the nearest of some samples, each compared with all.
+
+    On the CPU a strip of samples at a time, as many as the memory budget allows, but one at least.
+    """
+    shown, ranked = min(k + 1, points.n - 1), min(k + SETTLED, points.n - 1)
+    block, strip = BLOCK_BYTES, max(1, len(rows))
+    if points.device.type == "cpu":
+        spare = memory_budget - rows_bytes(points.n, points.dim, len(rows), k)
+        block = min(BLOCK_BYTES, _least_block(points.n, points.dim, k) + max(0, spare) // BLOCKS)
+        strip = max(1, block // (RANKED * ranked))
+    squared, ids = np.empty((len(rows), shown), np.float32), np.empty((len(rows), shown), np.int32)
+    for top in range(0, len(rows), strip):
+        here = slice(top, top + strip)
+        near, others = dense_neighbours(points, torch.from_numpy(rows[here]).to(points.device), k, block)
+        squared[here], ids[here] = near[:, :shown].cpu().numpy(), others[:, :shown].int().cpu().numpy()
+    return squared, ids
+
+
+def rows_bytes(n: int, dim: int, rows: int, k: int) -> int:
+    """Bytes, at least, that the nearest of some samples among all take on the CPU, with the graph made of them."""
+    return 12 * rows * (k + 1) + 4 * n * min(CHUNK, dim) + BLOCKS * _least_block(n, dim, k)
+
+
+def _least_block(n: int, dim: int, k: int) -> int:
+    """Bytes of one row of products in double precision, of one sample, or of what one row ranks: the largest."""
+    return max(8 * n, 8 * dim, RANKED * (k + SETTLED))
 
 
 def in_units(points: Points, squared: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Distances in the features' own units, from squared ones in units of the points' scale."""
-    with np.errstate(over="ignore"):
-        distances = (np.sqrt(squared.astype(np.float64)) * points.scale).astype(np.float32)
-    if not np.isfinite(distances).all():
-        raise ValueError("distances between these features exceed float32; scale the features down")
+    distances = np.empty(squared.shape, np.float32)
+    step = max(1, (1 << 19) // squared.shape[1])
+    for start in range(0, len(squared), step):
+        here = slice(start, start + step)
+        with np.errstate(over="ignore"):
+            distances[here] = np.sqrt(squared[here].astype(np.float64)) * points.scale
+        if not np.isfinite(distances[here]).all():
+            raise ValueError("distances between these features exceed float32; scale the features down")
     return distances
 
 
@@ -80,13 +129,9 @@ def _sifted_neighbours(
         candidates, counts, missing = sift(points, found, memory_budget, workers)
     squared = squared_distances(points, np.arange(points.n), candidates, counts)
     near, ids = nearest(squared, candidates, counts, found)
+    del squared, candidates
     open_rows = missing.nonzero()[0]
     if len(open_rows):
-        left, others = _rows(points, open_rows, found)
+        left, others = nearest_of_all(points, open_rows, found, memory_budget - near.nbytes - ids.nbytes)
         near[open_rows], ids[open_rows] = left[:, :found], others[:, :found]
     return near, ids
-
-
-def _rows(points: Points, rows: npt.NDArray[np.int64], k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    squared, ids = dense_neighbours(points, torch.from_numpy(rows).to(points.device), k)
-    return squared.cpu().numpy(), ids.int().cpu().numpy()

@@ -8,11 +8,24 @@ from typing import Any
 import numpy as np
 import torch
 
+AS_THEY_ARE = frozenset(
+    [
+        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+        *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    ]
+)
+"""Types that features are read in."""
+
+CASTS = {"bool": torch.uint8, "uint16": torch.int64, "uint32": torch.int64, "uint64": torch.float64}
+"""Types that torch stores and hardly computes with, and what they become, as a whole; float8 becomes float32."""
+
 
 class Points:
     """n samples of d features, in the precision and place in which they came.
 
-    They are read in parts and never converted as a whole, so that a memory-mapped array stays on disk.
+    They are read in parts and not converted as a whole, so that a memory-mapped array stays on disk. Exceptions, which
+    cost a copy: bool, unsigned integers of 16 bits or more, float8, long doubles, a foreign byte order, an array that
+    is not in C order.
 
     Args:
         features: (n, …) array or tensor of real numbers; trailing axes are flattened.
@@ -25,7 +38,8 @@ class Points:
 
     Raises:
         TypeError: features that are no real numbers.
-        ValueError: fewer than 2 samples, no features, NaN or infinite values, values beyond float32.
+        ValueError: rows of unequal length, fewer than 2 samples, no features, NaN or infinite values, values beyond
+            float32.
     """
 
     def __init__(self, features: Any) -> None:
@@ -61,10 +75,42 @@ class Points:
         out[start:stop].copy_(self.matrix[start:stop, features]).div_(self.scale)
 
 
-def _as_matrix(features: Any) -> torch.Tensor:
-    tensor = features.detach() if isinstance(features, torch.Tensor) else _from_array(features)
-    if tensor.is_complex():
+def real_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, in a type that torch can compare and subtract: as it is, but for unsigned integers and float8.
+
+    Raises:
+        TypeError: sparse, nested, quantised or meta tensors, types that are no real numbers or that hold no value each.
+    """
+    for found, expected in (
+        (tensor.is_nested, "a tensor of one shape: give each sample the same number of features"),
+        (tensor.is_quantized, "real numbers: call dequantize() on it first"),
+        (tensor.layout != torch.strided, "a dense tensor: call to_dense() on it first"),
+        (tensor.is_meta, "values: a meta tensor holds none, load the model's weights and run it on data"),
+    ):
+        if found:
+            kind = "nested" if tensor.is_nested else f"{tensor.layout}, {tensor.dtype}, on {tensor.device}"
+            raise TypeError(f"features are a tensor ({kind}), expected {expected}")
+    if tensor.is_complex() or "complex" in str(tensor.dtype):
         raise TypeError(f"features are {tensor.dtype}; split real and imaginary parts into two features")
+    if tensor.dtype in AS_THEY_ARE:
+        return tensor
+    name = str(tensor.dtype).removeprefix("torch.")
+    target = torch.float32 if name.startswith("float8_") else CASTS.get(name)
+    if target is None:
+        raise TypeError(f"features are {tensor.dtype}, expected real numbers of 8 bits or more; cast them to float32")
+    return tensor.to(target)
+
+
+def below_one_block(points: Points, memory_budget: int, needed: int) -> str:
+    """The text of an error: a memory budget, and the bytes that are needed at least."""
+    return (
+        f"memory_budget={memory_budget:,} bytes is below one block: {points.n:,} samples of {points.dim:,} features "
+        f"need at least {needed:,} beyond the features. Raise it, or take fewer samples or pooled features."
+    )
+
+
+def _as_matrix(features: Any) -> torch.Tensor:
+    tensor = real_tensor(features.detach() if isinstance(features, torch.Tensor) else _from_array(features))
     if tensor.ndim == 0 or len(tensor) < 2:
         raise ValueError(
             f"features of shape {tuple(tensor.shape)} hold fewer than 2 samples; expected (n, …) with n >= 2"
@@ -72,15 +118,26 @@ def _as_matrix(features: Any) -> torch.Tensor:
     matrix = tensor.reshape(len(tensor), -1)
     if matrix.shape[1] == 0:
         raise ValueError(f"features of shape {tuple(tensor.shape)} are empty: no feature per sample")
-    if matrix.dtype == torch.bool:
-        matrix = matrix.to(torch.uint8)
     return matrix.cpu() if matrix.device.type == "mps" else matrix  # mps has no double precision
 
 
 def _from_array(features: Any) -> torch.Tensor:
-    array = np.asarray(features)
-    if array.dtype == object or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
-        raise TypeError(f"features are an array of {array.dtype}, expected real numbers in an array or tensor (n, …)")
+    try:
+        array = np.asarray(features)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"features are a {type(features).__name__} that makes no array ({error}); expected one array or tensor "
+            "(n, …). Give each sample the same number of features; put a list of tensors together with torch.stack"
+        ) from error
+    if np.ma.is_masked(features):
+        raise ValueError(f"{int(features.mask.sum())} features are masked; fill them, or leave out their samples")
+    if array.dtype.kind == "c":
+        raise TypeError(f"features are {array.dtype}; split real and imaginary parts into two features")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"features are an array of {array.dtype}, expected real numbers in an array or tensor (n, …); "
+            "astype(np.float32) or, of a sparse matrix, toarray() may give these"
+        )
     if array.dtype.byteorder not in "=|" or array.dtype in (np.uint16, np.uint32, np.uint64, np.longdouble):
         array = array.astype(np.float64)
     with warnings.catch_warnings():  # of memory maps opened for reading; nothing here writes

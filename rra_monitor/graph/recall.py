@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.graph.exact import exact_rows
+from rra_monitor.graph.exact import MEMORY_BUDGET, exact_rows
 from rra_monitor.graph.knn import TIE_TOLERANCE
 from rra_monitor.graph.points import Points
 
@@ -83,7 +83,7 @@ class Audit:
         return shares
 
 
-def draw_audit(points: Points, k: int, seed: int = 0, rows: int = AUDITED) -> Audit:
+def draw_audit(points: Points, k: int, seed: int = 0, rows: int = AUDITED, memory_budget: int = MEMORY_BUDGET) -> Audit:
     """Exact rows of a random subset. Consumes no global random numbers.
 
     Args:
@@ -91,6 +91,7 @@ def draw_audit(points: Points, k: int, seed: int = 0, rows: int = AUDITED) -> Au
         k: neighbours of each sample, 1 to n-1.
         seed: of the draw.
         rows: how many; all of them where there are no more.
+        memory_budget: bytes that this may take beyond the features, on the CPU.
     """
     drawn = np.sort(np.random.default_rng(seed).choice(points.n, min(rows, points.n), replace=False))
-    return Audit(drawn, *exact_rows(points, drawn, k), points.n)
+    return Audit(drawn, *exact_rows(points, drawn, k, memory_budget), points.n)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from rra_monitor.graph.direct import BLOCK_BYTES
-from rra_monitor.graph.points import Points
+from rra_monitor.graph.points import Points, below_one_block
 from rra_monitor.graph.rates import bfloat16_pays
 from rra_monitor.graph.select import Shortlist, shell
 from rra_monitor.graph.workers import Workers
@@ -161,7 +161,4 @@ def _sides(points: Points, room: int, dtype: torch.dtype, memory_budget: int, th
         if spare >= 2 * row * tile:
             return tile, (spare - row * tile) // (row * tile) * tile
     needed = memory_budget - spare + 2 * row * tile
-    raise ValueError(
-        f"memory_budget={memory_budget:,} bytes is below one block: {n:,} samples of {points.dim:,} features need at "
-        f"least {needed:,} beyond the features. Raise it, or take fewer samples or pooled features."
-    )
+    raise ValueError(below_one_block(points, memory_budget, needed))
