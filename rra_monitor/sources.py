@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,16 +54,18 @@ def named_model(spec: str, arguments: str | None = None) -> nn.Module:
 
 
 def named_values(text: str | None) -> dict[str, Any]:
-    """Values by name, of a text such as `num_classes=10,name=small`.
+    """Values by name, of a text such as `num_classes=10,name=small`; a comma within a value needs quotes around it.
 
     Raises:
         ValueError: a part without a name or a value.
 
     >>> named_values("num_classes=10, pretrained=False, name=small")
     {'num_classes': 10, 'pretrained': False, 'name': 'small'}
+    >>> named_values("run='runs/w8,4,8',deep=True")
+    {'run': 'runs/w8,4,8', 'deep': True}
     """
     found: dict[str, Any] = {}
-    for part in text.split(",") if text else []:
+    for part in re.split(r",(?=(?:[^']*'[^']*')*[^']*$)", text) if text else []:
         name, _, value = (piece.strip() for piece in part.partition("="))
         if not name.isidentifier() or not value:
             raise ValueError(f"the arguments {text!r}: expected NAME=VALUE with commas between, found {part!r}")
@@ -77,7 +80,8 @@ def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -
     """Name to sample of each part of the data.
 
     Args:
-        spec: `digits`, `cifar10:DIR`, a folder of folders of images, or `module:function`.
+        spec: `digits`, `cifar10:DIR`, `run:RUN` for the data of a run of `rra-monitor train`, a folder of folders of
+            images, or `module:function`.
         n: samples of each part; fewer where there are not enough.
         size: of the images of a folder: their shorter side is scaled to it and the centre cut out; as they are if None.
         probe: the part to take, or the name of data in one part.
@@ -123,11 +127,14 @@ def data_parts(spec: str, size: int | None = None) -> dict[str, Any]:
         return dict(zip(PARTS, digits(), strict=True))
     if origin == "cifar10" and rest:
         return cifar10(Path(rest).expanduser())
+    if origin in ("run", "pickled-run") and rest:
+        return run_parts(rest, allow_pickle=origin == "pickled-run")
     if folder.is_dir():
         return folder_parts(folder, size, IMAGENET_SCALE)
     if not rest or "/" in origin:
         raise ValueError(
-            f"the data {spec!r} are no folder, and not of the form 'digits', 'cifar10:DIR' or 'module:function'"
+            f"the data {spec!r} are no folder, and not of the form 'digits', 'cifar10:DIR', 'run:RUN' or "
+            "'module:function'"
         )
     found = _returned(spec, "the data", None, {})
     parts = found if isinstance(found, Mapping) else {DATA: found}
@@ -147,6 +154,16 @@ def cifar10(folder: Path) -> dict[str, Any]:
     datasets = _library("torchvision.datasets", "CIFAR-10")
     transform = _transform(None, CIFAR10_SCALE)
     return {name: datasets.CIFAR10(folder, train=name == "train", transform=transform) for name in PARTS}
+
+
+def run_parts(run: str, allow_pickle: bool = False) -> dict[str, Any]:
+    """The two parts that a run of `rra-monitor train` was trained with, read as there."""
+    try:
+        # By its name, since the recipes are built on this module.
+        trained = importlib.import_module("rra_monitor.recipes.trained")
+    except ModuleNotFoundError as error:
+        raise ValueError(f"the data of a run need {error.name}: pip install 'rra-monitor[recipes]'") from error
+    return trained.data_of(run, allow_pickle)  # type: ignore[no-any-return]
 
 
 def folder_parts(folder: Path, size: int | None, scale: Scale) -> dict[str, Any]:

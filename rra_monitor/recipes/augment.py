@@ -3,6 +3,10 @@
 Each has the distribution of torchvision's transform of that name, which a test compares. Randomness comes in from
 outside, as uniform numbers: so a training draws the same augmentations on every device, with every loader, and after
 a resume, and no global random stream is touched.
+
+Why not a library's: torchvision v2 draws one set of parameters per call, for a whole batch alike. kornia (0.9.0) draws
+them per image, but one order of the changes of colour for all images of a batch, and takes its random numbers from
+torch's global stream.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,13 @@
-"""What the thesis does not print and a training needs, each with its reason; what it prints stands in the table."""
+"""What the thesis does not print and a training needs, each with its reason; what it prints stands in the table.
+
+Two choices stand with the networks that they shape; both follow the thesis's printed counts (docs/networks.md):
+
+- the reduction of BAM is 1, which alone meets the printed parameters, not the text's 4: `nn/bam.py`;
+- sqrt(2) times the channels is truncated in the first stage, then doubled, nearest to them: `recipes/networks.py`.
+"""
 
 from rra_monitor.recipes.augment import Augmentation, Blur, ColourJitter, Flip, Greyscale, Rotate, Translate
+from rra_monitor.sources import CIFAR10_SCALE, IMAGENET_SCALE
 
 BATCH = 128
 """Of chapter 4, where none is printed: that of chapter 7 for the same network and data."""
@@ -53,6 +60,18 @@ SUBSET_SEED = 0
 
 SUBSET_CLASSES, SUBSET_IMAGES = 50, 1000
 """Classes, and training images of each, of ImageNet64x64-50 (5.1): as many images as CIFAR-10 has."""
+
+CIFAR10_INPUTS, IMAGENET_INPUTS = CIFAR10_SCALE, IMAGENET_SCALE
+"""Mean and deviation of each channel in 0 to 1, by which inputs are normalised: printed nowhere. The usual ones, of the
+training images; those of ImageNet, of its images at full size, are taken for 64 pixels, too."""
+
+SUBSET_PROBES = (30_000, 2_500)
+"""Samples of the training and of the validation probe of ImageNet64x64-50: the first is printed (5.4), the second is
+not, and is all of its validation images (50 of each class)."""
+
+IMAGENET_PROBES = (30_000, 30_000)
+"""Of ImageNet64x64, for which none are printed: as many training images as of its subset, 30 of each class, and as many
+validation images, so that k is the same (3) and the two curves can be compared."""
 
 SAMPLE_SEED = 0
 """Of the draw of the probes: the same for all seeds of a recipe, so that their runs can be compared."""

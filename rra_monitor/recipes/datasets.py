@@ -1,6 +1,10 @@
 """The data sets of the recipes, from the forms in which they lie on disk."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.client import HTTPException
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ import torch
 from rra_monitor.checkpoints import some
 from rra_monitor.recipes.choices import SUBSET_CLASSES
 from rra_monitor.recipes.imagenet64 import has_batches, read_batches, subset_classes, subset_images
-from rra_monitor.recipes.images import Files, InMemory, Part, Parts
+from rra_monitor.recipes.images import CORRUPT_NAMED, Files, InMemory, Part, Parts
 from rra_monitor.recipes.recipe import Data
 from rra_monitor.sources import PARTS
 
@@ -29,7 +33,13 @@ FORMS = {
 
 
 def read_parts(
-    data: Data, folder: Path | None, *, download: bool = False, allow_pickle: bool = False, lazy: bool = False
+    data: Data,
+    folder: Path | None,
+    *,
+    download: bool = False,
+    allow_pickle: bool = False,
+    lazy: bool = False,
+    check: bool = True,
 ) -> Parts:
     """A data set's training and validation images.
 
@@ -39,10 +49,11 @@ def read_parts(
         download: fetch CIFAR-10 into the folder where it is not there.
         allow_pickle: read pickled batches of ImageNet64x64, which runs what they contain.
         lazy: leave images that lie in single files there, to be read when they are needed.
+        check: decode even those once, so that a corrupt one stops a training before it starts.
 
     Raises:
-        ValueError: no folder or one of another kind, other classes than the recipe's, corrupt images; with what was
-            found, what was expected, and how many.
+        ValueError: no folder or one of another kind, other classes than the recipe's, corrupt images, no network to
+            download from; with what was found, what was expected, and how many.
     """
     if data.name == "digits":
         return _digits(data)
@@ -54,7 +65,7 @@ def read_parts(
         raise ValueError(f"{folder} is no directory; {data.title} needs one with {FORMS[data.name]}")
     if data.name in ("imagenet64", "imagenet64-50") and has_batches(folder):
         return read_batches(data, folder, allow_pickle)
-    return _tree(data, folder, lazy)
+    return _tree(data, folder, lazy, check)
 
 
 def _digits(data: Data) -> Parts:
@@ -77,6 +88,7 @@ def _cifar10(data: Data, folder: Path, download: bool) -> Parts:
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import check_integrity
 
+    packed = folder / CIFAR10.filename
     try:
         held = [CIFAR10(folder, train=train, download=download) for train in (True, False)]
     except RuntimeError as error:
@@ -86,6 +98,13 @@ def _cifar10(data: Data, folder: Path, download: bool) -> Parts:
             f"{len(bad)} of {len(files)} files in {folder / CIFAR10_FOLDER} are missing or corrupt: {some(bad)}. "
             "Delete the folder, and give --download to fetch it again"
         ) from error
+    except (OSError, HTTPException) as error:
+        if not download:
+            raise
+        raise ValueError(
+            f"CIFAR-10 could not be fetched from {CIFAR10.url} to {packed} ({error}). Try again with a network, or put "
+            "the file there yourself: --download then unpacks it"
+        ) from error
     parts = [
         InMemory(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
         for part in held
@@ -93,7 +112,7 @@ def _cifar10(data: Data, folder: Path, download: bool) -> Parts:
     return Parts(data, tuple(held[0].classes), *parts)
 
 
-def _tree(data: Data, folder: Path, lazy: bool) -> Parts:
+def _tree(data: Data, folder: Path, lazy: bool, check: bool) -> Parts:
     """A tree of images, DIR/train/<class>/* and DIR/val/<class>/*."""
     present = {name: [folder / one for one in names if (folder / one).is_dir()] for name, names in PARTS.items()}
     if missing := [name for name, paths in present.items() if not paths]:
@@ -119,8 +138,50 @@ def _tree(data: Data, folder: Path, lazy: bool) -> Parts:
         name: Files(paths[name], torch.from_numpy(labels[name]), data.side, resize=data.name == "images")
         for name in PARTS
     }
-    parts: dict[str, Part] = {**files} if lazy else {name: part.load() for name, part in files.items()}
+    if lazy and check:
+        _check_images(files)
+    parts: Mapping[str, Part] = files if lazy else _loaded(files)
     return Parts(data, tuple(classes), parts["train"], parts["val"])
+
+
+def _loaded(files: Mapping[str, Files]) -> dict[str, InMemory]:
+    """The parts in memory."""
+    try:
+        return {name: part.load() for name, part in files.items()}
+    except ValueError:
+        # That names the images of one part; all are to be repaired at once.
+        _check_images(files)
+        raise
+
+
+def _check_images(files: Mapping[str, Files]) -> None:
+    """Decode every image of all parts, by a few threads; PIL's `verify` would pass half a JPEG.
+
+    Raises:
+        ValueError: files that are no images, or of another size: how many in all, and the first of them.
+    """
+    refused: list[str] = []
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for part in files.values():
+            reasons = pool.map(partial(_refused, part), range(len(part.paths)), chunksize=256)
+            refused += [reason for reason in reasons if reason]
+    if refused:
+        total = sum(len(part.paths) for part in files.values())
+        more = len(refused) - CORRUPT_NAMED
+        raise ValueError(
+            f"{len(refused)} of {total} images can not be used: {'; '.join(refused[:CORRUPT_NAMED])}"
+            + (f"; and {more} more" if more > 0 else "")
+            + ". Replace or delete them"
+        )
+
+
+def _refused(part: Files, position: int) -> str | None:
+    """Why an image can not be used; None where it can."""
+    try:
+        part.read(torch.tensor([position]))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _listed(path: Path, data: Data) -> Any:

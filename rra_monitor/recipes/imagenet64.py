@@ -1,19 +1,30 @@
 """ImageNet64x64 in its published batches (Chrabaszcz et al. 2017), and the thesis's subset of 50 classes."""
 
 import pickle
+import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from rra_monitor.checkpoints import some
 from rra_monitor.recipes.choices import SUBSET_CLASSES, SUBSET_IMAGES, SUBSET_SEED
 from rra_monitor.recipes.images import InMemory, Parts
 from rra_monitor.recipes.recipe import Data
 
 CLASSES, CHANNELS = 1000, 3
+TRAINING = tuple(f"train_data_batch_{number}" for number in range(1, 11))
+"""The published training batches."""
+
+BROKEN = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError, OSError, RuntimeError, ValueError)
+"""What zipfile, numpy and pickle raise for a file that is corrupt."""
+
+ZIP_START = b"PK\x03\x04"
 
 Labels = npt.NDArray[np.int64]
 Chosen = npt.NDArray[np.bool_]
@@ -31,18 +42,23 @@ def read_batches(data: Data, folder: Path, allow_pickle: bool) -> Parts:
 
     Args:
         data: how many classes to take.
-        folder: that holds `train_data_batch_1.npz` … and `val_data.npz`, at any depth.
+        folder: that holds `train_data_batch_1.npz` to `train_data_batch_10.npz` and `val_data.npz`, at any depth.
         allow_pickle: also read batches that are pickles, which runs what they contain.
 
     Raises:
-        ValueError: no validation batch, a pickle without permission, a batch of another form.
+        ValueError: batches or classes that are missing, a pickle without permission, a batch that is corrupt or of
+            another form.
     """
     training, validation = _files(folder, "train_data_batch_*"), _files(folder, "val_data*")
     if not validation:
         raise ValueError(f"{folder} holds {training[0].name} …, but no val_data.npz beside it")
+    _check_batches(folder, training)
     train = [_labels(file, allow_pickle) for file in training]
     val = [_labels(file, allow_pickle) for file in validation]
     every = np.concatenate(train)
+    # The subset is a draw from all classes, so it needs them as well.
+    _check_classes("training", folder, every)
+    _check_classes("validation", folder, np.concatenate(val))
     if data.classes == CLASSES:
         classes, taken = np.arange(CLASSES), np.ones(len(every), dtype=bool)
     else:
@@ -114,6 +130,31 @@ def _files(folder: Path, pattern: str) -> list[Path]:
     return sorted((file for file in found.values() if file.is_file()), key=lambda file: (len(file.name), file.name))
 
 
+def _check_batches(folder: Path, training: Sequence[Path]) -> None:
+    """Refuse an incomplete download, and two in one folder."""
+    found = Counter(file.name.removesuffix(".npz") for file in training)
+    if missing := [name for name in TRAINING if name not in found]:
+        raise ValueError(
+            f"{folder} holds {len(TRAINING) - len(missing)} of the {len(TRAINING)} training batches; missing: "
+            f"{some(missing, len(TRAINING))}. Fetch them, too"
+        )
+    if others := [name for name, times in found.items() if times > 1 or name not in TRAINING]:
+        raise ValueError(
+            f"{folder} holds other training batches, or one twice: {some(others)}; expected {TRAINING[0]} to "
+            f"{TRAINING[-1]}, each once. Give the folder of one data set"
+        )
+
+
+def _check_classes(part: str, folder: Path, labels: Labels) -> None:
+    missing = np.setdiff1d(np.arange(CLASSES), labels) + 1
+    if len(missing):
+        raise ValueError(
+            f"the {part} batches of {folder} have images of {CLASSES - len(missing)} of the {CLASSES} classes; none of "
+            f"the labels {some([str(label) for label in missing])}. Fetch them again; for classes of your own there "
+            "are the recipes resnet20-images and resnet34-images"
+        )
+
+
 def _labels(file: Path, allow_pickle: bool) -> Labels:
     labels = np.asarray(_entry(file, "labels", allow_pickle), dtype=np.int64) - 1
     if len(labels) and not 0 <= labels.min() <= labels.max() < CLASSES:
@@ -127,20 +168,30 @@ def _entry(file: Path, name: str, allow_pickle: bool) -> Any:
         f"{file} is a pickle, and reading it runs what it contains. Give the npz batches, or --allow-pickle if you "
         "trust it"
     )
-    if file.suffix == ".npz":
-        with np.load(file, allow_pickle=allow_pickle) as held:
-            if name not in held:
-                raise ValueError(f"{file} has the entries {', '.join(held)}, expected data and labels")
-            try:
-                return held[name]
-            except ValueError as error:
-                if "allow_pickle" in str(error):
-                    raise ValueError(refused) from error
-                raise
-    if not allow_pickle:
+    npz = file.suffix == ".npz"
+    if not npz and not allow_pickle:
         raise ValueError(refused)
-    with file.open("rb") as stream:
-        batch = pickle.load(stream)
+    try:
+        with file.open("rb") as stream:
+            batch = _npz(stream, name, allow_pickle) if npz else pickle.load(stream)
+    except BROKEN as error:
+        if "allow_pickle" in str(error):
+            raise ValueError(refused) from error
+        form, reason = "npz" if npz else "pickle", str(error) or type(error).__name__
+        raise ValueError(f"{file} is corrupt or no {form} ({reason}); fetch it again") from error
     if not isinstance(batch, Mapping) or name not in batch:
-        raise ValueError(f"{file} holds a {type(batch).__name__} without {name!r}, expected data and labels")
+        found = (
+            f"the entries {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else f"a {type(batch).__name__}"
+        )
+        raise ValueError(f"{file} has {found}, expected data and labels")
     return batch[name]
+
+
+def _npz(stream: IO[bytes], name: str, allow_pickle: bool) -> dict[str, Any]:
+    """The entries of an npz, of which only the one of that name is read."""
+    # numpy takes what is no archive for a pickle.
+    if stream.read(len(ZIP_START)) != ZIP_START or not zipfile.is_zipfile(stream):
+        raise zipfile.BadZipFile("its start or its end is not that of a zip archive")
+    stream.seek(0)
+    with np.load(stream, allow_pickle=allow_pickle) as held:
+        return {key: held[key] if key == name else None for key in held}

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rra_monitor.sources import CIFAR10_SCALE, IMAGENET_SCALE, Scale
+from rra_monitor.recipes.choices import CIFAR10_INPUTS, IMAGENET_INPUTS, IMAGENET_PROBES, SUBSET_PROBES
+from rra_monitor.sources import Scale
 
 DataName = Literal["cifar10", "imagenet64-50", "imagenet64", "images", "digits"]
 Window = int | Literal["global"]
@@ -19,9 +20,8 @@ class Data:
         classes: how many; None for any.
         channels: of an image.
         side: of an image, in pixels.
-        scale: mean and deviation of each channel in 0 to 1, by which inputs are normalised. The thesis prints none;
-            these are the usual ones, of the training images.
-        probe_n: samples of the training and of the validation probe in the thesis (4.1, 5.1); at most as many as
+        scale: mean and deviation of each channel in 0 to 1, by which inputs are normalised.
+        probe_n: samples of the training and of the validation probe (4.1, 5.4, and choices.py); at most as many as
             there are of a class are drawn.
     """
 
@@ -37,10 +37,10 @@ class Data:
 DATA: dict[str, Data] = {
     data.name: data
     for data in (
-        Data("cifar10", "CIFAR-10", 10, 3, 32, CIFAR10_SCALE, (15_000, 10_000)),
-        Data("imagenet64-50", "ImageNet64x64, 50 classes", 50, 3, 64, IMAGENET_SCALE, (30_000, 2_500)),
-        Data("imagenet64", "ImageNet64x64", 1000, 3, 64, IMAGENET_SCALE, (30_000, 30_000)),
-        Data("images", "a tree of images", None, 3, 64, IMAGENET_SCALE, (2_000, 2_000)),
+        Data("cifar10", "CIFAR-10", 10, 3, 32, CIFAR10_INPUTS, (15_000, 10_000)),
+        Data("imagenet64-50", "ImageNet64x64, 50 classes", 50, 3, 64, IMAGENET_INPUTS, SUBSET_PROBES),
+        Data("imagenet64", "ImageNet64x64", 1000, 3, 64, IMAGENET_INPUTS, IMAGENET_PROBES),
+        Data("images", "a tree of images", None, 3, 64, IMAGENET_INPUTS, (2_000, 2_000)),
         Data("digits", "scikit-learn's digits", 10, 1, 16, ((0.0,), (1.0,)), (1_000, 300)),
     )
 }

@@ -14,8 +14,8 @@ from rra_monitor.compare_command import run_compare
 from rra_monitor.recipes.listing import thesis_accuracy
 from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.overrides import Plan, planned
-from rra_monitor.recipes.run_files import CHECKPOINT, differing_options, read_result
-from rra_monitor.recipes.train_command import SNAPSHOTS, folder_of, read_data, report, train_one
+from rra_monitor.recipes.run_files import differing_options, read_result
+from rra_monitor.recipes.train_command import SNAPSHOTS, begun, folder_of, read_data, report, train_one
 
 
 def train_seeds(options: TrainOptions) -> None:
@@ -30,7 +30,7 @@ def train_seeds(options: TrainOptions) -> None:
     plan = planned(options)
     each = {seed: replace(options, seed=seed, seeds=None) for seed in read_seeds(options.seeds)}
     for one in each.values():
-        if differing := differing_options(folder_of(one), one, plan):
+        if begun(folder_of(one)) and (differing := differing_options(folder_of(one), one, plan)):
             raise ValueError(f"{folder_of(one)} holds another training: {'; '.join(differing)}; give another --out")
     parts = None
     results: dict[int, dict[str, Any]] = {}
@@ -41,8 +41,7 @@ def train_seeds(options: TrainOptions) -> None:
             results[seed] = result
             continue
         parts = parts or read_data(one, plan)
-        begun = (folder / CHECKPOINT).exists() or (folder / SNAPSHOTS).exists()
-        results[seed] = train_one(replace(one, resume=begun), plan, parts, folder)
+        results[seed] = train_one(replace(one, resume=begun(folder)), plan, parts, folder)
         report(console, plan, folder, results[seed], one)
     console.print(_table(plan, results))
     if options.monitor and len(each) > 1:

@@ -17,7 +17,7 @@ from rra_monitor.recipes.networks import stage_sides
 from rra_monitor.recipes.options import FLAGS, VIEWS, TrainOptions
 from rra_monitor.recipes.overrides import named_windows
 from rra_monitor.recipes.recipe import DATA, Network
-from rra_monitor.recipes.run_files import CHECKPOINT, read_description, read_result
+from rra_monitor.recipes.run_files import CHECKPOINT, RUN, read_description, read_result
 from rra_monitor.recipes.table import STRATEGIES
 from rra_monitor.recipes.windows import StageChoice, greedy, largest_uniform, max_cs, stage_blocks
 from rra_monitor.snapshot import Snapshot
@@ -58,14 +58,15 @@ def run_suggest(runs: Sequence[str], strategy: Strategy, probe: str, side: int |
 
 
 def _max_cs(run: str, probe: str, side: int | None, about: dict[str, Any] | None) -> list[StageChoice]:
-    store = open_run(run)
+    try:
+        store = open_run(run)
+    except ValueError as error:
+        if about is None or not (_folder(Path(run)) / CHECKPOINT).exists():
+            raise
+        raise ValueError(f"{run} was trained without the monitor. {_way(run, probe, about)}") from error
     snapshot = _last(store, probe)
     if [view for view in snapshot.settings.views if view == FULL or view.startswith("avg")] == [FULL]:
-        raise ValueError(
-            f"{store.path} was measured without average-pooled views, which tell the windows. Get them from its "
-            f"checkpoint: {_analysis(run, probe, about)}; then: rra-monitor suggest rra-pooled"
-            + ("" if about is None else f" --side {DATA[about['plan']['recipe']['data']].side}")
-        )
+        raise ValueError(f"{store.path} was measured without average-pooled views. {_way(run, probe, about)}")
     # With graphs the margin's error is told more finely.
     steps = store.graph_steps(probe)
     if steps and steps[-1] == snapshot.step:
@@ -108,7 +109,12 @@ def _greedy(runs: Sequence[Path]) -> list[StageChoice]:
 
 def _described(run: Path) -> dict[str, Any] | None:
     """What `rra-monitor train` wrote of a run, given its folder or the snapshots' within it."""
-    return read_description(run) or read_description(run.parent)
+    return read_description(_folder(run))
+
+
+def _folder(run: Path) -> Path:
+    """The folder of a training, given that or the snapshots' within it."""
+    return run if (run / RUN).exists() else run.parent
 
 
 def _sides(about: dict[str, Any] | None, side: int | None, stages: int, run: str) -> tuple[int, ...]:
@@ -172,15 +178,19 @@ def _kept(options: Mapping[str, Any]) -> Iterator[str]:
         yield from [f"--{name}" if value else f"--no-{name}"] if field.name in FLAGS else [f"--{name}", str(value)]
 
 
-def _analysis(run: str, probe: str, about: dict[str, Any] | None) -> str:
-    """The command that measures a run's checkpoint with pooled views."""
-    how = f"--views {VIEWS} --probe {probe} --out rra-pooled"
-    if about is None:
-        return f"rra-monitor analyze MODEL --checkpoint FILE --data DATA {how}"
-    name, data = about["plan"]["recipe"]["data"], about["options"]["data"]
-    folder = Path(run) if (Path(run) / CHECKPOINT).exists() else Path(run).parent
-    data = {"cifar10": f"cifar10:{data}", "digits": "digits"}.get(name, str(data))
+def _way(run: str, probe: str, about: dict[str, Any] | None) -> str:
+    """How to measure a run's checkpoint with pooled views, and to suggest from that."""
+    words = ["MODEL", "--checkpoint", "FILE", "--data", "DATA"]
+    side = ""
+    if about is not None:
+        folder, options = _folder(Path(run)), about["options"]
+        named = f"'{folder}'" if "," in str(folder) else folder
+        words = ["rra_monitor.recipes.trained:network_of", "--arguments", f"run={named}"]
+        words += ["--checkpoint", str(folder / CHECKPOINT)]
+        words += ["--data", f"{'pickled-run' if options.get('allow_pickle') else 'run'}:{folder}"]
+        side = f" --side {DATA[about['plan']['recipe']['data']].side}"
+    words += ["--views", VIEWS, "--probe", probe, "--out", "rra-pooled"]
     return (
-        f"rra-monitor analyze rra_monitor.recipes.trained:network_of --arguments run={folder} "
-        f"--checkpoint {folder / CHECKPOINT} --data {data} {how}"
+        "The windows are read off average-pooled views, which its checkpoint gives: "
+        f"rra-monitor analyze {shlex.join(words)}; then: rra-monitor suggest rra-pooled{side}"
     )

@@ -1,5 +1,6 @@
 """The command `rra-monitor train`: one recipe, monitored, in a folder from which it can go on."""
 
+import pickle
 import shutil
 import time
 import warnings
@@ -10,6 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
@@ -31,6 +33,7 @@ from rra_monitor.recipes.recipe import DATA
 from rra_monitor.recipes.run_files import (
     CHECKPOINT,
     METRICS,
+    RESULT,
     MetricsFile,
     differing_options,
     read_result,
@@ -38,6 +41,7 @@ from rra_monitor.recipes.run_files import (
     write_result,
 )
 from rra_monitor.sample import FixedSample
+from rra_monitor.tables import named_folder
 
 SNAPSHOTS = "rra"
 """The monitor's folder within a training's."""
@@ -63,7 +67,7 @@ def run_train(options: TrainOptions) -> None:
 def folder_of(options: TrainOptions) -> Path:
     """The folder of one seed."""
     name = f"{options.recipe}-short" if options.short else str(options.recipe)
-    return Path(options.out or Path("runs", name)) / f"seed{options.seed}"
+    return (named_folder(options.out) if options.out else Path("runs", name)) / f"seed{options.seed}"
 
 
 def read_data(options: TrainOptions, plan: Plan) -> Parts:
@@ -99,25 +103,16 @@ def train_one(
     device = "cuda" if _on_gpu(options) else "cpu"
     precision = chosen_precision(options.precision, device)
     network = built(recipe.network, len(parts.classes), parts.data.channels)
-    write_description(
-        folder,
-        options,
-        plan,
-        classes=parts.classes,
-        parameters=sum(weight.numel() for weight in network.parameters()),
-        precision=precision,
-    )
     if options.compile:
         network.compile()
     module = Classifier(network, len(parts.classes), plan.optimisation)
     table = EpochTable(MetricsFile(folder / METRICS))
     loading = Loading(recipe.training.batch, options.seed, options.loader, options.workers)
     data = RecipeData(parts, [AUGMENTATIONS[name] for name in recipe.augmentations], loading)
-    trainer = L.Trainer(
+    trainer = _trainer(
+        options,
         max_epochs=recipe.training.epochs,
-        accelerator=options.accelerator,
-        devices=options.devices,
-        precision=precision,  # type: ignore[arg-type]
+        precision=precision,
         logger=_logger(folder),
         callbacks=[
             # The table comes before the monitor, whose seconds it would count otherwise.
@@ -140,6 +135,15 @@ def train_one(
         num_sanity_val_steps=0,
         # Batches know their rank.
         use_distributed_sampler=False,
+    )
+    # After all that refuses an option.
+    write_description(
+        folder,
+        options,
+        plan,
+        classes=parts.classes,
+        parameters=sum(weight.numel() for weight in network.parameters()),
+        precision=precision,
     )
     started = time.perf_counter()
     try:
@@ -169,14 +173,20 @@ def train_one(
     return result
 
 
+def begun(folder: Path) -> bool:
+    """Whether something was trained in a folder; a description alone is left by a training that failed at its start."""
+    return any((folder / name).exists() for name in (CHECKPOINT, SNAPSHOTS, RESULT))
+
+
 def resumed_from(options: TrainOptions, plan: Plan, folder: Path) -> str | None:
     """The checkpoint to go on from, None for a start.
 
     Raises:
-        ValueError: a folder with another training, or with one that is finished or needs --resume.
+        ValueError: a folder with another training, with one that is finished or needs --resume, or with a damaged
+            checkpoint.
     """
     checkpoint = folder / CHECKPOINT
-    if not folder.exists():
+    if not begun(folder):
         return None
     if differing := differing_options(folder, options, plan):
         raise ValueError(
@@ -184,13 +194,36 @@ def resumed_from(options: TrainOptions, plan: Plan, folder: Path) -> str | None:
         )
     if read_result(folder) is not None:
         raise ValueError(f"{folder} holds this training already, finished; give another --out, or delete it")
-    if not options.resume and (checkpoint.exists() or (folder / SNAPSHOTS).exists()):
+    if not options.resume:
         raise ValueError(f"{folder} holds an interrupted training; --resume goes on with it, or give another --out")
     if checkpoint.exists():
+        _check_readable(checkpoint)
         return str(checkpoint)
     # Nothing to go on from: what was measured of the untrained network is measured again.
     shutil.rmtree(folder / SNAPSHOTS, ignore_errors=True)
     return None
+
+
+def _check_readable(checkpoint: Path) -> None:
+    """Refuse a checkpoint that was cut off, or damaged otherwise."""
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
+        raise ValueError(
+            f"{checkpoint} is damaged ({reason}). Restore it, or delete it: --resume then starts from the beginning"
+        ) from error
+
+
+def _trainer(options: TrainOptions, **arguments: Any) -> L.Trainer:
+    """The trainer on the devices that the options name."""
+    try:
+        return L.Trainer(accelerator=options.accelerator, devices=options.devices, **arguments)
+    except MisconfigurationException as error:
+        raise ValueError(
+            f"--accelerator {options.accelerator} --devices {options.devices} can not be had here: {error} Expected an "
+            "accelerator of this machine and at least 1 of it; --accelerator auto --devices 1 takes what there is"
+        ) from error
 
 
 @rank_zero_only

@@ -1,10 +1,13 @@
-"""The network of a training, for `rra-monitor analyze` and for a notebook."""
+"""The network and the data of a training, for `rra-monitor analyze` and for a notebook."""
 
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from rra_monitor.checkpoints import some
+from rra_monitor.recipes.datasets import read_parts
+from rra_monitor.recipes.images import Normalised
 from rra_monitor.recipes.networks import built
 from rra_monitor.recipes.recipe import DATA, Network
 from rra_monitor.recipes.run_files import RUN, read_description
@@ -14,7 +17,7 @@ def network_of(run: str) -> nn.Module:
     """The network of a run of `rra-monitor train`, with new weights.
 
     The trained one is measured by `rra-monitor analyze rra_monitor.recipes.trained:network_of --arguments run=RUN
-    --checkpoint RUN/checkpoints/last.ckpt`.
+    --checkpoint RUN/checkpoints/last.ckpt --data run:RUN`.
 
     Args:
         run: its folder.
@@ -22,12 +25,45 @@ def network_of(run: str) -> nn.Module:
     Raises:
         ValueError: a folder without a description of a training.
     """
-    about = read_description(Path(run))
-    if about is None:
-        raise ValueError(f"{run} has no {RUN}: it is no folder of `rra-monitor train`")
+    about = _description(run)
     recipe = about["plan"]["recipe"]
     # JSON has lists where a network has tuples.
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in recipe["network"].items()
     }
     return built(Network(**fields), len(about["classes"]), DATA[recipe["data"]].channels)
+
+
+def data_of(run: str, allow_pickle: bool = False) -> dict[str, Normalised]:
+    """The data sets `train` and `val` of a run of `rra-monitor train`, normalised as there, without augmentation.
+
+    Args:
+        run: its folder.
+        allow_pickle: read pickled batches of ImageNet64x64, which runs what they contain. Not taken from the run, which
+            may come from someone else.
+
+    Raises:
+        ValueError: a folder without a description of a training, data that are not where they were, or are others.
+    """
+    about = _description(run)
+    data, options = DATA[about["plan"]["recipe"]["data"]], about["options"]
+    folder = None if options["data"] is None else Path(options["data"]).expanduser()
+    try:
+        # A sample is drawn of them: images in single files need not all be read.
+        parts = read_parts(data, folder, allow_pickle=allow_pickle, lazy=True, check=False)
+    except ValueError as error:
+        there = f"; for analyze that is --data pickled-run:{run}" if options.get("allow_pickle") else ""
+        raise ValueError(f"the data of {run}: {error}{there}") from error
+    if list(parts.classes) != about["classes"]:
+        raise ValueError(
+            f"the data of {run} have changed: {folder} has {len(parts.classes)} classes ({some(parts.classes)}), "
+            f"expected {len(about['classes'])} ({some(about['classes'])}). Put back what it was trained with"
+        )
+    return {"train": Normalised(parts.train, data.scale), "val": Normalised(parts.val, data.scale)}
+
+
+def _description(run: str) -> dict[str, Any]:
+    about = read_description(Path(run).expanduser())
+    if about is None:
+        raise ValueError(f"{run} has no {RUN}: it is no folder of `rra-monitor train`")
+    return about

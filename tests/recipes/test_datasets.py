@@ -2,10 +2,13 @@
 
 import pickle
 from dataclasses import replace
+from http.client import IncompleteRead
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
+from image_trees import tree
 from PIL import Image
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import calculate_md5
@@ -16,17 +19,6 @@ from rra_monitor.recipes.images import Files, Normalised
 from rra_monitor.recipes.recipe import DATA
 
 CIFAR, SUBSET, WHOLE, IMAGES = (DATA[name] for name in ("cifar10", "imagenet64-50", "imagenet64", "images"))
-
-
-def tree(folder, classes=CIFAR10_CLASSES, parts=("train", "test"), count=2, side=32):
-    rng = np.random.default_rng(0)
-    for part in parts:
-        for name in classes:
-            (folder / part / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / part / name / f"{number:04}.png")
-    return folder
 
 
 def test_a_tree_of_images_is_read_by_class(tmp_path):
@@ -80,22 +72,51 @@ def test_corrupt_batches_are_named(batches):
         read_parts(CIFAR, batches)
 
 
+@pytest.mark.parametrize("error", [URLError("no route to host"), TimeoutError("timed out"), IncompleteRead(b"")])
+def test_a_download_without_a_network_says_what_to_do(tmp_path, monkeypatch, error):
+    def unreachable(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
+    with pytest.raises(ValueError, match=r"could not be fetched from https://.* to .*cifar-10-python.tar.gz .* put"):
+        read_parts(CIFAR, tmp_path, download=True)
+
+
 def test_corrupt_images_are_counted_and_named(tmp_path):
     tree(tmp_path)
     (tmp_path / "train" / "cat" / "0000.png").write_bytes(b"no image")
     whole = (tmp_path / "train" / "dog" / "0001.png").read_bytes()
     (tmp_path / "train" / "dog" / "0001.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"2 of 20 images can not be used: .*cat/0000.png is corrupt.*dog/0001.png"):
+    with pytest.raises(ValueError, match=r"2 of 40 images can not be used: .*cat/0000.png is corrupt.*dog/0001.png"):
         read_parts(CIFAR, tmp_path)
+
+
+def test_an_image_that_is_corrupt_when_it_is_read_is_named(tmp_path):
+    tree(tmp_path)
+    (tmp_path / "train" / "cat" / "0000.png").write_bytes(b"no image")
+    lazy = read_parts(CIFAR, tmp_path, lazy=True, check=False)
     with pytest.raises(ValueError, match=r"0000.png is corrupt"):
-        read_parts(CIFAR, tmp_path, lazy=True).train.read(torch.tensor([6]))
+        lazy.train.read(torch.tensor([6]))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_corrupt_images_of_both_parts_are_named_at_once_and_before_the_training(tmp_path, lazy):
+    tree(tmp_path)
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "train" / "cat" / "photo.jpg", quality=100)
+    whole = (tmp_path / "train" / "cat" / "photo.jpg").read_bytes()
+    (tmp_path / "train" / "cat" / "photo.jpg").write_bytes(whole[:-20])
+    (tmp_path / "train" / "dog" / "0001.png").write_bytes(b"no image")
+    (tmp_path / "test" / "ship" / "0000.png").write_bytes(b"")
+    expected = r"^3 of 41 images can not be used: .*cat/photo.jpg is corrupt.*dog/0001.png.*test/ship/0000.png"
+    with pytest.raises(ValueError, match=expected):
+        read_parts(CIFAR, tmp_path, lazy=lazy)
 
 
 def test_many_corrupt_images_are_counted_and_the_first_named(tmp_path):
     tree(tmp_path)
     for file in tmp_path.glob("train/*/*.png"):
         file.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"20 of 20 images .*airplane/0000.png is corrupt.* and 15 more") as error:
+    with pytest.raises(ValueError, match=r"20 of 40 images .*airplane/0000.png is corrupt.* and 15 more") as error:
         read_parts(CIFAR, tmp_path)
     assert str(error.value).count("is corrupt") == 5
 
@@ -165,16 +186,13 @@ def small_imagenet(monkeypatch):
 
 
 def write_batches(folder, ending=".npz", entries=("data", "labels")):
-    """20 classes; those of odd label have 4 images in two batches, the others 2."""
+    """All classes; those of odd label have 4 training images over ten batches, the others 2."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(1, 21), np.where(np.arange(1, 21) % 2, 4, 2))
-    labels = rng.permutation(labels)
-    for name, held in (
-        ("train_data_batch_1", labels[:25]),
-        ("train_data_batch_2", labels[25:]),
-        ("val_data", np.arange(1, 21)),
-    ):
+    classes = np.arange(1, 1001)
+    labels = rng.permutation(np.repeat(classes, np.where(classes % 2, 4, 2)))
+    batches = {f"train_data_batch_{number + 1}": held for number, held in enumerate(np.split(labels, 10))}
+    for name, held in {**batches, "val_data": classes}.items():
         data = rng.integers(0, 256, (len(held), 48), dtype=np.uint8)
         content = dict(zip(entries, (data, held.tolist()), strict=True))
         if ending:
@@ -190,7 +208,7 @@ def test_the_whole_of_imagenet_is_read_from_its_batches(tmp_path, small_imagenet
     assert np.array_equal(found.train.labels, labels - 1)
     assert len(found.classes) == 1000
     second = np.load(tmp_path / "inner" / "train_data_batch_2.npz")["data"]
-    assert np.array_equal(found.train.images[25:].flatten(1), second)
+    assert np.array_equal(found.train.images[300:600].flatten(1), second)
 
 
 def test_the_subset_takes_as_many_of_each_of_its_classes(tmp_path, small_imagenet):
@@ -200,7 +218,7 @@ def test_the_subset_takes_as_many_of_each_of_its_classes(tmp_path, small_imagene
     assert found.val.labels.tolist() == [0, 1, 2, 3, 4]
     # Only labels with enough images, which are odd, so even as the classes that count from 0.
     assert all(int(name) % 2 == 0 for name in found.classes)
-    held = np.concatenate([np.load(tmp_path / f"train_data_batch_{n}.npz")["data"] for n in (1, 2)])
+    held = np.concatenate([np.load(tmp_path / f"train_data_batch_{n}.npz")["data"] for n in range(1, 11)])
     where = {row.tobytes(): label for row, label in zip(held, labels - 1, strict=True)}
     names = [where[image.flatten().numpy().tobytes()] for image in found.train.images]
     assert names == [int(found.classes[label]) for label in found.train.labels]
@@ -218,7 +236,7 @@ def test_pickles_need_permission(tmp_path, small_imagenet):
     with pytest.raises(ValueError, match="train_data_batch_1 is a pickle, and reading it runs what it contains"):
         read_parts(small_imagenet[1], tmp_path)
     found = read_parts(small_imagenet[1], tmp_path, allow_pickle=True)
-    assert found.train.images.shape == (60, 3, 4, 4)
+    assert found.train.images.shape == (3000, 3, 4, 4)
 
 
 def test_pickles_within_an_npz_need_permission(tmp_path, small_imagenet):
@@ -227,16 +245,81 @@ def test_pickles_within_an_npz_need_permission(tmp_path, small_imagenet):
         np.savez(tmp_path / "train_data_batch_1.npz", data=held["data"], labels=held["labels"].astype(object))
     with pytest.raises(ValueError, match=r"train_data_batch_1.npz is a pickle"):
         read_parts(small_imagenet[1], tmp_path)
-    assert len(read_parts(small_imagenet[1], tmp_path, allow_pickle=True).train.labels) == 60
+    assert len(read_parts(small_imagenet[1], tmp_path, allow_pickle=True).train.labels) == 3000
 
 
 def test_batches_of_another_form_are_named(tmp_path, small_imagenet):
     write_batches(tmp_path)
-    with pytest.raises(ValueError, match=r"uint8 of shape \(25, 48\), expected bytes of \(25, 12288\)"):
+    with pytest.raises(ValueError, match=r"uint8 of shape \(300, 48\), expected bytes of \(300, 12288\)"):
         read_parts(WHOLE, tmp_path)
     write_batches(tmp_path, entries=("pixels", "labels"))
     with pytest.raises(ValueError, match="has the entries pixels, labels, expected data and labels"):
         read_parts(small_imagenet[1], tmp_path)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_missing_batches_are_named(tmp_path, small_imagenet, which):
+    write_batches(tmp_path)
+    for number in (3, 10):
+        (tmp_path / f"train_data_batch_{number}.npz").unlink()
+    expected = r"8 of the 10 training batches; missing: train_data_batch_3, train_data_batch_10"
+    with pytest.raises(ValueError, match=expected):
+        read_parts(small_imagenet[which], tmp_path)
+
+
+def test_batches_of_two_data_sets_are_refused(tmp_path, small_imagenet):
+    write_batches(tmp_path / "small")
+    write_batches(tmp_path / "large")
+    with pytest.raises(ValueError, match=r"or one twice: train_data_batch_1, .* and 5 more; expected"):
+        read_parts(small_imagenet[1], tmp_path)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(("name", "part"), [("train_data_batch_{}", "training"), ("val_data", "validation")])
+def test_missing_classes_are_named(tmp_path, small_imagenet, which, name, part):
+    write_batches(tmp_path)
+    for file in {tmp_path / f"{name.format(number)}.npz" for number in range(1, 11)}:
+        with np.load(file) as held:
+            labels = held["labels"]
+            np.savez(file, data=held["data"], labels=np.where(np.isin(labels, (7, 998)), 1, labels))
+    expected = f"the {part} batches of .* have images of 998 of the 1000 classes; none of the labels 7, 998"
+    with pytest.raises(ValueError, match=expected):
+        read_parts(small_imagenet[which], tmp_path)
+
+
+@pytest.mark.parametrize("allow_pickle", [False, True])
+@pytest.mark.parametrize("damage", ["truncated", "junk", "empty", "bits", "compressed bits", "numpy"])
+def test_corrupt_batches_of_imagenet_are_named(tmp_path, small_imagenet, damage, allow_pickle):
+    write_batches(tmp_path)
+    file = tmp_path / "train_data_batch_7.npz"
+    if damage == "compressed bits":
+        with np.load(file) as held:
+            np.savez_compressed(file, **held)
+    if damage == "numpy":
+        np.save(file.with_suffix(".npy"), np.zeros(3))
+        file.with_suffix(".npy").rename(file)
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    content = {
+        "truncated": whole[:middle],
+        "junk": b"no npz at all" * 100,
+        "empty": b"",
+        "bits": whole[:middle] + bytes(byte ^ 255 for byte in whole[middle : middle + 8]) + whole[middle + 8 :],
+    }
+    file.write_bytes(content.get(damage.removeprefix("compressed "), whole))
+    with pytest.raises(
+        ValueError, match=r"train_data_batch_7.npz is corrupt or no npz \(.+\); fetch it again"
+    ) as error:
+        read_parts(small_imagenet[1], tmp_path, allow_pickle=allow_pickle)
+    assert "allow_pickle" not in str(error.value)
+
+
+def test_corrupt_pickles_are_named(tmp_path, small_imagenet):
+    write_batches(tmp_path, ending="")
+    whole = (tmp_path / "train_data_batch_7").read_bytes()
+    (tmp_path / "train_data_batch_7").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"train_data_batch_7 is corrupt or no pickle \(.+\); fetch it again"):
+        read_parts(small_imagenet[1], tmp_path, allow_pickle=True)
 
 
 def test_batches_without_validation_are_named(tmp_path, small_imagenet):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from image_trees import tree
 from recipe_runs import options, run, trained
 
 import rra_monitor as rra
@@ -160,9 +161,19 @@ def test_the_suggested_training_keeps_the_options_of_the_run(tmp_path, capsys):
         assert words in command
 
 
-def test_a_run_without_pooled_views_says_how_to_get_them(tmp_path, capsys, monkeypatch):
-    plain = trained(options(tmp_path / "plain", views="full", max_epochs=1, limit=1))
-    with pytest.raises(SystemExit, match="measured without average-pooled views") as error:
+@pytest.mark.parametrize(
+    ("folder", "recipe", "monitor", "said"),
+    [
+        ("plain", "resnet20-digits", True, "measured without average-pooled views"),
+        ("of w8,4,8", "resnet20-digits", False, "trained without the monitor"),
+        ("images", "resnet20-images", False, "trained without the monitor"),
+    ],
+)
+def test_a_run_without_pooled_views_says_how_to_get_them(tmp_path, capsys, monkeypatch, folder, recipe, monitor, said):
+    data = str(tree(tmp_path / "my data", ("a", "b", "c"), count=10, side=80)) if "images" in recipe else None
+    given = options(tmp_path / folder, recipe, views="full", max_epochs=1, limit=1, monitor=monitor, data=data)
+    plain = trained(given)
+    with pytest.raises(SystemExit, match=said) as error:
         run("suggest", plain)
     analysis, again = re.findall(r"rra-monitor (analyze [^;]*|suggest [^;]*)", str(error.value))
     monkeypatch.chdir(tmp_path)

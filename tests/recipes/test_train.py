@@ -26,7 +26,7 @@ from rra_monitor.recipes.run_files import MetricsFile
 from rra_monitor.recipes.schedules import warm_cosine
 from rra_monitor.recipes.seeds import train_seeds
 from rra_monitor.recipes.table import RECIPES
-from rra_monitor.recipes.train_command import _monitor, read_data
+from rra_monitor.recipes.train_command import _monitor, read_data, resumed_from
 from rra_monitor.recipes.trained import network_of
 
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
@@ -289,6 +289,52 @@ def test_probes_are_without_augmentation_and_of_both_parts(whole):
 def test_a_folder_with_another_training_is_refused(whole, changed, text, resume):
     with pytest.raises(ValueError, match=text):
         trained(options(whole.parent, augment=AUGMENT, **{"resume": resume, **changed}))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"views": "foo"}, "unknown view 'foo'"),
+        ({"keep_graphs": "x"}, "keep_graphs='x'; expected"),
+        ({"k": 1000}, "k must lie in 2 to 59"),
+        ({"n": 2}, "n must be at least 3"),
+        ({"precision": "foo"}, "Precision 'foo' is invalid"),
+        ({"accelerator": "foo"}, "invalid accelerator name"),
+        ({"devices": 0}, "--accelerator cpu --devices 0 can not be had here: .* --accelerator auto --devices 1 takes"),
+        ({"weight_decay": -1.0}, "Invalid weight_decay value"),
+        ({"loader": "workers", "workers": -1}, "num_workers option should be non-negative"),
+    ],
+)
+def test_an_option_that_was_refused_does_not_block_the_folder(wrong, text, tmp_path):
+    given = options(tmp_path, max_epochs=1, limit=1, accelerator="cpu")
+    with pytest.raises(ValueError, match=text):
+        trained(replace(given, **wrong))
+    if next(iter(wrong)) in ("views", "keep_graphs", "loader"):  # of each moment one, since it takes a second
+        train_seeds(replace(given, seeds="0"))
+        assert (tmp_path / "seed0" / "result.json").exists()
+    else:
+        assert resumed_from(given, planned(given), tmp_path / "seed0") is None
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_an_accelerator_that_is_not_there_is_an_error_of_one_line(tmp_path):
+    with pytest.raises(ValueError, match=r"--accelerator gpu --devices 1 can not be had here: .*Expected"):
+        trained(options(tmp_path, accelerator="gpu"))
+    assert not (tmp_path / "seed0").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 1000, -1000])
+def test_a_damaged_checkpoint_is_named_and_the_training_can_start_again(tmp_path, kept):
+    given = options(tmp_path, max_epochs=2, limit=1, monitor=False)
+    with pytest.raises(InterruptedError):
+        trained(given, [Unplugged(1, 0)])
+    file = tmp_path / "seed0" / "checkpoints" / "last.ckpt"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"seed0/checkpoints/last\.ckpt is damaged \(.*\)\. Restore it, or delete it"):
+        trained(replace(given, resume=True))
+    file.unlink()
+    trained(replace(given, resume=True))
+    assert (tmp_path / "seed0" / "result.json").exists()
 
 
 LIGHT = ("resnet20-cifar10-aug", "resnet20-cifar10-bam-post", "resnet20-cifar10-stac-s2-w4", "resnet20-images")

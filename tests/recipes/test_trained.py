@@ -1,0 +1,97 @@
+"""What `rra-monitor analyze --data run:RUN` reads: the images of a training, as it read them."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from image_trees import tree
+from recipe_runs import options
+
+from rra_monitor.recipes import imagenet64
+from rra_monitor.recipes.datasets import read_parts
+from rra_monitor.recipes.images import normalised
+from rra_monitor.recipes.overrides import planned
+from rra_monitor.recipes.recipe import DATA
+from rra_monitor.recipes.run_files import write_description
+from rra_monitor.sources import data_parts, samples
+
+
+def described(folder, recipe, data, **chosen):
+    """The folder of a training that has not begun; and its images."""
+    given = options(folder, recipe, data=data and str(data), **chosen)
+    plan = planned(given)
+    parts = read_parts(DATA[plan.recipe.data], data, allow_pickle=given.allow_pickle)
+    write_description(folder, given, plan, classes=parts.classes)
+    return folder, parts
+
+
+def small_imagenet(monkeypatch):
+    """Images of 4 pixels, of which the subset takes 3 of each of 5 classes."""
+    monkeypatch.setattr(imagenet64, "SUBSET_CLASSES", 5)
+    monkeypatch.setattr(imagenet64, "SUBSET_IMAGES", 3)
+    monkeypatch.setitem(DATA, "imagenet64-50", replace(DATA["imagenet64-50"], side=4, classes=5))
+
+
+def write_batches(folder, pickled=False):
+    """ImageNet64x64 in its ten training batches, with three images of each class, and the same of validation."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    every = rng.permutation(np.repeat(np.arange(1, 1001), 3))
+    batches = {f"train_data_batch_{number + 1}": part for number, part in enumerate(np.split(every, 10))}
+    for name, labels in {**batches, "val_data": every}.items():
+        held = {"data": rng.integers(0, 256, (len(labels), 48), dtype=np.uint8), "labels": labels}
+        if pickled:
+            (folder / name).write_bytes(pickle.dumps(held))
+        else:
+            np.savez(folder / f"{name}.npz", **held)
+
+
+def the_same(found, parts):
+    """Whether two data sets hold the images and labels of the parts."""
+    assert list(found) == ["train", "val"]
+    for part, held in zip((parts.train, parts.val), found.values(), strict=True):
+        images, labels = zip(*held, strict=True)
+        assert list(labels) == part.labels.tolist()
+        assert torch.equal(torch.stack(images), normalised(part.images / 255, parts.data.scale))
+
+
+def each(part):
+    return [part[index] for index in range(len(part))]
+
+
+@pytest.mark.parametrize("kind", ["digits", "cifar10", "images", "imagenet64-50"])
+def test_the_data_of_a_run_are_what_it_was_trained_with(kind, tmp_path, monkeypatch):
+    data = None
+    if kind == "imagenet64-50":
+        small_imagenet(monkeypatch)
+        write_batches(data := tmp_path / "batches")
+    elif kind != "digits":
+        data = tree(tmp_path / "tree", side=32 if kind == "cifar10" else 80)
+    folder, parts = described(tmp_path / "of mine", f"resnet20-{kind}", data)
+    found = data_parts(f"run:{folder}")
+    the_same({name: each(part) for name, part in found.items()}, parts)
+    assert samples(f"run:{folder}", 1000, None, "val", 0)["val"].classes == len(parts.classes)
+
+
+def test_pickled_batches_of_a_run_need_permission(tmp_path, monkeypatch):
+    small_imagenet(monkeypatch)
+    write_batches(data := tmp_path / "batches", pickled=True)
+    folder, parts = described(tmp_path / "run", "resnet20-imagenet64-50", data, allow_pickle=True)
+    with pytest.raises(ValueError, match=rf"is a pickle.* for analyze that is --data pickled-run:{folder}"):
+        data_parts(f"run:{folder}")
+    the_same({name: each(part) for name, part in data_parts(f"pickled-run:{folder}").items()}, parts)
+
+
+def test_data_that_are_gone_or_have_changed_are_named(tmp_path):
+    data = tree(tmp_path / "tree", ("a", "b"))
+    folder, _ = described(tmp_path / "run", "resnet20-images", data)
+    tree(data, ("c",))
+    with pytest.raises(ValueError, match=r"have changed: .*tree has 3 classes \(a, b, c\), expected 2 \(a, b\)"):
+        data_parts(f"run:{folder}")
+    data.rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"the data of .*run: .*tree is no directory"):
+        data_parts(f"run:{folder}")
+    with pytest.raises(ValueError, match=r"has no run\.json: it is no folder of `rra-monitor train`"):
+        data_parts(f"run:{tmp_path}")
