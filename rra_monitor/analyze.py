@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from rra_monitor.monitor import Monitor
 from rra_monitor.snapshot import Snapshot
 from rra_monitor.sources import named_model, samples
 from rra_monitor.store import RunStore
-from rra_monitor.tables import free_folder
+from rra_monitor.tables import free_folder, named_folder
 from rra_monitor.trees import iter_tensors
 
 SAMPLES = 2000
@@ -57,7 +56,7 @@ def run_analyze(
     """
     console, notes = Console(), list[str]()
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    folder = Path(out) if out else None
+    folder = named_folder(out) if out else None
     if source is not None:
         given = {"MODEL": model, "--data": data} | {f"--{name}": value for name, value in chosen.items()}
         if others := [name for name, value in given.items() if value is not None]:
@@ -115,6 +114,11 @@ def measured_analysis(
     """A snapshot of each part of the data, stored; what the reader should know is added to the notes."""
     # The data first: without them the model need not be built.
     monitor = Monitor(samples(data, n, size, probe, seed), **options)
+    if bare := [name for name, sample in monitor.probes.items() if sample.labels is None]:
+        notes.append(
+            f"No NNCS of {', '.join(bare)}: the data have no integer classes. Other targets need a function that says "
+            "how far two of them agree, see docs/samples.md."
+        )
     torch.manual_seed(seed)
     network = named_model(model, arguments)
     step = epoch = 0

@@ -153,8 +153,9 @@ def analyze(
     Args:
         model: the network.
         source: a stored run.
-        data: a folder of images by class (scaled as for ImageNet), `cifar10:DIR`, `digits`, or `module:function` that
-            returns a Dataset, or a dictionary of them by name. Without random augmentation.
+        data: a folder of images by class (scaled as for ImageNet), `cifar10:DIR`, `digits`, `run:RUN` (what a run of
+            `rra-monitor train` was trained with, read as there), or `module:function` that returns a Dataset, or
+            a dictionary of them by name. Without random augmentation.
         checkpoint: a Lightning checkpoint or a state_dict; the network's own weights, untrained mostly, by default.
         out: folder of the run and of the CSV and JSON files; the first free of rra-analysis, rra-analysis-1, … by
             default.
@@ -167,7 +168,7 @@ def analyze(
         size: of the images of a folder: their shorter side is scaled to it and the centre cut out.
         seed: of the draw of the samples, and of the weights where there is no checkpoint.
         backend: of the graphs, `exact`, `nndescent` or `auto`; `auto` by default.
-        cka: also compute the linear CKA of all pairs of layers, for comparison with the NNLS.
+        cka: whether to compute the linear CKA, too.
     """
     from rra_monitor.analyze import run_analyze
 
@@ -194,10 +195,12 @@ def analyze(
 
 
 def _analyze_parser() -> ArgumentParser:
-    parser = _parser(analyze, skip={"model", "source"})
+    parser = _parser(analyze, skip={"model", "source", "cka"})
     forms = "module:function that returns the network, torchvision:NAME or timm:NAME"
     parser.add_argument("model", nargs="?", metavar="MODEL", help=forms)
     parser.add_argument("--from", dest="source", metavar="RUN", help="a stored run, in place of MODEL and --data")
+    cka = "also compute the linear CKA of all pairs of layers, for comparison with the NNLS"
+    parser.add_argument("--cka", action="store_true", help=cka)
     return parser
 
 

@@ -16,7 +16,7 @@ from rra_monitor.comparison import Comparison, compare_runs
 from rra_monitor.epochs import Settling, settling
 from rra_monitor.groups import Floats, Group, deviation, mean
 from rra_monitor.names import FULL, split_view
-from rra_monitor.tables import free_folder, write_tables
+from rra_monitor.tables import free_folder, named_folder, write_tables
 
 COLUMN = 16
 """Letters that one column takes."""
@@ -33,8 +33,8 @@ def run_compare(
         ValueError: what can not be compared, named.
     """
     console = Console()
-    if out and not out.endswith(".html") and Path(out).is_file():
-        raise ValueError(f"--out {out} is a file; name a folder, or a report that ends in .html")
+    page = Path(out) if out and out.endswith(".html") else None
+    folder = named_folder(out) if out and not page else None  # before any work
     if bool(runs) == bool(group):
         raise ValueError(
             f"name either runs or groups of runs, got {'both' if runs else 'neither'}: rra-monitor compare runs/a0 "
@@ -50,13 +50,13 @@ def run_compare(
         console.print(table)
     for note in (*found.notes, *notes, *_unshared(found, settled), *_refusals(found)):
         console.print(f"• {note}", markup=False, highlight=False)
-    if out and out.endswith(".html"):
+    if page:
         from rra_monitor.report_command import comparison_report, say
 
         several = [(name if group else None, run) for name, paths in groups.items() for run in paths]
-        say(console, comparison_report(found, several, Path(out)))
+        say(console, comparison_report(found, several, page))
         return
-    folder = Path(out) if out else free_folder("rra-compare")
+    folder = folder or free_folder("rra-compare")
     files = write_tables(found, folder, settled)
     console.print(f"Files: {folder}/ ({', '.join(file.name for file in files)})", soft_wrap=True, highlight=False)
 

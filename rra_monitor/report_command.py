@@ -32,6 +32,8 @@ def run_report(runs: Sequence[str], group: Sequence[Sequence[str]], out: str | N
     for name, paths in (groups_named(group) if group else {}).items():
         found += [(name, path) for path in paths]
     path = Path(out) if out else free_file("rra-report.html")
+    if path.is_dir():
+        raise ValueError(f"--out {out} is a directory; name a file, as in --out {path / 'report.html'}")
     say(console, write_report(read(named(found)), path))
 
 

@@ -20,6 +20,17 @@ SCHEMA = 1
 Row = dict[str, Any]
 
 
+def named_folder(out: str) -> Path:
+    """The folder that --out names, there already or not.
+
+    Raises:
+        ValueError: it is a file.
+    """
+    if Path(out).is_file():
+        raise ValueError(f"--out {out} is a file; name a folder")
+    return Path(out)
+
+
 def free_folder(name: str) -> Path:
     """A folder of that name, or the first of name-1, name-2, … that is not there yet."""
     number, folder = 0, Path(name)

@@ -34,6 +34,10 @@ def data():
     return TensorDataset(torch.tensor(found.images / 16, dtype=torch.float32)[:, None], torch.tensor(found.target))
 
 
+def regression():
+    return TensorDataset(data().tensors[0], torch.rand(1797))
+
+
 def parts():
     whole = data()
     return {"early": Subset(whole, range(900)), "late": Subset(whole, range(900, 1797))}
@@ -243,6 +247,19 @@ class TestStored:
     def test_what_is_not_stored_is_named(self, done, here, source, probe, chosen, text):
         with pytest.raises(ValueError, match=text):
             run_analyze(None, None, source, None, probe, 0, **chosen)
+
+    def test_targets_that_are_no_classes_are_said(self, here, tmp_path, capsys):
+        run_analyze("own_code:build", "own_code:regression", None, str(tmp_path), None, 0, n=60, layers=["input", "1"])
+        assert "No NNCS of data: the data have no integer classes." in " ".join(capsys.readouterr().out.split())
+
+    def test_a_file_in_place_of_the_folder_is_refused_before_any_work(self, folder):
+        ended = analyze(folder, "own_code:build", "--data", "own_code:data", "--out", "own_code.py")
+        assert ended.stderr == "rra-monitor analyze: --out own_code.py is a file; name a folder\n"
+
+    def test_the_linear_cka_is_a_flag(self, folder, tmp_path):
+        chosen = ["--probe", "val", "--n", "60", "--k", "5", "--layers", "input,1", "--cka", "--out", str(tmp_path)]
+        assert analyze(folder, "own_code:build", "--data", "own_code:data", *chosen).returncode == 0
+        assert "cka" in (tmp_path / "layer_pairs.csv").read_text()
 
     def test_errors_of_the_command_are_one_sentence(self, folder):
         ended = analyze(folder, "--from", "none")

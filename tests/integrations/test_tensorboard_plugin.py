@@ -28,6 +28,23 @@ def test_the_entry_point_loads_nothing_heavy():
     assert loaded(code) == "[]"
 
 
+def test_nothing_but_tensorboard_is_needed_to_start():
+    broken = [*HEAVY, "lazy_loader", "rich", "fsspec", "safetensors", "jsonargparse", "scipy", "sklearn"]
+    code = (
+        "import sys\n"
+        "from importlib import metadata\n"
+        "from types import SimpleNamespace\n"
+        "from tensorboard.plugins import base_plugin\n"  # which needs numpy
+        f"sys.modules.update(dict.fromkeys({broken!r}))\n"
+        "(point,) = metadata.entry_points(group='tensorboard_plugins', name='rra_monitor')\n"
+        "loader = point.load()()\n"
+        "loader.fix_flags(SimpleNamespace(samples_per_plugin={}))\n"
+        "loader.load(SimpleNamespace(data_provider=None)).get_plugin_apps()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_loading_and_listing_needs_neither_torch_nor_what_draws_and_measures():
     code = (
         "import numpy\n"  # TensorBoard's own
@@ -77,6 +94,19 @@ def test_tensorboard_starts_without_plotly_and_the_tab_says_what_to_install(load
         script = server.get("data/plugin/rra/index.js")[2].decode()
         assert "pip install 'rra-monitor[report,tensorboard]'" in script
         assert "export function render()" in script
+
+
+@pytest.mark.parametrize("broken", [["lazy_loader"], ["torch", "numba", "pynndescent", "safetensors", "rich"]])
+def test_tensorboard_starts_whatever_is_broken_and_the_reason_is_said(broken, tmp_path):
+    (tmp_path / "shadows").mkdir()
+    shadow = f"import sys; sys.modules.update(dict.fromkeys({broken!r}))"
+    (tmp_path / "shadows" / "sitecustomize.py").write_text(shadow)
+    write_records(tmp_path / "logs" / "run", [made_up_record(0)])
+    with serving(tmp_path / "logs", shadows=tmp_path / "shadows") as server:
+        assert server.json("data/plugins_listing")["rra"]["enabled"]
+        assert until(server.names, lambda names: names) == ["run"]
+        status, _, body = server.get("data/plugin/rra/run?name=run")
+        assert status == 200 or body.startswith(b"rra-monitor failed: ModuleNotFoundError: import of ")
 
 
 def test_a_dependency_that_fails_when_a_run_is_read_is_named(tmp_path):
