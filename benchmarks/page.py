@@ -1,12 +1,15 @@
 """How fast the page is: bytes of a report, its first paint and a step of its slider, in headless Chromium.
 
-Needs the extra [report], playwright and a Chromium. The run is made up (see page_runs.py).
+The same of TensorBoard's tab, whose first paint is counted from the start of its frame, in a real TensorBoard that has
+read the run. Needs the extras [report, tensorboard], playwright and a Chromium. The runs are made up.
 """
 
 import argparse
 import shutil
 import statistics
+import sys
 import tempfile
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +19,10 @@ from results import Sheet, provenance, write_section
 from rich.console import Console
 
 from rra_monitor.page.report import write_report
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from tensorboard_records import made_up_record, write_records
+from tensorboard_server import serving
 
 STEPS = 40
 
@@ -56,17 +63,45 @@ PLACES = {
 }
 
 
-def measured(path, width, height):
-    """Milliseconds of the first paint, and of each slider step by place on the page."""
+@contextmanager
+def opened(width=1200, height=900):
+    """A page of a browser of its own, so that nothing is in a cache."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": width, "height": height})
-        page.goto(path.as_uri(), wait_until="commit")
-        paint = page.evaluate(PAINTED)
-        steps = {name: page.evaluate(STEPPED, {"steps": STEPS, "top": top}) for name, top in PLACES.items()}
-        chromium = browser.version
+        yield browser.new_page(viewport={"width": width, "height": height})
         browser.close()
-    return paint, steps, chromium
+
+
+def timed(frame):
+    """Milliseconds of the first paint, and of each slider step by place on the page."""
+    paint = frame.evaluate(PAINTED)
+    return paint, {name: frame.evaluate(STEPPED, {"steps": STEPS, "top": top}) for name, top in PLACES.items()}
+
+
+def report_times(path):
+    with opened() as page:
+        page.goto(path.as_uri(), wait_until="commit")
+        return (*timed(page.main_frame), page.context.browser.version)
+
+
+def tab_times(logdir, moments, layers):
+    """The same of the tab, of a run whose every moment TensorBoard has read."""
+    names = ("input", *(f"encoder.stage{layer // 16}.{layer % 16}" for layer in range(layers - 2)), "head")
+    records = (made_up_record(step, ["prev"] if step else [], layers=names) for step in range(moments))
+    write_records(logdir / "run", records, scalars="summaries")
+    with serving(logdir) as server:
+        found = server.run("run", lambda run: len(run["moments"]) == moments)
+        if len(found["moments"]) != moments:
+            raise RuntimeError(f"TensorBoard has read {len(found['moments'])} of {moments} moments, and no more came")
+        with opened() as page:
+            with page.expect_event("framenavigated", lambda frame: "plugin_entry" in frame.url) as frame:
+                page.goto(f"{server.url}#rra", wait_until="commit")
+            return timed(frame.value)
+
+
+def row(name, size, paint, steps):
+    cells = [f"{statistics.median(times):.0f} ({max(times):.0f})" for times in steps.values()]
+    return [name, size, f"{paint:.0f}", *cells]
 
 
 def main():
@@ -76,7 +111,7 @@ def main():
     parser.add_argument("--write", action="store_true", help="replace the section of RESULTS.md")
     given = parser.parse_args()
     console = Console()
-    head = ["report", "MB", "first paint, ms", *(f"step: {name}, ms" for name in PLACES)]
+    head = ["page", "MB", "first paint, ms", *(f"step: {name}, ms" for name in PLACES)]
     sheet = Sheet(
         "Median (and slowest) of 40 slider steps with that part of the page in sight, 1200 x 900 pixels", head
     )
@@ -90,13 +125,15 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name, runs in cases.items():
             report = write_report(runs, Path(folder) / "report.html")
-            paint, steps, chromium = measured(report.path, 1200, 900)
+            paint, steps, chromium = report_times(report.path)
             kept = "" if not report.notes else " (thinned to 8 MB)"
-            cells = [f"{statistics.median(times):.0f} ({max(times):.0f})" for times in steps.values()]
-            sheet.rows.append([name + kept, f"{report.size / 1e6:.1f}", f"{paint:.0f}", *cells])
+            sheet.rows.append(row(name + kept, f"{report.size / 1e6:.1f}", paint, steps))
+        tab = f"TensorBoard's tab, one run of {given.moments} x {given.layers}"
+        sheet.rows.append(row(tab, "", *tab_times(Path(folder) / "logs", given.moments, given.layers)))
     sheet.print(console)
     if given.write:
-        about = provenance(2, {"plotly": version("plotly"), "Chromium": chromium})
+        software = {"plotly": version("plotly"), "TensorBoard": version("tensorboard"), "Chromium": chromium}
+        about = provenance(2, software)
         title = f"## The page: {given.moments} snapshots of {given.layers} layers"
         write_section("page", f"{title}\n\n{sheet.markdown()}\n\n{about}\n")
 

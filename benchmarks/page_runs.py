@@ -36,7 +36,7 @@ def _probe(rng, moments, names, views):
     curves |= {health: np.zeros(shape) for health in ("ties", "zeros", "hubness")}
     curves |= {"recall": np.ones(shape)}
     matrices = {"self": Matrix(names, names, tuple(views), own)}
-    matrices |= {"prev": Matrix(names, names, ("full",), before[:, :1])}
+    matrices |= {"prev": Matrix(names, names, tuple(views), before)}
     return ProbeSeries(N, K, CLASSES, 0.1, 0.005, names, tuple(views), curves, matrices)
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 import numpy as np
 import pytest
@@ -120,10 +120,21 @@ def drive(page, frame=lambda page: page.main_frame):
     here.get_by_text("Not a regular expression").wait_for()
     here.get_by_label("Show runs that match").fill("")
     wait_for_count(here, "curve id", 2)
-    here.get_by_label("Group by").fill("(.)")
-    here.get_by_label("Mean and range of each group").check()
-    groups = len({re.search("(.)", name)[1] for name in names})
-    wait_for_count(here, "curve id", groups)
+    runs = lines(here, "curve id")
+    both = "^.(.*)"  # all but the letter that tells them apart
+    assert len({re.search(both, name)[1] for name in names}) == 1
+    here.get_by_label("Group by").fill(both)
+    here.get_by_label("Mean and range of each group").check()  # redraws, as a rule before what was typed is taken
+    wait_for_count(here, "curve id", 1)
+    assert np.allclose(lines(here, "curve id")[0], runs.mean(axis=0), equal_nan=True)
+    bands = here.evaluate(f"key => ({BANDS})(key)", "curve id")
+    assert len(bands) == 1
+    low, high = runs.min(axis=0), runs.max(axis=0)
+    assert np.allclose(bands[0], [*high, *low[::-1], np.nan], equal_nan=True)
+    assert here.get_by_label("Group by").input_value() == both
+    page.wait_for_timeout(700)
+    assert f"groups={both}" in unquote_plus(unquote_plus(page.url))
+    assert here.get_by_label("Group by").input_value() == both
 
 
 def wait_until_drawn(frame):
@@ -150,6 +161,10 @@ def lines(frame, key):
 
 LINES = """key => document.querySelector(`figure[data-key="${key}"] .plot`).data
   .filter((trace) => trace.connectgaps === false).map((trace) => Array.from(trace.y))"""
+
+
+BANDS = """key => document.querySelector(`figure[data-key="${key}"] .plot`).data
+  .filter((trace) => trace.fill === 'toself').map((trace) => Array.from(trace.y, (value) => value ?? NaN))"""
 
 
 def cells(frame, key):

@@ -1,4 +1,4 @@
-import base64
+import dataclasses
 import gzip
 import html
 import json
@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from digit_runs import train
-from page_runs import ODD, made_up_run
+from page_runs import ODD, array, made_up_run
 from test_store import snapshot_of
 
 import rra_monitor as rra
 from rra_monitor.page.assets import plotly_bundle, static_files
+from rra_monitor.page.moments import probe_moment
 from rra_monitor.page.packing import packed
 from rra_monitor.page.payload import run_payload, shares
 from rra_monitor.page.report import write_report
@@ -22,12 +23,6 @@ from rra_monitor.page.series import stored_series
 from rra_monitor.page.thinning import thinned
 
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
-
-
-def array(found):
-    kind = {"u2": "<u2", "f4": "<f4"}[found["type"]]
-    values = np.frombuffer(base64.b64decode(found["data"]), kind).reshape(found["shape"])
-    return values if found["type"] == "f4" else np.where(values == 65535, np.nan, values / 65534)
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +44,15 @@ class TestSeries:
                     assert np.array_equal(found.curves["id"][at, place, columns], snapshot.id[rows.indices])
                     own = found.matrices["self"].values[at, place][np.ix_(columns, columns)]
                     assert np.array_equal(own, snapshot.intra(view))
-                full = snapshot.view()
                 prev = store.matches(probe, snapshot.step).get("prev")
-                if prev:
-                    expected = prev.nnls[np.ix_(full.indices, full.indices)]
-                    assert np.array_equal(found.matrices["prev"].values[at, 0], expected)
-                else:
-                    assert np.isnan(found.matrices["prev"].values[at]).all()
+                assert found.matrices["prev"].views == found.views == ("full", "avg-global")
+                for place, view in enumerate(found.views):
+                    rows = snapshot.view(view).indices
+                    values = found.matrices["prev"].values[at, place]
+                    if prev:
+                        assert np.array_equal(values, prev.nnls[np.ix_(rows, rows)])
+                    else:
+                        assert np.isnan(values).all()
 
     def test_its_payload_is_json_and_keeps_the_values(self, run):
         series = stored_series(rra.RunStore(run), "a0")
@@ -113,6 +110,41 @@ class TestSeries:
     def test_a_store_without_snapshots_is_named(self, tmp_path):
         with pytest.raises(ValueError, match="holds no snapshot that can be read"):
             stored_series(rra.RunStore(tmp_path), "none")
+
+
+class TestMoment:
+    def test_a_comparison_has_the_views_that_both_sides_have(self):
+        layers = ("input", "a", "a@avg2", "a@avg-global", "fc")
+        snapshot = in_views(snapshot_of(1, layers=layers), "full", "avg2", "avg-global")
+        other = snapshot_of(0, layers=("input", "a", "a@max2", "a@avg-global", "b", "b@avg-global"))
+        match = rra.match(snapshot, other, "ref-other")
+        found = probe_moment(snapshot, {"ref-other": match}).matrices["ref-other"]
+        assert (found.rows, found.columns) == (("input", "a", "fc"), ("input", "a", "b"))
+        assert found.views == ("full", "avg-global")
+        assert np.array_equal(found.values[0], match.nnls[np.ix_([0, 1, 4], [0, 1, 4])])
+        pooled = np.full((3, 3), np.nan)
+        pooled[1, 1:] = match.nnls[3, [3, 5]]  # of input and fc there is no such view
+        assert np.array_equal(found.values[1], pooled, equal_nan=True)
+
+    def test_a_view_that_equals_another_one_is_found_there(self):
+        layers = ("input", "a", "a@avg-global", "b", "b@avg8", "b@avg-global")
+        first, second = (
+            in_views(snapshot_of(step, layers=layers), "full", "avg-global", "avg8", **{"a@avg8": "a@avg-global"})
+            for step in (0, 1)
+        )
+        match = rra.match(second, first, "prev")
+        found = probe_moment(second, {"prev": match}).matrices["prev"]
+        assert found.views == ("full", "avg-global", "avg8")
+        assert np.array_equal(found.values[2, 1:, 1:], match.nnls[np.ix_([2, 4], [2, 4])])
+
+    def test_a_comparison_of_full_views_alone_has_no_other(self):
+        snapshot = in_views(snapshot_of(1, layers=("input", "a", "a@avg2")), "full", "avg2")
+        match = rra.match(snapshot, snapshot_of(0, layers=("input", "a")), "prev")
+        assert probe_moment(snapshot, {"prev": match}).matrices["prev"].views == ("full",)
+
+
+def in_views(snapshot, *views, **aliases):
+    return dataclasses.replace(snapshot, settings=dataclasses.replace(snapshot.settings, views=views), aliases=aliases)
 
 
 class TestPacking:

@@ -1,12 +1,13 @@
 """The report in a real browser."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import cells, drive, lines, wait_for, wait_until_drawn
+from browser import cells, choose, drive, lines, wait_for, wait_until_drawn
 from digit_runs import train
 from page_runs import ODD, made_up_run
 
@@ -36,6 +37,16 @@ def opened(page, path):
     return page.main_frame
 
 
+def in_sight(frame, key):
+    """Scroll to a figure, and wait until it is drawn."""
+    frame.locator(f"figure[data-key='{key}']").scroll_into_view_if_needed()
+    wait_for(frame, "key => document.querySelector(`figure[data-key='${key}'] .plot`).data?.length", key)
+
+
+def caption(frame, key):
+    return frame.locator(f"figure[data-key='{key}'] figcaption").inner_text()
+
+
 def test_the_walk(folder, tmp_path, browser_page):
     made("report", folder / "a0", folder / "b0", "--out", tmp_path / "r.html")
     opened(browser_page, tmp_path / "r.html")
@@ -54,6 +65,12 @@ def test_it_shows_the_values_of_the_store(folder, tmp_path, browser_page):
     wait_for(frame, "() => document.querySelector(\"figure[data-key='matrix inter'] .plot\").data?.length")
     assert np.allclose(cells(frame, "matrix self"), last.intra("full"), atol=1e-5)
     assert np.allclose(cells(frame, "matrix inter"), last.inter("avg-global"), atol=1e-5)
+    before = store.matches("train", last.step)["prev"].nnls
+    assert np.allclose(cells(frame, "matrix prev"), before[np.ix_(rows.indices, rows.indices)], atol=1e-5)
+    choose(frame, ".toolbar", "View", "avg-global")
+    frame.locator("figure[data-key='matrix prev'] figcaption", has_text="view avg-global").wait_for()
+    pooled = last.view("avg-global").indices
+    assert np.allclose(cells(frame, "matrix prev"), before[np.ix_(pooled, pooled)], atol=1e-5)
 
 
 def test_compared_groups_are_bands_and_pairs(folder, tmp_path, browser_page):
@@ -66,9 +83,93 @@ def test_compared_groups_are_bands_and_pairs(folder, tmp_path, browser_page):
     mean = np.mean([end.id[end.view().indices] for end in ends], axis=0)
     assert np.allclose(lines(frame, "curve id")[0], mean, rtol=1e-6)
     found = rra.compare_runs({name: [folder / f"{name.lower()}0", folder / f"{name.lower()}1"] for name in "AB"})
-    frame.locator("figure[data-key='pairs A against B']").scroll_into_view_if_needed()
-    wait_for(frame, "() => document.querySelector(\"figure[data-key='pairs A against B'] .plot\").data?.length")
-    assert np.allclose(cells(frame, "pairs A against B"), found.between("A", "B").mean(), atol=1e-5)
+    heading = frame.get_by_role("heading", name="Pairs of runs")
+    assert heading.inner_text() == "Pairs of runs, probe train, last snapshots"
+    pairs = found.between("A", "B")
+    full = [place for place, layer in enumerate(pairs.layers_a) if "@" not in layer]
+    assert 0 < len(full) < len(pairs.layers_a)
+    in_sight(frame, "pairs A against B")
+    assert np.allclose(cells(frame, "pairs A against B"), pairs.mean()[np.ix_(full, full)], atol=1e-5)
+    in_sight(frame, "pairs same layer")
+    within, across = lines(frame, "pairs same layer")[[0, 1]]
+    assert np.allclose(across, pairs.same_layer()[:, full].mean(axis=0), rtol=1e-6)
+    assert np.allclose(within, found.between("A", "A").same_layer()[:, full].mean(axis=0), rtol=1e-6)
+
+
+def test_what_groups_can_not_be_compared_by_is_said(tmp_path, browser_page):
+    groups = [{"name": name, "probe": probe, "runs": 1} for name, probe in (("A", "train"), ("B", "val"))]
+    none = dict.fromkeys(("mean", "same_mean", "same_sd"))
+    refused = {"nncs": "labels.", "nnls_within_run": "k/n."}
+    pairs = {"a": "A", "b": "B", "rows": ["x"], "columns": ["x"], "count": 0, "chance": 0.1, "refused": refused} | none
+    comparison = {"moment": 3, "groups": groups, "notes": [], "pairs": [pairs]}
+    write_report([made_up_run()], tmp_path / "r.html", comparison)
+    frame = opened(browser_page, tmp_path / "r.html")
+    assert frame.get_by_role("heading", name="Pairs").inner_text() == "Pairs of runs, probes train, val, epoch 3"
+    assert frame.locator(".notes li").all_inner_texts() == [
+        "A against B: NNCS not comparable: labels.",
+        "A against B: NNLS of the layers of one run not comparable: k/n.",
+    ]
+
+
+def test_matrices_of_different_views_are_not_subtracted(tmp_path, browser_page):
+    runs = [made_up_run("base", views=("full", "avg2")), made_up_run("fast", seed=1)]
+    write_report(runs, tmp_path / "r.html")
+    frame = opened(browser_page, tmp_path / "r.html")
+    difference = frame.locator(".difference")
+    in_sight(frame, "difference matrix")
+    choose(frame, ".toolbar", "View", "avg2")
+    difference.get_by_text("The matrix of fast has no view avg2: not subtracted.").wait_for()
+    assert frame.locator("figure[data-key='difference matrix']").count() == 0
+    choose(frame, ".difference", "B: run", "base")
+    choose(frame, ".difference", "B: epoch", "0")
+    in_sight(frame, "difference matrix")
+    own = runs[0].probes["train"].matrices["self"].values
+    assert np.allclose(cells(frame, "difference matrix"), own[2, 1] - own[0, 1], atol=1e-4)
+    assert "view avg2" in caption(frame, "difference matrix")
+
+
+def test_a_matrix_in_another_view_than_the_chosen_one_says_so(tmp_path, browser_page):
+    write_report([made_up_run(views=("full", "avg2"), compared=("full",))], tmp_path / "r.html")
+    frame = opened(browser_page, tmp_path / "r.html")
+    assert "view" not in caption(frame, "matrix prev")
+    choose(frame, ".toolbar", "View", "avg2")
+    frame.locator("figure[data-key='matrix prev'] figcaption", has_text="view full").wait_for()
+    assert "view avg2" in caption(frame, "matrix self")
+
+
+@pytest.mark.parametrize(
+    ("size", "top", "difference"),
+    [
+        ((200, 2), "", ""),
+        ((200, 4), "of NNCS and NNLS compare shapes", "values of NNCS and NNLS are not comparable"),
+        ((300, 3), "The ID depends on n", "the ID depends on n"),
+        ((210, 2), "The ID depends on n", "the ID depends on n"),
+        ((300, 2), "of ID, NNCS and NNLS compare shapes", "values of ID, NNCS and NNLS are not comparable"),
+    ],
+)
+def test_what_can_not_be_compared_is_named(size, top, difference, tmp_path, browser_page):
+    write_report([made_up_run("a"), made_up_run("b", seed=1, size=size)], tmp_path / "r.html")
+    frame = opened(browser_page, tmp_path / "r.html")
+    in_sight(frame, "difference matrix")
+    said = [frame.locator(where).text_content() for where in (".remarks", ".difference > p")]
+    for text, expected in zip(said, (top, difference), strict=True):
+        assert expected in text
+        assert bool(text) == bool(expected)
+    if difference:
+        assert f"A has n = 200, k = 2, B has n = {size[0]}, k = {size[1]}" in said[1]
+
+
+def test_the_band_of_the_id_is_not_cut(tmp_path, browser_page):
+    run = made_up_run(epochs=range(4))
+    probe = run.probes["train"]
+    errors = np.full_like(probe.curves["id"], 1)
+    errors[1] = 40
+    wide = dataclasses.replace(probe, curves={**probe.curves, "id_error": errors})
+    write_report([dataclasses.replace(run, probes={"train": wide})], tmp_path / "r.html")
+    frame = opened(browser_page, tmp_path / "r.html")
+    low, high = frame.evaluate("() => document.querySelector(\"figure[data-key='curve id'] .plot\").layout.yaxis.range")
+    assert low == 0
+    assert high > np.nanmax(probe.curves["id"][1]) + 40
 
 
 def test_odd_names_are_text(tmp_path, browser_page):

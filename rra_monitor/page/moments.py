@@ -25,7 +25,7 @@ class Matrix:
     Attributes:
         rows: (R,) layers.
         columns: (C,) layers, of another run perhaps.
-        views: (V,) that the columns are in; of `self` the rows, too.
+        views: (V,) that the columns are in; the rows, too, except of `inter`.
         values: ([M,] V, R, C) similarities, 0 to 1, NaN where undefined.
     """
 
@@ -58,11 +58,11 @@ def probe_moment(snapshot: Snapshot, matches: Mapping[str, Match]) -> ProbeMomen
 
     Args:
         snapshot: with or without graphs.
-        matches: comparison name to comparison; of them the full views are kept as matrices.
+        matches: comparison name to comparison; a matrix has the views that both sides were measured in.
     """
     layers = tuple(layer for layer, view in map(split_view, snapshot.layers) if view == FULL)
     views = snapshot.settings.views
-    at = _positions(snapshot, layers, views)
+    at = _positions(snapshot.layers, layers, views, snapshot.aliases)
     curves = {name: curve for name in CURVES if (curve := getattr(snapshot, name)) is not None}
     curves |= {f"nnls_{name}": match.same_layer(snapshot.layers) for name, match in matches.items()}
     own = np.array([_cut(snapshot.nnls, rows, rows) for rows in at])
@@ -72,11 +72,7 @@ def probe_moment(snapshot: Snapshot, matches: Mapping[str, Match]) -> ProbeMomen
         base = at[views.index(FULL)]
         values = np.array([_cut(snapshot.nnls, base, rows) for _, rows in pooled])
         matrices[INTER] = Matrix(layers, layers, tuple(view for view, _ in pooled), values)
-    for name, match in matches.items():
-        columns = [place for place, layer in enumerate(match.layers) if split_view(layer)[1] == FULL]
-        rows = [place for place, layer in enumerate(snapshot.layers) if split_view(layer)[1] == FULL]
-        names = tuple(match.layers[place] for place in columns)
-        matrices[name] = Matrix(layers, names, (FULL,), match.nnls[np.ix_(rows, columns)][None])
+    matrices |= {name: _compared(match, snapshot, layers, at) for name, match in matches.items()}
     return ProbeMoment(layers, views, {name: _pick(curve, at) for name, curve in curves.items()}, matrices)
 
 
@@ -90,11 +86,25 @@ def comparison_title(name: str) -> str:
     return titles.get(name, f"reference {name.removeprefix('ref-')}")
 
 
-def _positions(snapshot: Snapshot, layers: Sequence[str], views: Sequence[str]) -> npt.NDArray[np.intp]:
-    """(V, L) where each view of each layer, or the one that equals it, stands in the snapshot; -1 for none."""
-    place = {name: position for position, name in enumerate(snapshot.layers)}
+def _compared(match: Match, snapshot: Snapshot, layers: tuple[str, ...], at: npt.NDArray[np.intp]) -> Matrix:
+    """Each view of the snapshot's layers with the same view of the other's, for the views that both have."""
+    theirs = [split_view(layer) for layer in match.layers]
+    names = tuple(layer for layer, view in theirs if view == FULL)
+    measured = {view for _, view in theirs}
+    shared = [(view, rows) for view, rows in zip(snapshot.settings.views, at, strict=True) if view in measured]
+    views = tuple(view for view, _ in shared)
+    columns = _positions(match.layers, names, views, snapshot.aliases)
+    values = np.array([_cut(match.nnls, rows, place) for (_, rows), place in zip(shared, columns, strict=True)])
+    return Matrix(layers, names, views, values.reshape(len(views), len(layers), len(names)))
+
+
+def _positions(
+    measured: Sequence[str], layers: Sequence[str], views: Sequence[str], aliases: Mapping[str, str]
+) -> npt.NDArray[np.intp]:
+    """(V, L) where each view of each layer, or the one that equals it, stands among the measured; -1 for none."""
+    place = {name: position for position, name in enumerate(measured)}
     names = [[layer_view(layer, view) for layer in layers] for view in views]
-    found = [[place.get(snapshot.aliases.get(name, name), -1) for name in row] for row in names]
+    found = [[place.get(name, place.get(aliases.get(name, name), -1)) for name in row] for row in names]
     return np.array(found, dtype=np.intp).reshape(len(views), len(layers))
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from browser import drive, lines, wait_for, wait_for_count, wait_until_drawn
 from lightning.pytorch.loggers import TensorBoardLogger
-from page_runs import ODD
+from page_runs import ODD, array
 from tensorboard_records import made_up_record, write_records, write_tensor
 from tensorboard_server import FAST, SLOW, serving, until
 from training import Classifier, fit
@@ -59,6 +59,23 @@ def test_it_shows_the_values_of_the_store(logdir, browser_page):
             store = rra.RunStore(logdir.parent / f"store-{name}")
             last = store.load("train", store.steps("train")[-1])
             np.testing.assert_allclose(line, last.id[last.view().indices], rtol=1e-6)
+
+
+def test_comparisons_are_served_in_every_view(logdir):
+    with serving(logdir) as server:
+        until(server.names, lambda names: names == ["a/v", "b/v"])
+        served = server.run("a/v", lambda run: len(run["moments"]) == 4)
+    store = rra.RunStore(logdir.parent / "store-a")
+    for name, probe in served["probes"].items():
+        found = probe["matrices"]["prev"]
+        assert found["views"] == ["full", "avg-global"]
+        values = array(found["values"])
+        for at, step in enumerate(store.steps(name)):
+            match = store.matches(name, step).get("prev")
+            for place, view in enumerate(found["views"]):
+                rows = store.load(name, step).view(view).indices
+                expected = np.full_like(values[at, place], np.nan) if match is None else match.nnls[np.ix_(rows, rows)]
+                np.testing.assert_allclose(values[at, place], expected, atol=1e-5)
 
 
 def test_what_is_logged_while_it_is_open_appears(tmp_path, browser_page):

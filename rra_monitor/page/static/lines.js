@@ -8,7 +8,7 @@ export function metricLines(sight, name) {
   const found = sight.shown.filter((shown) => curveOf(shown, sight, name) !== null);
   const raw = found.map((shown) => aligned(curveOf(shown, sight, name), shown.probe.layers, sight.layers));
   const lines = sight.bands ? bandLines(sight, found, raw) : runLines(sight, found, raw, name, about);
-  return { lines, constants: chance(found, name), range: metricRange(sight, name), digits: about.digits, gaps: gaps(lines, sight.layers) };
+  return { lines, constants: chance(found, name), range: metricRange(sight, name, !sight.bands), digits: about.digits, gaps: gaps(lines, sight.layers) };
 }
 
 // Says which layers have no value in some line.
@@ -68,22 +68,42 @@ function chance(found, name) {
   return [...values].map((value) => ({ value: Number(value), text: `chance ${Number(value).toFixed(3)}` }));
 }
 
-const ranges = new WeakMap();
-
-// Over all moments of the runs shown, so that the axis stands still while the slider moves.
-export function metricRange(sight, name) {
+// Over all moments of the runs shown, so that the axis stands still while the slider moves; of the ID with room for its
+// standard errors where they are drawn.
+export function metricRange(sight, name, withErrors = false) {
   if (metric(name).share) return [0, 1.03];
   let [low, high] = [0, 0];
   for (const shown of sight.shown) {
     const array = shown.probe?.curves.get(name);
     const view = shown.probe?.views.indexOf(sight.view) ?? -1;
     if (!array || view < 0) continue;
-    if (!ranges.has(array)) ranges.set(array, new Map());
-    const known = ranges.get(array);
-    if (!known.has(view)) known.set(view, array.range(view));
-    const found = known.get(view);
+    const errors = withErrors && name === "id" ? shown.probe.curves.get("id_error") : null;
+    const found = rangeOf(array, view);
     if (found) [low, high] = [Math.min(low, found[0]), Math.max(high, found[1])];
+    if (errors) high = Math.max(high, highestEnd(array, view, errors));
   }
   const room = (high - low || 1) * 0.06;
   return [low < 0 ? low - room : 0, high + room];
+}
+
+const rangeOf = remembered((array, view) => array.range(view));
+
+const highestEnd = remembered((array, view, errors) => {
+  let high = 0;
+  for (let at = 0; at < array.shape[0]; at += 1) {
+    const error = errors.row(at, view);
+    array.row(at, view).forEach((value, layer) => (high = Math.max(high, (value ?? 0) + (error[layer] ?? 0))));
+  }
+  return high;
+});
+
+// What was worked out for a view of an array is kept as long as the array.
+function remembered(work) {
+  const known = new WeakMap();
+  return (array, view, ...more) => {
+    if (!known.has(array)) known.set(array, new Map());
+    const found = known.get(array);
+    if (!found.has(view)) found.set(view, work(array, view, ...more));
+    return found.get(view);
+  };
 }

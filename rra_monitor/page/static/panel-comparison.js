@@ -3,10 +3,12 @@
 import { cellNames, curves, matrix } from "./charts.js";
 import { h, replace } from "./dom.js";
 import { lazy } from "./decode.js";
-import { mergedLayers } from "./choose.js";
+import { mergedLayers, union } from "./choose.js";
 import { createGrid } from "./figures.js";
 import { lineLegend, scaleLegend } from "./legend.js";
 import { SEQUENTIAL } from "./theme.js";
+
+const QUANTITIES = { id: "ID", nncs: "NNCS", nnls: "NNLS", nnls_within_run: "NNLS of the layers of one run" };
 
 export function comparisonPanel(plotly, comparison) {
   const scale = scaleLegend();
@@ -14,8 +16,10 @@ export function comparisonPanel(plotly, comparison) {
   const grid = createGrid(plotly);
   const notes = h("ul", { class: "notes" });
   const when = comparison.moment === "last" ? "last snapshots" : `epoch ${comparison.moment}`;
+  const names = union(comparison.groups.map((group) => group.probe));
+  const probes = `${names.length === 1 ? "probe" : "probes"} ${names.join(", ")}`;
   const root = h("section", { "aria-label": "Groups compared" },
-    h("header", {}, h("h2", {}, `Pairs of runs, ${when}`), scale.root), legend.root, grid.root, notes);
+    h("header", {}, h("h2", {}, `Pairs of runs, ${probes}, ${when}`), scale.root), legend.root, grid.root, notes);
   const defined = comparison.pairs.filter((pairs) => pairs.mean && pairs.count > 0);
   const read = defined.map((pairs) => ({
     ...pairs, values: lazy(pairs.mean).matrix(), same: lazy(pairs.same_mean).row(), sd: lazy(pairs.same_sd).row(),
@@ -65,5 +69,5 @@ function sameSpec(read, lines, sight, theme) {
 
 function refusals(comparison) {
   return comparison.pairs.flatMap((pairs) => Object.entries(pairs.refused).map(
-    ([quantity, reason]) => `${title(pairs)}: ${quantity.toUpperCase()} not comparable: ${reason.replace(/\.$/, "")}.`));
+    ([quantity, reason]) => `${title(pairs)}: ${QUANTITIES[quantity] ?? quantity} not comparable: ${reason.replace(/\.$/, "")}.`));
 }

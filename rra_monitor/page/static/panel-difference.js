@@ -1,13 +1,14 @@
 // A minus B: two runs, or one run at two epochs, as curves and as matrices.
 
 import { cellNames, curves, matrix } from "./charts.js";
-import { keyOf, momentAt, spoken, textOf } from "./choose.js";
+import { keyOf, momentAt, spoken, textOf, union } from "./choose.js";
+import { notComparable, ofAnotherSize } from "./comparable.js";
 import { h, options, select } from "./dom.js";
 import { createGrid } from "./figures.js";
 import { scaleLegend } from "./legend.js";
 import { curveOf } from "./lines.js";
 import { matrixTitle, metric } from "./metrics.js";
-import { capital, matrixAt } from "./panel-matrices.js";
+import { capital, matrixAt, viewNote } from "./panel-matrices.js";
 
 export function differencePanel(plotly, state) {
   const side = (letter) => ({
@@ -71,26 +72,45 @@ function differences(a, b, kind, sight) {
   const said = [];
   const specs = [];
   let limit = 1;
-  const [left, right] = [matrixAt(a, kind, sight.view), matrixAt(b, kind, sight.view)];
-  if (left && right) {
+  const view = sharedView(a, b, kind, sight.view);
+  const [left, right] = [matrixAt(a, kind, view), matrixAt(b, kind, view)];
+  if (left && right && left.view !== right.view) {
+    said.push(`The matrix of ${(left.view === view ? b : a).label} has no view ${view}: not subtracted.`);
+  } else if (left && right) {
     const cells = minus(left, right, said);
     limit = largest(cells.values.flat());
     specs.push({
-      key: "difference matrix", title: `NNLS ${matrixTitle(kind)}`, note: names,
+      key: "difference matrix", title: `NNLS ${matrixTitle(kind)}`, note: [names, viewNote(left, sight)].filter(Boolean).join(" · "),
       build: (width) => matrix({
         ...cells, texts: cellNames(cells.rows, cells.columns), scale: sight.colours.diverging, limits: [-limit, limit], digits: 3,
         signed: true, colours: sight.colours,
       }, width),
     });
   } else said.push(`${left ? b.label : a.label} has no matrix ${matrixTitle(kind)}.`);
-  for (const name of new Set([sight.metric, "id", "nncs"])) {
+  const shown = specs.length ? [`nnls_${kind}`] : [];
+  for (const name of union([sight.metric, "id", "nncs"])) {
     const found = curveDifference(a, b, name, sight);
-    if (found) specs.push(curveSpec(found, name, names, sight));
+    if (!found) continue;
+    specs.push(curveSpec(found, name, names, sight));
+    shown.push(name);
   }
-  if (a.probe.n !== b.probe.n || a.probe.k !== b.probe.k) {
-    said.push(`A has n = ${a.probe.n}, k = ${a.probe.k}, B has n = ${b.probe.n}, k = ${b.probe.k}: values are not comparable.`);
-  }
+  said.push(...unlike(a.probe, b.probe, shown));
   return { specs, limit, text: [...new Set(said)].join(" ") };
+}
+
+// The view asked for, if either has it, or else the first that both have.
+function sharedView(a, b, kind, wanted) {
+  const [left, right] = [a, b].map((one) => one.probe.matrices.get(kind)?.views ?? []);
+  if (left.includes(wanted) || right.includes(wanted)) return wanted;
+  return left.find((view) => right.includes(view)) ?? left[0];
+}
+
+// Which of the metrics shown can not be subtracted, and why.
+function unlike(a, b, names) {
+  const counts = `A has n = ${a.n}, k = ${a.k}, B has n = ${b.n}, k = ${b.k}`;
+  const wrong = notComparable(names, [a, b]);
+  const sized = ofAnotherSize(names, [a, b]);
+  return [wrong && `${counts}: values of ${wrong} are not comparable.`, sized && `${counts}: the ID depends on n.`].filter(Boolean);
 }
 
 function minus(a, b, said) {

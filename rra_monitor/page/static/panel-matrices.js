@@ -39,7 +39,7 @@ function matrixSpecs(chosen, sight) {
     return {
       key: `matrix ${found.kind}`,
       title: capital(matrixTitle(found.kind)),
-      note: [spoken(chosen.moment.key), found.view !== "full" && `view ${found.view}`, empty && "not defined at this moment"].filter(Boolean).join(" · "),
+      note: [spoken(chosen.moment.key), viewNote(found, sight), empty && "not defined at this moment"].filter(Boolean).join(" · "),
       build: (width) => matrix({
         ...found, texts: cellNames(found.rows, found.columns), scale: SEQUENTIAL, limits: [0, 1], digits: 3, colours: sight.colours,
       }, width),
@@ -54,5 +54,8 @@ export function matrixAt(chosen, kind, view) {
   const shown = found.views.includes(view) ? view : found.views[0];
   return { kind, view: shown, rows: found.rows, columns: found.columns, values: found.values.matrix(chosen.at, found.views.indexOf(shown)) };
 }
+
+// Said of a pooled view, and wherever it is another than the one that was chosen.
+export const viewNote = ({ view }, sight) => (view !== "full" || view !== sight.view) && `view ${view}`;
 
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

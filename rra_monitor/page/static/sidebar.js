@@ -67,15 +67,23 @@ function line({ name, group, on, colour, error }, onchange) {
 function textField(label, hint, name, state) {
   const box = h("input", { type: "text", placeholder: hint, spellcheck: "false", autocomplete: "off" });
   const problem = h("p", { class: "warning", role: "status", hidden: true });
-  let timer = null;
+  let timer = null; // runs while what was typed is not yet in the state
+  const take = () => {
+    if (timer === null) return;
+    clearTimeout(timer);
+    timer = null;
+    state.set({ [name]: box.value });
+  };
   box.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => state.set({ [name]: box.value }), 200);
+    timer = setTimeout(take, 200);
   });
+  box.addEventListener("change", take);
+  box.addEventListener("blur", take);
   return {
     root: h("div", {}, h("label", { class: "field" }, h("span", {}, label), box), problem),
     show(value) {
-      if (document.activeElement !== box) box.value = value;
+      if (document.activeElement !== box && timer === null) box.value = value;
       const { error } = pattern(value);
       problem.textContent = error ?? "";
       problem.hidden = error === null;

@@ -1,6 +1,7 @@
 // All that the panels show, worked out from the state and the loaded runs once for every change.
 
 import { groupOf, isBanded, isChosen, keyOf, matching, mergedLayers, momentAt, positions, spoken, union } from "./choose.js";
+import { notComparable, ofAnotherSize } from "./comparable.js";
 import { ordered, orderedKinds } from "./metrics.js";
 
 // entries: [{name, group, version, run or null}]. `shown` are the chosen runs that are loaded, each with its moment.
@@ -56,7 +57,11 @@ export function remarks(sight) {
     if (!probe) said.push(`${label} has no probe ${sight.probe}.`);
     else if (!probe.views.includes(sight.view)) said.push(`${label} has no view ${sight.view}.`);
   }
-  const sizes = union(sight.shown.filter((one) => one.probe).map((one) => `n = ${one.probe.n}, k = ${one.probe.k}`));
-  if (sizes.length > 1) said.push(`Not measured alike (${sizes.join("; ")}): compare shapes, not values.`);
+  const measured = sight.shown.filter((one) => one.probe).map((one) => one.probe);
+  const sizes = union(measured.map((probe) => `n = ${probe.n}, k = ${probe.k}`)).join("; ");
+  const names = union(["id", "nncs", sight.metric]).filter((name) => sight.metrics.includes(name));
+  const wrong = notComparable(names, measured);
+  if (wrong) said.push(`Not measured alike (${sizes}): of ${wrong} compare shapes, not values.`);
+  if (ofAnotherSize(names, measured)) said.push(`The ID depends on n, which differs (${sizes}).`);
   return said;
 }
