@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from rra_monitor.analysis_files import layer_rows, pictures, write_analysis
@@ -69,7 +70,7 @@ def run_analyze(
         )
     else:
         folder = folder or free_folder("rra-analysis")
-        with console.status("measuring"), _warnings_as(notes):
+        with _warnings_as(notes):
             snapshots = measured_analysis(model, data, RunStore(folder), notes, probe=probe, seed=seed, **chosen)
     for snapshot in snapshots:
         settings = snapshot.settings
@@ -131,7 +132,8 @@ def measured_analysis(
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     refuse_mixing(store, monitor, step)
     try:
-        snapshots = list(monitor.measure(network, step=step, epoch=epoch).values())
+        with _bar() as on_graph:
+            snapshots = list(monitor.measure(network, step=step, epoch=epoch, on_graph=on_graph).values())
     except CallError as error:
         batch = next(iter(monitor.probes.values())).read([0])
         shapes = [tuple(part.shape[1:]) for part in iter_tensors(batch)]
@@ -213,6 +215,18 @@ def _legend(snapshot: Snapshot) -> str:
 
 def _cell(value: float, digits: int) -> str:
     return "undefined" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for `Monitor.measure`."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, transient=True, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("looking at the network", total=None)
+        yield lambda probe, built, total: progress.update(
+            task, description=f"graphs of {probe}", completed=built, total=total
+        )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 
 from rra_monitor.evidence import TIED
 from rra_monitor.groups import Group, Moment, Run, group_of, mean, open_run, read_run, shared_probe
+from rra_monitor.names import aligned
 from rra_monitor.run_pairs import Pairs, pair_matrices, refusals
 
 
@@ -62,8 +63,9 @@ def compare_runs(
 
     What can be compared is decided by quantity. Within a group all runs need the same layers, n and k, since they are
     averaged. Across groups, ID needs the same n or the same density k / n (to a tenth), NNCS and the NNLS within runs
-    the same density, NNLS across runs the same samples and k; layers may differ. What does not hold is left out, or
-    said, with the reason in `Pairs.refused`.
+    the same density, NNLS across runs the same samples and k; layers may differ. What does not hold
+    is left out, or said, with the reason in `Pairs.refused`. A training's `network.layer1.0` counts as the `layer1.0`
+    of the network by itself, and is named so.
 
     Args:
         groups: name to the directories of its runs, seeds of one recipe say; one run is a group, too.
@@ -89,6 +91,8 @@ def compare_runs(
     for run in itertools.chain.from_iterable(members.values()):
         run.at(epoch)  # refuse before any work
     found = {name: group_of(name, runs) for name, runs in members.items()}
+    named = zip(found.items(), aligned([group.layers for group in found.values()]), strict=True)
+    found = {name: dataclasses.replace(group, layers=layers) for (name, group), layers in named}
     notes = [note for group in found.values() for note in _notes(group)]
     names = list(itertools.combinations_with_replacement(found, 2))
     refused = {(a, b): refusals(found[a], found[b], members[a], members[b], epoch, notes) for a, b in names}

@@ -136,7 +136,9 @@ class Monitor:
             views=self.views,
         )
 
-    def measure(self, model: nn.Module, *, step: int, epoch: int) -> dict[str, Snapshot]:
+    def measure(
+        self, model: nn.Module, *, step: int, epoch: int, on_graph: Callable[[str, int, int], None] | None = None
+    ) -> dict[str, Snapshot]:
         """A snapshot of every probe.
 
         The model's weights, buffers, training flags, random streams and grad mode are the same afterwards.
@@ -145,12 +147,14 @@ class Monitor:
             model: on any device, in any mode, compiled or not.
             step: optimiser steps taken.
             epoch: epochs completed.
+            on_graph: called before the first graph of a probe and after each, with the probe, the number of its graphs
+                that are built, and of all: for a progress bar.
 
         Raises:
             ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer.
         """
         step, epoch = operator.index(step), operator.index(epoch)
-        return {probe: self._snapshot(model, probe, step, epoch) for probe in self.probes}
+        return {probe: self._snapshot(model, probe, step, epoch, on_graph) for probe in self.probes}
 
     def plan(self, model: nn.Module) -> dict[str, Plan]:
         """What a snapshot of each probe will watch, and about what it will cost."""
@@ -173,10 +177,15 @@ class Monitor:
     def _layers(self, model: nn.Module, sample: FixedSample) -> tuple[Layer, ...]:
         return with_views(model, find_layers(model, sample, self.layers, self.forward), self.views)
 
-    def _snapshot(self, model: nn.Module, probe: str, step: int, epoch: int) -> Snapshot:
+    def _snapshot(
+        self, model: nn.Module, probe: str, step: int, epoch: int, on_graph: Callable[[str, int, int], None] | None
+    ) -> Snapshot:
         started = time.perf_counter()
         sample, k = self.probes[probe], self.k(probe)
         layers = self._layers(model, sample)
+        total = sum(len(layer.view_names) for layer in layers)
+        if on_graph:
+            on_graph(probe, 0, total)
         graphs: dict[str, KnnGraph] = {}
         kernels: list[LinearKernel] = []
         for layer, features in iter_features(
@@ -194,6 +203,8 @@ class Monitor:
                     kernels.append(linear_kernel(features))
             except (ValueError, TypeError) as error:
                 raise type(error)(f"layer {layer!r} of probe {probe!r}: {error}") from error
+            if on_graph:
+                on_graph(probe, len(graphs), total)
         curves, undefined = layer_curves(graphs, sample.labels)
         self._say_once(probe, undefined)
         return Snapshot(

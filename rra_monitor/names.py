@@ -1,6 +1,9 @@
 """Names that several stages share."""
 
 import re
+from collections.abc import Sequence
+from itertools import chain
+from os.path import commonprefix
 
 INPUT = "input"
 """The name of the raw data as a layer."""
@@ -37,6 +40,27 @@ def split_view(name: str) -> tuple[str, str]:
     """
     layer, at, view = name.rpartition("@")
     return (layer, view) if at and is_view(view) else (name, FULL)
+
+
+def aligned(several: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Layer names of several networks, less the module that each network lies in where that alone sets them apart.
+
+    A training's `network.layer1.0` is the `layer1.0` of the network by itself. Where names are alike without it, they
+    stay as they are.
+
+    >>> aligned([["input", "network.conv1", "network.fc"], ["input", "conv1", "fc"]])
+    [('input', 'conv1', 'fc'), ('input', 'conv1', 'fc')]
+    """
+    whole = [tuple(names) for names in several]
+    bare = [_bare(names) for names in whole]
+    return bare if len(set(chain(*bare))) < len(set(chain(*whole))) else whole
+
+
+def _bare(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names without the module that all layers lie in."""
+    paths = [split_view(name)[0].split(".")[:-1] for name in names if split_view(name)[0] != INPUT]
+    wrapper = "".join(f"{module}." for module in commonprefix(paths))
+    return tuple(name if split_view(name)[0] == INPUT else name[len(wrapper) :] for name in names)
 
 
 def metric_key(probe: str, quantity: str, layer: str | None = None) -> str:

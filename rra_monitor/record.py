@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.evidence import Finding
-from rra_monitor.names import INPUT, metric_key
+from rra_monitor.names import INPUT, aligned, metric_key
 from rra_monitor.snapshot import Curve, Snapshot
 
 PREVIOUS = "prev"
@@ -40,11 +40,13 @@ class Match:
     nnls: Curve
 
     def same_layer(self, layers: tuple[str, ...]) -> Curve:
-        """(L,) similarity of each of `layers` with the other's layer of the same name, NaN where it has none."""
-        column = {name: position for position, name in enumerate(self.layers)}
-        return np.array(
-            [self.nnls[row, column[name]] if name in column else math.nan for row, name in enumerate(layers)]
-        )
+        """(L,) similarity of each of `layers` with the other's layer of the same name, NaN where it has none.
+
+        Names are alike, too, that only the module around the network sets apart (see `names.aligned`).
+        """
+        here, there = aligned([layers, self.layers])
+        column = {name: position for position, name in enumerate(there)}
+        return np.array([self.nnls[row, column[name]] if name in column else math.nan for row, name in enumerate(here)])
 
 
 @dataclass(frozen=True, eq=False)

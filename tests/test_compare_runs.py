@@ -179,6 +179,16 @@ class TestComparable:
         assert pairs.mean().shape == (2, 3)
         assert np.isnan(pairs.same_layer()).all()
 
+    def test_the_module_around_a_network_does_not_keep_its_layers_apart(self, tmp_path):
+        lone = stored(tmp_path / "a", snapshot_of(0, layers=("input", "layer1.0", "layer1.0@avg2", "fc")))
+        inside = ("input", "network.layer1.0", "network.layer1.0@avg2", "network.fc")
+        wrapped = stored(tmp_path / "b", snapshot_of(0, layers=inside, seed=9))
+        comparison = rra.compare_runs({"alone": [lone], "trained": [wrapped]})
+        pairs = comparison.between("trained", "alone")
+        assert comparison.groups["trained"].layers == pairs.layers_a == pairs.layers_b
+        np.testing.assert_allclose(pairs.same_layer()[0], np.diag(matrix(wrapped, lone)))
+        assert rra.compare_runs({"trained": [wrapped]}).groups["trained"].layers == inside
+
     def test_training_and_validation_samples_of_one_density_share_curves_and_no_nnls(self, runs):
         comparison = rra.compare_runs(runs, probe=["train", "val"])
         assert list(comparison.groups) == ["A/train", "A/val", "B/train", "B/val"]

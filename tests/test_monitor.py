@@ -183,6 +183,13 @@ class TestViews:
         assert many.bytes == pytest.approx(full.bytes / full.graphs * many.graphs)
 
 
+def test_every_graph_is_told_as_it_is_built(small_net, sample):
+    told = []
+    monitor = rra.Monitor({"a": sample, "b": sample}, layers=["input", "0"], views=["full", "avg2"])
+    monitor.measure(small_net, step=0, epoch=0, on_graph=lambda *about: told.append(about))
+    assert told == [(probe, built, 4) for probe in "ab" for built in range(5)]
+
+
 def test_every_probe_is_measured_with_its_own_k(small_net, digits):
     probes = {
         "a": rra.FixedSample.from_tensors(digits[0][:300], digits[1][:300]),

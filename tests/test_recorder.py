@@ -161,6 +161,13 @@ class TestReferences:
         assert same[[0, 2]].tolist() == [match.nnls[0, 0], match.nnls[2, 3]]
         assert math.isnan(same[1])
 
+    def test_layers_are_matched_whatever_module_the_network_lies_in(self, tmp_path):
+        store = rra.RunStore(tmp_path / "ref")
+        store.save(snapshot_of(1, layers=("input", "model.body.0", "model.fc")))
+        here = snapshot_of(1, layers=("input", "body.0", "fc"))
+        match = rra.Recorder(None, references={"mine": store.path}).record({"train": here}).matches["train"]["ref-mine"]
+        np.testing.assert_array_equal(match.same_layer(here.layers), np.diag(match.nnls))
+
     @pytest.mark.parametrize("name", ["my ref", "", "a/b", "a.b"])
     def test_names_that_can_not_be_keys_are_refused(self, tmp_path, name):
         with pytest.raises(ValueError, match="letters, digits"):

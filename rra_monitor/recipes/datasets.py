@@ -1,9 +1,6 @@
 """The data sets of the recipes, from the forms in which they lie on disk."""
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from http.client import HTTPException
 from itertools import compress
 from pathlib import Path
@@ -15,7 +12,7 @@ import torch
 from rra_monitor.checkpoints import some
 from rra_monitor.recipes.choices import SUBSET_CLASSES
 from rra_monitor.recipes.imagenet64 import has_batches, read_batches, subset_classes, subset_images
-from rra_monitor.recipes.images import CORRUPT_NAMED, Files, InMemory, Part, Parts
+from rra_monitor.recipes.images import Files, InMemory, Part, Parts, check_all, load_all
 from rra_monitor.recipes.recipe import Data
 from rra_monitor.sources import PARTS
 
@@ -139,49 +136,9 @@ def _tree(data: Data, folder: Path, lazy: bool, check: bool) -> Parts:
         for name in PARTS
     }
     if lazy and check:
-        _check_images(files)
-    parts: Mapping[str, Part] = files if lazy else _loaded(files)
+        check_all(files)
+    parts: Mapping[str, Part] = files if lazy else load_all(files)
     return Parts(data, tuple(classes), parts["train"], parts["val"])
-
-
-def _loaded(files: Mapping[str, Files]) -> dict[str, InMemory]:
-    """The parts in memory."""
-    try:
-        return {name: part.load() for name, part in files.items()}
-    except ValueError:
-        # That names the images of one part; all are to be repaired at once.
-        _check_images(files)
-        raise
-
-
-def _check_images(files: Mapping[str, Files]) -> None:
-    """Decode every image of all parts, by a few threads; PIL's `verify` would pass half a JPEG.
-
-    Raises:
-        ValueError: files that are no images, or of another size: how many in all, and the first of them.
-    """
-    refused: list[str] = []
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for part in files.values():
-            reasons = pool.map(partial(_refused, part), range(len(part.paths)), chunksize=256)
-            refused += [reason for reason in reasons if reason]
-    if refused:
-        total = sum(len(part.paths) for part in files.values())
-        more = len(refused) - CORRUPT_NAMED
-        raise ValueError(
-            f"{len(refused)} of {total} images can not be used: {'; '.join(refused[:CORRUPT_NAMED])}"
-            + (f"; and {more} more" if more > 0 else "")
-            + ". Replace or delete them"
-        )
-
-
-def _refused(part: Files, position: int) -> str | None:
-    """Why an image can not be used; None where it can."""
-    try:
-        part.read(torch.tensor([position]))
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def _listed(path: Path, data: Data) -> Any:

@@ -11,6 +11,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
+from rich.progress import track
 
 from rra_monitor.checkpoints import some
 from rra_monitor.recipes.choices import SUBSET_CLASSES, SUBSET_IMAGES, SUBSET_SEED
@@ -110,7 +112,9 @@ def _part(
     total = sum(int(mask.sum()) for mask in masks)
     images = torch.empty((total, CHANNELS, side, side), dtype=torch.uint8)
     start = 0
-    for file, mask in zip(files, masks, strict=True):
+    console = Console(stderr=True)
+    batches = track(files, "reading batches", console=console, transient=True, disable=not console.is_terminal)
+    for file, mask in zip(batches, masks, strict=True):
         rows = _entry(file, "data", allow_pickle)
         if rows.dtype != np.uint8 or rows.shape != (len(mask), CHANNELS * side * side):
             raise ValueError(

@@ -1,7 +1,7 @@
 """Images by class, in memory or in files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,12 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
 
 from rra_monitor.recipes.recipe import Data
 from rra_monitor.sources import Scale
 
 CORRUPT_NAMED = 5
 """Files that an error names; the others are counted."""
+
+CHUNK = 64
+"""Images that a thread decodes between two steps of the bar."""
 
 
 class Part(Protocol):
@@ -75,35 +80,15 @@ class Files:
         Raises:
             ValueError: a file that is no image, or of another size, named.
         """
-        return torch.stack([self._image(self.paths[position]) for position in positions.tolist()])
+        return torch.stack([self.image(position) for position in positions.tolist()])
 
-    def load(self) -> InMemory:
-        """Decode all images, by a few threads.
+    def image(self, position: int) -> torch.Tensor:
+        """Decode one image, (3, side, side).
 
         Raises:
-            ValueError: files that are no images, or of another size: how many, and the first of them.
+            ValueError: as `read`.
         """
-        images = torch.empty((len(self.paths), 3, self.side, self.side), dtype=torch.uint8)
-
-        def read(position: int) -> str | None:
-            try:
-                images[position] = self._image(self.paths[position])
-            except ValueError as error:
-                return str(error)
-            return None
-
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            refused = [reason for reason in pool.map(read, range(len(self.paths)), chunksize=256) if reason]
-        if refused:
-            more = len(refused) - CORRUPT_NAMED
-            raise ValueError(
-                f"{len(refused)} of {len(self.paths)} images can not be used: {'; '.join(refused[:CORRUPT_NAMED])}"
-                + (f"; and {more} more" if more > 0 else "")
-                + ". Replace or delete them"
-            )
-        return InMemory(images, self.labels)
-
-    def _image(self, path: str) -> torch.Tensor:
+        path = self.paths[position]
         try:
             with Image.open(path) as opened:
                 image = opened.convert("RGB")
@@ -116,6 +101,69 @@ class Files:
                 )
             image = _centre(image, self.side)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def load_all(parts: Mapping[str, Files]) -> dict[str, InMemory]:
+    """All images in memory.
+
+    Raises:
+        ValueError: files that are no images, or of another size: how many in all, and the first of them.
+    """
+    held = {
+        name: InMemory(torch.empty((len(part.paths), 3, part.side, part.side), dtype=torch.uint8), part.labels)
+        for name, part in parts.items()
+    }
+
+    def keep(name: str, position: int, image: torch.Tensor) -> None:
+        held[name].images[position] = image
+
+    _decode(parts, keep)
+    return held
+
+
+def check_all(parts: Mapping[str, Files]) -> None:
+    """Decode every image once; PIL's `verify` would pass half a JPEG.
+
+    Raises:
+        ValueError: as `load_all`.
+    """
+    _decode(parts, lambda *image: None)
+
+
+def _decode(parts: Mapping[str, Files], use: Callable[[str, int, torch.Tensor], None]) -> None:
+    """Hand on every image, by its part and its position, decoded by a few threads."""
+
+    def visit(name: str, positions: range) -> list[str]:
+        refused = []
+        for position in positions:
+            try:
+                use(name, position, parts[name].image(position))
+            except ValueError as error:
+                refused.append(str(error))
+        return refused
+
+    chunks = [
+        (name, range(start, min(start + CHUNK, len(part.paths))))
+        for name, part in parts.items()
+        for start in range(0, len(part.paths), CHUNK)
+    ]
+    refused, total = [], sum(len(positions) for _, positions in chunks)
+    console = Console(stderr=True)
+    with (
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        Progress(transient=True, console=console, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task("decoding images", total=total)
+        for (_, positions), reasons in zip(chunks, pool.map(visit, *zip(*chunks, strict=True)), strict=True):
+            refused += reasons
+            progress.advance(task, len(positions))
+    if refused:
+        more = len(refused) - CORRUPT_NAMED
+        raise ValueError(
+            f"{len(refused)} of {total} images can not be used: {'; '.join(refused[:CORRUPT_NAMED])}"
+            + (f"; and {more} more" if more > 0 else "")
+            + ". Replace or delete them"
+        )
 
 
 @dataclass(frozen=True, eq=False)

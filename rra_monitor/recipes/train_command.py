@@ -72,14 +72,13 @@ def folder_of(options: TrainOptions) -> Path:
 
 def read_data(options: TrainOptions, plan: Plan) -> Parts:
     """The data of a training, once for all seeds."""
-    with Console(stderr=True).status("reading the images"):
-        return read_parts(
-            DATA[plan.recipe.data],
-            None if options.data is None else Path(options.data).expanduser(),
-            download=options.download,
-            allow_pickle=options.allow_pickle,
-            lazy=options.loader == "workers",
-        )
+    return read_parts(
+        DATA[plan.recipe.data],
+        None if options.data is None else Path(options.data).expanduser(),
+        download=options.download,
+        allow_pickle=options.allow_pickle,
+        lazy=options.loader == "workers",
+    )
 
 
 def train_one(
