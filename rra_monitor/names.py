@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from itertools import chain
-from os.path import commonprefix
+from itertools import chain, takewhile
 
 INPUT = "input"
 """The name of the raw data as a layer."""
@@ -59,7 +58,8 @@ def aligned(several: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
 def _bare(names: tuple[str, ...]) -> tuple[str, ...]:
     """Names without the module that all layers lie in."""
     paths = [split_view(name)[0].split(".")[:-1] for name in names if split_view(name)[0] != INPUT]
-    wrapper = "".join(f"{module}." for module in commonprefix(paths))
+    shared = takewhile(lambda modules: len(set(modules)) == 1, zip(*paths, strict=False))
+    wrapper = "".join(f"{modules[0]}." for modules in shared)
     return tuple(name if split_view(name)[0] == INPUT else name[len(wrapper) :] for name in names)
 
 
