@@ -4,6 +4,9 @@
 
 Batches of 128 images of 32 pixels. In each repeat every network takes one step, in an order that turns by one; the
 ratios are of the same repeat, and their medians are shown, after untimed first steps.
+
+Where the process gives freed memory back after each step, taking it again costs as much as the attention; how often
+that happens is chance. MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_MMAP_THRESHOLD_=8000000000 (glibc) keeps the memory.
 """
 
 import argparse
@@ -46,6 +49,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128, help="(default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=15, help="(default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="(default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=[*NETWORKS], default=[*NETWORKS], help="these, beside the base")
     parser.add_argument("--channels-last", action="store_true", help="lay images and weights out so")
     parser.add_argument("--write", action="store_true", help="replace the section of benchmarks/RESULTS.md")
     options = parser.parse_args()
@@ -54,7 +58,9 @@ def main() -> None:
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
     images = torch.randn(options.batch, 3, 32, 32).to(memory_format=layout)
     labels = torch.randint(10, (options.batch,))
-    networks = {name: build().to(memory_format=layout) for name, build in NETWORKS.items()}
+    networks = {
+        name: build().to(memory_format=layout) for name, build in NETWORKS.items() if name in ("base", *options.only)
+    }
     for network in networks.values():
         step_seconds(network, images, labels)
     seconds: dict[str, list[float]] = {name: [] for name in networks}

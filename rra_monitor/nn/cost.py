@@ -14,6 +14,7 @@ aten = torch.ops.aten
 
 NORMS = ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
 POOLS = ("avg_pool2d", "sum", "_adaptive_avg_pool2d", "mean", "max_pool2d_with_indices")
+UPSAMPLING = ("upsample_nearest2d",)
 ELEMENTWISE = ("relu", "relu_", "sigmoid", "add", "add_", "sub", "mul", "div")
 
 
@@ -64,6 +65,10 @@ def _twice_the_input(shape: Sequence[int], *_args: Any, **_kwargs: Any) -> int:
     return 2 * prod(shape)
 
 
+def _nothing(*_args: Any, **_kwargs: Any) -> int:
+    return 0
+
+
 def _input(shape: Sequence[int], *_args: Any, **_kwargs: Any) -> int:
     return prod(shape)
 
@@ -74,7 +79,7 @@ def _output(*_args: Any, out_shape: Sequence[int], **_kwargs: Any) -> int:
 
 FORMULAS = {
     getattr(aten, name): formula
-    for names, formula in ((NORMS, _twice_the_input), (POOLS, _input), (ELEMENTWISE, _output))
+    for names, formula in ((NORMS, _twice_the_input), (POOLS, _input), (ELEMENTWISE, _output), (UPSAMPLING, _nothing))
     for name in names
 }
 """The counter's operations that are neither convolutions nor products of matrices, to what they count."""

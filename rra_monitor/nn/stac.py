@@ -19,7 +19,7 @@ class STAC(nn.Module):
     are of the real pixels in them.
 
     Cost, for C channels, kernels a and b, reduction r and n windows: (a² + b²) C²/r + C + C/r parameters,
-    (a² + b²) n C²/r multiply-adds in the convolutions, and two operations per element of the map.
+    (a² + b²) n C²/r multiply-adds in the convolutions, and two to three operations per element of the map.
 
     Args:
         channels: C, of the map.
@@ -67,21 +67,25 @@ class STAC(nn.Module):
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
         """Weighted map, (n, C, h, w) as `y`."""
-        if self.window is None:
-            return y * self._attention(y.mean((2, 3), keepdim=True))
         height, width = y.shape[2:]
+        if self.window is None or self.window == (height, width):
+            return y * self._attention(y.mean((2, 3), keepdim=True))
         if self.window[0] > height or self.window[1] > width:
             raise ValueError(self._too_large(height, width))
         if height % self.window[0] or width % self.window[1]:
             return self._of_partial_windows(y)
-        # Views instead of avg_pool2d and interpolate, whose gradients would each write a map as large as y: of all that
-        # a step of this layer costs, that was the larger part.
+        # Sums of views and a product that repeats along the rows, instead of avg_pool2d and interpolate, whose
+        # gradients would each write a map as large as y: of all that a step of this layer costs, that was the larger
+        # part. Columns are summed and repeated where there is one row to a window, so that the passes over the whole
+        # map run along whole rows of it.
         rows, columns = self.window
-        windows = y.reshape(*y.shape[:2], height // rows, rows, width // columns, columns)
+        windows = y.reshape(*y.shape[:2], height // rows, rows, width)
         # Half precision might not hold the sum.
-        total = windows.sum((3, 5), dtype=torch.promote_types(y.dtype, torch.float32))
+        total = windows.sum(3, dtype=torch.promote_types(y.dtype, torch.float32))
+        total = total.reshape(*total.shape[:3], width // columns, columns).sum(4)
         attention = self._attention((total / (rows * columns)).to(y.dtype))
-        return (windows * attention[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)
+        weights: torch.Tensor = functional.interpolate(attention, scale_factor=(1, columns))
+        return (windows * weights[:, :, :, None]).flatten(2, 3)
 
     def _of_partial_windows(self, y: torch.Tensor) -> torch.Tensor:
         assert self.window is not None

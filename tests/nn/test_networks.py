@@ -110,8 +110,9 @@ class TestCost:
         )
         pixels, windows = 8 * 6, 4 * 3
         convolution, norm, relu, pool = 27 * 4 * pixels, 2 * 4 * pixels, 4 * pixels, 4 * pixels
-        # Sums, quotients, convolution, ReLU, convolution, sigmoid, product.
-        stac = 4 * pixels + 4 * windows + 16 * windows + 4 * windows + 9 * 16 * windows + 4 * windows + 4 * pixels
+        # Sums over rows and over columns, quotients, convolution, ReLU, convolution, sigmoid, product.
+        pooling, product = (4 + 2) * pixels + 4 * windows, 4 * pixels
+        stac = pooling + 16 * windows + 4 * windows + 9 * 16 * windows + 4 * windows + product
         found = network_cost(network, (3, 8, 6))
         assert found.flops == convolution + norm + relu + stac + pool + 4 * 5
         assert found.parameters == sum(weights.numel() for weights in network.parameters())
