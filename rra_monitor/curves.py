@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics import graph_health, nncs, nnls_matrix, twonn, twonn_standard_error
 
-HEALTH = ("ties", "zeros", "recall", "hubness")
+HEALTH = ("ties", "zeros", "recall", "hubness", "checked", "failed")
 """What a snapshot keeps of a graph's health, see `GraphHealth`."""
 
 

@@ -75,7 +75,8 @@ class Record:
 def scalars(record: Record) -> dict[str, float]:
     """Every defined value of a record under its `metric_key`, with `rra/epoch`, `rra/seconds` and `rra/overhead`.
 
-    Where a graph is an approximation, `rra/<probe>/recall` is the lowest recall of the layers.
+    Where a graph is an approximation, `rra/<probe>/recall` is the lowest recall of the layers. Where rows of an exact one
+    were found wrong and it was built again, `rra/<probe>/failed` is their number.
 
     Undefined values (an ID without ratios, a layer that the other run does not have) are left out.
     """
@@ -91,6 +92,8 @@ def scalars(record: Record) -> dict[str, float]:
                 values[metric_key(probe, quantity, layer)] = float(value)
         if (snapshot.recall < 1).any():
             values[metric_key(probe, "recall")] = float(snapshot.recall.min())
+        if snapshot.failed is not None and snapshot.failed.any():
+            values[metric_key(probe, "failed")] = float(snapshot.failed.sum())
     values |= summaries(record)
     values |= {"rra/seconds": record.seconds, "rra/overhead": record.overhead}
     return {"rra/epoch": float(record.epoch)} | {key: value for key, value in values.items() if not math.isnan(value)}

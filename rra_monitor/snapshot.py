@@ -93,6 +93,8 @@ class Snapshot:
         id_error: (L,) standard errors of the IDs over draws of the samples, see `twonn_standard_error`, NaN where
             undefined; None where stored by an earlier version, like the next.
         hubness: (L,) skewnesses of the k-occurrence; above about 1 some samples are neighbours of very many.
+        checked: (L,) rows of each graph that were compared with float64, see `KnnGraph`.
+        failed: (L,) how many of these were wrong, before the graph was built again in double precision; 0 in health.
         cka: (M, M) linear CKA of the layers as they are with each other, 0 to 1; None where it was not asked for.
         graphs: layer name to graph; empty where they were not kept.
         aliases: views that equal another one, and so were measured once: `{"layer3.0@avg8": "layer3.0@avg-global"}`.
@@ -112,6 +114,8 @@ class Snapshot:
     settings: Settings
     id_error: Curve | None = None
     hubness: Curve | None = None
+    checked: Curve | None = None
+    failed: Curve | None = None
     cka: Curve | None = None
     graphs: Mapping[str, KnnGraph] = field(default_factory=dict, repr=False)
     aliases: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -1,7 +1,7 @@
 """Neighbours of chosen samples from full rows of products: on a GPU, for many neighbours, for samples left open.
 
-Three steps: a ranking by products of centred features in float32; the nearest of it measured again by direct
-difference; and for samples whose neighbours are too close for a product to tell apart, both again in double precision.
+On the CPU by products in double precision, and by direct difference for the pairs whose distance these cancel. On a GPU
+first by products in float32, with a certificate; samples that it does not cover take the way of the CPU.
 """
 
 import math
@@ -9,26 +9,25 @@ from collections.abc import Iterator
 
 import torch
 
+from rra_monitor.graph.bounds import cancelling, squared_error
 from rra_monitor.graph.direct import BLOCK_BYTES, measured
-from rra_monitor.graph.knn import TIE_TOLERANCE
 from rra_monitor.graph.points import Points
 
 SETTLED = 8
-"""This many nearest candidates of each sample are measured by direct difference: r1 and r2 decide the ID."""
+"""This many nearest candidates of each sample are measured by direct difference: r1 and r2 decide the ID. And as many
+on both sides of the k-th, where rounding may have swapped a neighbour with another."""
 
 CANCELLATION = 0.03
 """Where a squared distance falls below this share of the squared norms it comes from, the float32 product is not
-trusted. Above it, distances of real feature maps (10 to 16,384 features) were within 1e-5 of float64."""
+trusted with it. Above it, distances of real feature maps (10 to 16,384 features) were within 1e-5 of float64; which
+samples are neighbours does not rest on that."""
 
-ROUNDING = 2e-6
-"""Relative difference below which rounding of a float32 product may have swapped two distances."""
-
-DOUBLE_CANCELLATION = 1e-9
-"""The same share for a float64 product, below which every other sample is measured by direct difference."""
+FEW = 32
+"""Pairs of a row that are measured one by one; in a row with more, a collapsed cluster, all are."""
 
 
 def dense_neighbours(
-    points: Points, rows: torch.Tensor, k: int, block_bytes: int = BLOCK_BYTES
+    points: Points, rows: torch.Tensor, k: int, block_bytes: int = BLOCK_BYTES, single: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared distances, in units of the points' scale, and ids of the nearest others of some samples.
 
@@ -37,21 +36,18 @@ def dense_neighbours(
         rows: (r,) samples, on the points' device.
         k: neighbours.
         block_bytes: bound on a block of products and on one of the samples they are made of, but for a row of each.
+        single: whether a GPU takes products in float32 first.
 
     Returns:
-        (r, found) both, ascending, equal distances by id; found is at least min(k + 1, n - 1), to see ties.
+        (r, min(k + SETTLED, n - 1)) both, ascending, equal distances by id; the first k + 1 are the nearest.
     """
-    # One more than k tells whether the k-th is tied, the rest that rounding cost no candidate its place.
     found = min(points.n - 1, k + SETTLED)
-    squared, candidates, thin = _in_single(points, rows, found, k, block_bytes)
-    if thin.numel():
-        squared[thin], candidates[thin] = _in_double(points, rows[thin], found, block_bytes)
-    squared, candidates = in_order(squared, candidates)
-    if found > k:
-        # Measured directly, equal distances are equal, and the last neighbour does not depend on rounding.
-        close = tied(squared, k, ROUNDING).nonzero()[:, 0]
-        squared[close] = measured(points, rows[close], candidates[close])
-        squared, candidates = in_order(squared, candidates)
+    if points.device.type == "cpu" or not single:
+        return in_double(points, rows, found, block_bytes)
+    squared, candidates, settled = in_single(points, rows, k, block_bytes)
+    left = (~settled).nonzero()[:, 0]
+    if left.numel():
+        squared[left], candidates[left] = in_double(points, rows[left], found, block_bytes)
     return squared, candidates
 
 
@@ -67,47 +63,74 @@ def in_order(squared: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Ten
     return squared, candidates.gather(1, by_distance)
 
 
-def _in_single(
-    points: Points, rows: torch.Tensor, found: int, k: int, block_bytes: int
+def in_single(
+    points: Points, rows: torch.Tensor, k: int, block_bytes: int = BLOCK_BYTES
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Squared distances and candidates (r, found), and which rows a float32 product does not settle.
+    """Squared distances and ids (r, found) by products in float32, and (r,) whether these settle the nearest k + 1.
 
-    Either the nearest that was not measured directly is small compared with the norms, or the shortlist ends within
-    a tie that begins at the k-th, so that the product's rounding chose among equals.
+    The candidates are the `found` nearest by products, each off by `error` at most. Those from `sure` on are measured
+    by direct difference. A row is settled if no sample beyond the last candidate can be nearer than the measured ones
+    that are taken, and none before `sure` farther than the last of these.
     """
+    found = min(points.n - 1, k + SETTLED)
+    last = min(k + 1, found)  # the next one tells whether the k-th is tied
+    sure = max(0, last - SETTLED)
     squared = torch.empty((len(rows), found), device=points.device)
     candidates = torch.empty((len(rows), found), dtype=torch.int64, device=points.device)
-    thin = torch.zeros(len(rows), dtype=torch.bool, device=points.device)
+    settled = torch.empty(len(rows), dtype=torch.bool, device=points.device)
     for here, table, own, others in _tables(points, rows, torch.float32, block_bytes):
         near, nearest = torch.topk(table, found, largest=False)
         near.clamp_(min=0)
-        if found > SETTLED:
-            thin[here] |= near[:, SETTLED] <= CANCELLATION * (own + others[nearest[:, SETTLED]])
-        near[:, :SETTLED] = measured(points, rows[here], nearest[:, :SETTLED])
-        if k < found < points.n - 1:
-            thin[here] |= near[:, -1] * (1 - TIE_TOLERANCE) ** 2 <= near[:, k - 1]
-        squared[here], candidates[here] = near, nearest
-    return squared, candidates, thin.nonzero()[:, 0]
+        # A sample that is as near as the last candidate has a norm of at most the sum of both.
+        error = squared_error(points.dim, torch.float32) * (own + (own.sqrt() + near[:, -1].sqrt()).square())
+        beyond, inside = near[:, -1] - error, near[:, sure - 1] + error
+        middle = min(SETTLED, found)
+        thin = near[:, middle:].amin(dim=1) if middle < sure else near[:, -1]
+        settled[here] = thin > CANCELLATION * (own + others[nearest].amax(dim=1))
+        near[:, :middle] = measured(points, rows[here], nearest[:, :middle])
+        near[:, sure:] = measured(points, rows[here], nearest[:, sure:])
+        ends = near[:, sure:].sort(dim=1).values
+        if found < points.n - 1:
+            settled[here] &= beyond > ends[:, last - sure - 1]
+        if sure:
+            settled[here] &= inside < ends[:, last - sure - 1]
+        squared[here], candidates[here] = in_order(near, nearest)
+    return squared, candidates, settled
 
 
-def _in_double(points: Points, rows: torch.Tensor, found: int, block_bytes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Squared distances and candidates (r, found) ranked by a float64 product, distances from differences.
-
-    Rows that even this does not settle (duplicates, clusters in the last digits) are compared with every sample.
-    """
+def in_double(
+    points: Points, rows: torch.Tensor, found: int, block_bytes: int = BLOCK_BYTES
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Squared distances and ids (r, found) of the nearest by products in float64, with pairs that cancel measured."""
     squared = torch.empty((len(rows), found), device=points.device)
     candidates = torch.empty((len(rows), found), dtype=torch.int64, device=points.device)
     for here, table, own, others in _tables(points, rows, torch.float64, block_bytes):
-        unsettled = (table < DOUBLE_CANCELLATION * (own[:, None] + others)).any(dim=1).nonzero()[:, 0]
-        if unsettled.numel():
-            table[unsettled] = _all_direct(points, rows[here][unsettled])
+        _measure_cancelled(points, rows[here], table, (own[:, None] + others).mul_(cancelling(points.dim)))
         # In float32 equal distances are equal again. Bits of numbers above 0 sort as the numbers do, then the index.
         bits = table.clamp_(min=0).float().add_(0.0).view(torch.int32).long() << 32
         order = bits.bitwise_or_(torch.arange(points.n, device=points.device))
-        nearest = order.topk(found, dim=1, largest=False).values & 0xFFFFFFFF
-        candidates[here] = nearest
-        squared[here] = measured(points, rows[here], nearest)
+        order = order.topk(found, dim=1, largest=False).values
+        candidates[here] = order & 0xFFFFFFFF
+        squared[here] = (order >> 32).int().view(torch.float32)
     return squared, candidates
+
+
+def _measure_cancelled(points: Points, rows: torch.Tensor, table: torch.Tensor, least: torch.Tensor) -> None:
+    """Measure by direct difference what lies at or below `least` (r, n) in a table of squared distances."""
+    cancelled = table <= least
+    counts = cancelled.sum(dim=1)
+    few = ((counts > 0) & (counts <= FEW)).nonzero()[:, 0]
+    if few.numel():
+        # Each row as many as the longest needs; the further ones do not suffer.
+        others = cancelled[few].to(torch.uint8).topk(int(counts[few].max()), dim=1).indices
+        near = measured(points, rows[few], others).double()
+        table[few[:, None], others] = near.masked_fill_(others == rows[few][:, None], math.inf)
+    many = (counts > FEW).nonzero()[:, 0]
+    for some in many.split(max(1, BLOCK_BYTES // (16 * points.n))):
+        everyone = torch.arange(points.n, device=points.device).expand(len(some), -1)
+        near = measured(points, rows[some], everyone).double()
+        near[torch.arange(len(some), device=points.device), rows[some]] = math.inf
+        table[some] = near
 
 
 def _tables(
@@ -121,24 +144,18 @@ def _tables(
     for top in range(0, len(rows), height):
         here = slice(top, min(top + height, len(rows)))
         own = points.centred(rows[here], dtype)
-        own_norms = own.square().sum(dim=1)
+        own_norms = _squared_norms(own)
         table = torch.empty((len(own), n), dtype=dtype, device=points.device)
         for start in range(0, n, width):
             there = slice(start, start + width)
             others = points.centred(there, dtype) if whole is None else whole
-            norms[there] = others.square().sum(dim=1)
+            norms[there] = _squared_norms(others)
             torch.addmm(norms[there], own, others.T, alpha=-2, out=table[:, there])
         table.add_(own_norms[:, None])
         table[torch.arange(len(own), device=points.device), rows[here]] = math.inf
         yield here, table, own_norms, norms
 
 
-def _all_direct(points: Points, rows: torch.Tensor) -> torch.Tensor:
-    """Squared distances (r, n) of some samples to all by difference; infinite to themselves."""
-    if points.constant:  # a dead layer: common enough to be spared the arithmetic
-        squared = torch.zeros((len(rows), points.n), dtype=torch.float64, device=points.device)
-    else:
-        everyone = torch.arange(points.n, device=points.device).expand(len(rows), -1)
-        squared = measured(points, rows, everyone).double()
-    squared[torch.arange(len(rows), device=points.device), rows] = math.inf
-    return squared
+def _squared_norms(samples: torch.Tensor) -> torch.Tensor:
+    """(r,) in the samples' type, summed in double precision: the bounds take norms for exact."""
+    return samples.square().sum(dim=1, dtype=torch.float64).to(samples.dtype)

@@ -15,11 +15,13 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from rra_monitor.graph.bounds import cancelling, squared_error, vanishing
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
 from rra_monitor.graph.pairs import pair_differences
 from rra_monitor.graph.points import real_tensor
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.ring import Ring, wire_of
+from rra_monitor.graph.spot_check import count_wrong, drawn, squares, warn
 from rra_monitor.ranks import gathered
 
 if TYPE_CHECKING:
@@ -28,20 +30,13 @@ if TYPE_CHECKING:
 SPARE = 8
 """Candidates beyond k: their distances tell whether rounding can have cost a neighbour its place."""
 
-ROUNDING = 2 * torch.finfo(torch.float32).eps
-"""Bound on the error of a squared distance from a float32 product of d terms, over sqrt(d) times the squared norms.
-The largest found over d = 16 to 65,536 was 0.3 of it."""
-
-DOUBLE_CANCELLATION = 1e-6
-"""Where a float64 product falls below this share of the squared norms, the pair is measured by difference. Above it,
-the error is below that of a float32."""
-
 
 def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> KnnGraph:
     """This rank's rows of the exact graph of the samples of all ranks; a collective call.
 
     The samples of rank 0 come first, then those of rank 1 and so on; indices are positions in that order. Distances are
-    the Euclidean ones of the features in float32, all measured by direct difference.
+    the Euclidean ones of the features in float32, all measured by direct difference. A few rows of each rank are checked
+    in float64; if one is wrong, all are built anew in double precision, with a warning.
 
     Args:
         features: (n_r, …) real features of this rank's samples, also none: (0, …). Counts may differ between ranks.
@@ -60,7 +55,7 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
     facts = gathered(lambda: _facts_of(features, k), group)
     ring = _ring_of(real_tensor(features.detach()), facts, group)
     n = sum(ring.counts)
-    found = min(n - 1, k + SPARE)
+    found, checked, failed = min(n - 1, k + SPARE), 0, 0
     with full_precision(ring.rows.device):
         centre = _mean(ring)
         spread = max(gathered(lambda: _spread(ring, centre), group))
@@ -72,6 +67,11 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
             distances = torch.zeros(candidates.shape, device=candidates.device)
         else:
             candidates, distances = _neighbours(ring, centre, spread, k, found)
+            checked, failed = _wrong_rows(ring, candidates[:, :k])
+            if failed:
+                if ring.rank == 0:
+                    warn(failed, checked, n, ring.rows.shape[1])
+                candidates, distances = _in_double(ring, centre, torch.arange(len(ring.rows), device=ring.rows.device), found)
     facts_found = np.array(
         [
             float(torch.isinf(distances).any()),
@@ -87,6 +87,8 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
         distances=distances[:, :k].cpu().numpy(),
         ties=float(ties / n),
         zeros=float(zeros / n),
+        checked=checked,
+        failed=failed,
         offset=ring.offset,
         total=n,
     )
@@ -183,6 +185,20 @@ def _neighbours(
     return _in_order(candidates, distances)
 
 
+def _wrong_rows(ring: Ring, candidates: torch.Tensor) -> tuple[int, int]:
+    """How many rows of all ranks were compared with float64, and how many of these are wrong."""
+    found = candidates.cpu().numpy()
+    rows = drawn(found, len(found))
+    own = ring.rows[torch.from_numpy(rows).to(ring.rows.device)]
+    squared = np.empty((len(rows), sum(ring.counts)))
+    for first, block in ring.blocks():
+        squared[:, first : first + len(block)] = squares(own, block, 1.0)
+    squared[np.arange(len(rows)), rows + ring.offset] = np.inf
+    counts = np.array([len(rows), count_wrong(squared, found[rows]) if len(rows) else 0])
+    checked, failed = np.sum(gathered(lambda: counts, ring.group), axis=0)
+    return int(checked), int(failed)
+
+
 def _shortlist(
     ring: Ring, centre: torch.Tensor, scale: float, found: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -197,10 +213,10 @@ def _shortlist(
     centre = centre.float()
     for first, block in ring.blocks():
         others = block.float().sub(centre).div_(scale)
-        other_norms = others.square().sum(dim=1)
+        other_norms = others.square().sum(dim=1, dtype=torch.float64).float()
         for here in _tiles(len(own), max(own.shape[1], len(block)), ring.block_bytes):
             rows = own[here].float().sub(centre).div_(scale)
-            norms[here] = rows.square().sum(dim=1)
+            norms[here] = rows.square().sum(dim=1, dtype=torch.float64).float()
             products = torch.addmm(other_norms, rows, others.T, alpha=-2)
             products.diagonal(ring.offset + here.start - first).fill_(math.inf)  # no sample is its own neighbour
             values[here], candidates[here] = _merged(values[here], candidates[here], products, first)
@@ -238,8 +254,8 @@ def _thin(
         return torch.zeros(0, dtype=torch.int64, device=squared.device)
     kth = squared.kthvalue(k, dim=1).values / scale**2
     norms = norms.double()
-    error = ROUNDING * math.sqrt(dim) * (norms + (norms.sqrt() + kth.sqrt()).square())
-    error += dim * 8 * torch.finfo(torch.float32).tiny  # of squares that vanish beside the scale
+    error = squared_error(dim, torch.float32) * (norms + (norms.sqrt() + kth.sqrt()).square())
+    error += vanishing(dim)  # of squares beside the scale
     return (last.double() - error <= kth).nonzero()[:, 0]
 
 
@@ -249,7 +265,7 @@ def _in_double(ring: Ring, centre: torch.Tensor, thin: torch.Tensor, found: int)
     From float64 products, and from differences for the pairs in which even these cancel. Equal distances are equal in
     float32, so that the lower indices can win.
     """
-    own = ring.rows
+    own, share = ring.rows, cancelling(ring.rows.shape[1])
     distances = torch.full((len(thin), found), math.inf, device=own.device)
     candidates = torch.zeros((len(thin), found), dtype=torch.int64, device=own.device)
     for first, block in ring.blocks():
@@ -261,7 +277,7 @@ def _in_double(ring: Ring, centre: torch.Tensor, thin: torch.Tensor, found: int)
             norms = rows.square().sum(dim=1, keepdim=True) + other_norms
             squared = torch.addmm(norms, rows, others.T, alpha=-2)
             squared[columns == thin[here, None] + ring.offset] = math.inf
-            cancelled, columns_there = (squared <= DOUBLE_CANCELLATION * norms).nonzero(as_tuple=True)
+            cancelled, columns_there = (squared <= share * norms).nonzero(as_tuple=True)
             squared[cancelled, columns_there] = pair_differences(own, block, thin[here][cancelled], columns_there)
             new, order = squared.sqrt().float().sort(dim=1, stable=True)
             both = torch.cat([candidates[here], order[:, :found] + first], dim=1)

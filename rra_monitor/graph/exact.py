@@ -10,6 +10,7 @@ from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
 from rra_monitor.graph.points import Points, below_one_block
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.sift import sift
+from rra_monitor.graph.spot_check import warn, wrong_rows
 from rra_monitor.graph.workers import Workers
 
 MEMORY_BUDGET = 1 << 30
@@ -28,17 +29,28 @@ DENSE = 8
 def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> KnnGraph:
     """The k nearest neighbours of each sample, found on the device where the samples lie.
 
+    A few rows of what products below double precision took part in are checked in float64. If one is wrong, all are
+    built anew in double precision, with a warning.
+
     Raises:
         ValueError: on the CPU, a memory budget below one block.
     """
+    checked = failed = 0
     with full_precision(points.device):
-        if points.device.type == "cpu" and k + 1 <= points.n // DENSE and not points.constant:
+        everyone = np.arange(points.n)
+        sieved = points.device.type == "cpu" and k + 1 <= points.n // DENSE and not points.constant
+        if sieved:
             squared, indices = _sifted_neighbours(points, k + 1, memory_budget)
         else:
             needed = rows_bytes(points.n, points.dim, points.n, k)
             if points.device.type == "cpu" and memory_budget < needed:
                 raise ValueError(below_one_block(points, memory_budget, needed))
-            squared, indices = nearest_of_all(points, np.arange(points.n), k, memory_budget)
+            squared, indices = nearest_of_all(points, everyone, k, memory_budget)
+        if sieved or points.device.type != "cpu":
+            checked, failed = wrong_rows(points, indices[:, :k])
+            if failed:
+                warn(failed, checked, points.n, points.dim)
+                squared, indices = nearest_of_all(points, everyone, k, memory_budget, single=False)
     refuse_vanished(points, squared, indices)
     ties, distances = ties_of(squared, k), in_units(points, squared[:, :k])
     del squared
@@ -47,6 +59,8 @@ def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> K
         distances=distances,
         ties=ties,
         zeros=float((distances[:, 0] == 0).mean()),
+        checked=checked,
+        failed=failed,
     )
 
 
@@ -60,13 +74,17 @@ def exact_rows(
 
 
 def nearest_of_all(
-    points: Points, rows: npt.NDArray[np.int64], k: int, memory_budget: int
+    points: Points, rows: npt.NDArray[np.int64], k: int, memory_budget: int, single: bool = True
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Squared distances and ids (r, min(k + 1, n - 1)) of the nearest of some samples, each compared with all.
 
-    On the CPU a strip of samples at a time, as many as the memory budget allows, but one at least.
+    On the CPU a strip of samples at a time, as many as the memory budget allows, but one at least. On a GPU products
+    in float32 come first, unless `single` is false.
     """
     shown, ranked = min(k + 1, points.n - 1), min(k + SETTLED, points.n - 1)
+    if points.constant:  # a dead layer: common enough to be spared the arithmetic
+        first = np.arange(shown, dtype=np.int32)
+        return np.zeros((len(rows), shown), np.float32), first + (first >= rows[:, None]).astype(np.int32)
     block, strip = BLOCK_BYTES, max(1, len(rows))
     if points.device.type == "cpu":
         spare = memory_budget - rows_bytes(points.n, points.dim, len(rows), k)
@@ -75,7 +93,7 @@ def nearest_of_all(
     squared, ids = np.empty((len(rows), shown), np.float32), np.empty((len(rows), shown), np.int32)
     for top in range(0, len(rows), strip):
         here = slice(top, top + strip)
-        near, others = dense_neighbours(points, torch.from_numpy(rows[here]).to(points.device), k, block)
+        near, others = dense_neighbours(points, torch.from_numpy(rows[here]).to(points.device), k, block, single)
         squared[here], ids[here] = near[:, :shown].cpu().numpy(), others[:, :shown].int().cpu().numpy()
     return squared, ids
 

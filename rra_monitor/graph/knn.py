@@ -31,6 +31,10 @@ class KnnGraph:
         recall: share of the true neighbours that were found, 1.0 for an exact graph.
         metric: of the distances.
         backend: that found the neighbours.
+        checked: how many random rows were compared with float64 after an exact graph was found by way of products in
+            lower precision; 0 where none took part.
+        failed: how many of these were wrong. Above 0 the graph was built again in double precision, and a bound of the
+            faster way does not hold here: please report it.
         audit: of an approximate graph, the exact rows that its recall was measured on; None for an exact one.
         offset: position of the first row among all samples; above 0 for the share of a later rank only.
         total: number of all samples, where the graph was built over the ranks of a process group and holds this rank's
@@ -45,6 +49,8 @@ class KnnGraph:
     recall: float = 1.0
     metric: str = "euclidean"
     backend: str = "exact"
+    checked: int = 0
+    failed: int = 0
     audit: Audit | None = None
     offset: int = 0
     total: int | None = None

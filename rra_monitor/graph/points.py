@@ -50,6 +50,7 @@ class Points:
         if not bool((torch.isfinite(low) & torch.isfinite(high)).all()):
             raise ValueError(_broken(self.matrix))
         self.constant = bool((low == high).all())
+        self._low, self._high = low.float(), high.float()
         largest = max(abs(float(low.min())), abs(float(high.max())))
         widest = float((high.double() - low.double()).max())
         if max(largest, widest) > torch.finfo(torch.float32).max:
@@ -58,9 +59,14 @@ class Points:
 
     @cached_property
     def centre(self) -> torch.Tensor:
-        """(d,) about the mean, in float32. Distances do not depend on it; a near one keeps the norms small."""
+        """(d,) about the mean, in float32. Distances do not depend on it; a near one keeps the norms small.
+
+        It lies within the range of each feature, so that a centred and scaled feature is at most 1, and 0 where it is
+        constant, whatever its magnitude.
+        """
         some = self.matrix[:: max(1, self.n // 512)].float()
-        return some.div(len(some)).sum(dim=0)  # divided first, lest the sum overflow
+        mean = some.div(len(some)).sum(dim=0)  # divide first: the sum could overflow
+        return mean.clamp_(self._low, self._high)
 
     def rows(self, which: slice | torch.Tensor) -> torch.Tensor:
         """(rows, d) float32, as given."""

@@ -5,6 +5,7 @@ threshold; a full buffer is cut to the nearest `keep`, which lowers the threshol
 """
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -21,9 +22,25 @@ CHUNK = 64
 STRIPE = 32
 """Columns of a block that are turned together."""
 
-ACCUMULATION = 2e-6
-"""Bound on the error of a product summed in float32, as a share of the squared norms; on real feature maps of up to
-16,384 features it stayed below 5e-7."""
+
+@dataclass(frozen=True)
+class Errors:
+    """Bounds on what separates the distances between prepared samples from the true ones.
+
+    Attributes:
+        moved: (n,) float32, how far preparation moved each sample: |y_i - x_i|.
+        relative: the largest |y_i - x_i| / |x_i|.
+        product: relative error of a product when it is rounded to its type.
+        summed: error of a squared distance from the summation, as a share of the squared norms.
+        floor: error of a squared distance from products that vanish.
+    """
+
+    moved: npt.NDArray[np.float32]
+    relative: float
+    product: float
+    summed: float
+    floor: float
+
 
 
 class Shortlist:
@@ -73,33 +90,18 @@ class Shortlist:
                 _add_to_columns(products, row, column, state)
 
     def within(
-        self, k: int, rounding: float, workers: Workers
+        self, k: int, errors: Errors, workers: Workers
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-        """The candidates that may be among the k nearest, given that samples and products were rounded.
+        """The candidates that may be among the k nearest, given what preparation and products may have changed.
 
         Returns:
             (n, room) ids, (n,) how many of each row count, and (n,) whether some may be missing.
         """
         missing = np.empty(len(self._norms), np.bool_)
         state = (self._values, self._ids, self._counts, self._limits, self._norms, missing)
-        workers.share(partial(_cut_to_shell, state, k, rounding), 0, len(missing))
+        bounds = (errors.moved, errors.relative, errors.product, errors.summed, errors.floor)
+        workers.share(partial(_cut_to_shell, state, k, bounds), 0, len(missing))
         return self._ids, self._counts, missing
-
-
-@numba.njit(nogil=True, cache=True)
-def shell(squared: float, norm: float, rounding: float) -> float:
-    """The squared radius in rounded distances that is sure to hold all samples truly as near as the k-th.
-
-    Args:
-        squared: squared distance of the k-th candidate, between rounded samples.
-        norm: squared norm of the rounded sample.
-        rounding: bound eps on |x - rounded x| / |x|. With |x_j| <= |x_i| + d, true and rounded distance differ by at
-            most eps (2 |x_i| + d).
-    """
-    own, radius = math.sqrt(norm) * (1 + 2 * rounding), math.sqrt(max(0.0, squared))
-    summed = ACCUMULATION * (own * own + (own + radius) ** 2)
-    farthest = (math.sqrt(max(0.0, squared) + summed) + 2 * rounding * own) / (1 - rounding)
-    return (farthest * (1 + rounding) + 2 * rounding * own) ** 2 + summed
 
 
 @numba.njit(nogil=True, cache=True)
@@ -203,27 +205,43 @@ def _cut(values: Any, ids: Any, count: int, keep: int) -> Any:
 
 
 @numba.njit(nogil=True, cache=True)
-def _cut_to_shell(state: Any, k: int, rounding: float, start: int, stop: int) -> None:
-    """Leave in each buffer what lies within the shell of its k-th nearest.
+def _cut_to_shell(state: Any, k: int, bounds: Any, start: int, stop: int) -> None:
+    """Leave in each buffer what may truly be as near as the k-th nearest, and say where a sample beyond it may be.
 
-    A product p = (n_i + n_j - d²) / 2 was itself rounded, which moves d² by at most 2 eps |p|: known for a candidate,
-    and at most 2 eps |x_i| (|x_i| + d) for what was passed over.
+    With x the samples, y the prepared ones, m_i = |y_i - x_i| and p the product of y_i and y_j as it was rounded:
+
+        the squared distance found, s = |y_i|² + |y_j|² - 2 p, is within e = product 2 |p| + summed (|y_i|² + |y_j|²)
+        + floor of |y_i - y_j|², and |x_i - x_j| is within m_i + m_j of |y_i - y_j|.
+
+    So the k nearest by s, and hence the k truly nearest, lie within the radius r = max (sqrt(s + e) + m_i + m_j) over
+    them, and a candidate with sqrt(s - e) - m_i - m_j > r is none of these. One that was passed over had an s of the
+    limit at least. Were it truly within r, then |x_j| <= |x_i| + r, which bounds m_j by `relative`; |y_i - y_j| <= q =
+    r + m_i + m_j; |y_j| <= |y_i| + q; and its s would be at most q² + e. Where the limit is above that, none is missing.
     """
     values, ids, counts, limits, norms, missing = state
+    moved, relative, product, summed, floor = bounds
     for i in range(start, stop):
         if counts[i] < k:  # the first threshold was too low
             missing[i], counts[i] = True, 0
             continue
         _cut(values[i], ids[i], counts[i], k)
-        farthest = -np.inf
+        own, own_moved, radius = np.float64(norms[i]), np.float64(moved[i]), 0.0
         for c in range(k):
-            farthest = max(farthest, values[i, c] + rounding * abs(norms[ids[i, c]] - values[i, c]))
-        reach = shell(farthest + norms[i], norms[i], rounding)
-        limit, own = limits[i] + norms[i], math.sqrt(norms[i])
-        missing[i] = limits[i] < np.inf and limit - 2 * rounding * own * (own + math.sqrt(max(0.0, limit))) <= reach
+            j = ids[i, c]
+            found, other = np.float64(values[i, c]), np.float64(norms[j])
+            error = product * abs(other - found) + summed * (own + other) + floor
+            radius = max(radius, math.sqrt(max(0.0, found + own + error)) + own_moved + moved[j])
         kept = k
         for c in range(k, counts[i]):
-            if values[i, c] + norms[i] - rounding * abs(norms[ids[i, c]] - values[i, c]) <= reach:
-                ids[i, kept] = ids[i, c]
+            j = ids[i, c]
+            found, other = np.float64(values[i, c]), np.float64(norms[j])
+            error = product * abs(other - found) + summed * (own + other) + floor
+            if math.sqrt(max(0.0, found + own - error)) - own_moved - moved[j] <= radius:
+                ids[i, kept] = j
                 kept += 1
         counts[i] = kept
+        length = math.sqrt(own)
+        reach = radius + own_moved + relative * (length + own_moved + radius)
+        farthest = length + reach
+        error = product * 2 * length * farthest * (1 + summed) + summed * (own + farthest**2) + floor
+        missing[i] = limits[i] < np.inf and limits[i] + own <= reach**2 + error

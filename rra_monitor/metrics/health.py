@@ -30,6 +30,8 @@ class GraphHealth:
         zeros: share of samples with a duplicate, 0 to 1; they leave the ID.
         zero_distances: share of the n k distances that are 0, 0 to 1. Near 1 the layer has collapsed.
         recall: share of the true neighbours that were found, 1.0 for an exact graph.
+        checked: rows of an exact graph that were compared with float64, see `KnnGraph`.
+        failed: how many of these were wrong, before the graph was built again; 0 in health.
     """
 
     hubness: float
@@ -40,6 +42,8 @@ class GraphHealth:
     zeros: float
     zero_distances: float
     recall: float
+    checked: int = 0
+    failed: int = 0
 
 
 def k_occurrence(graph: KnnGraph, group: ProcessGroup | None = None) -> npt.NDArray[np.int64]:
@@ -118,6 +122,8 @@ def graph_health(graph: KnnGraph, group: ProcessGroup | None = None) -> GraphHea
         zeros=graph.zeros,
         zero_distances=int(sums[-1]) / (n * k),
         recall=graph.recall,
+        checked=graph.checked,
+        failed=graph.failed,
     )
 
 

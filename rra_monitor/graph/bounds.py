@@ -1,0 +1,45 @@
+"""Bounds on rounding errors, from the significant bits of the formats: what the certificates of exact graphs rest on.
+
+Standard model of floating-point arithmetic (Higham 2002, Accuracy and Stability of Numerical Algorithms, sections 2.2
+and 3.1): rounding to nearest with p significant bits, the leading one counted, moves a number by at most 2^-p of it.
+After m such roundings a sum of products is off by at most m 2^-p / (1 - m 2^-p) of the sum of their magnitudes, in any
+order, with or without fused multiply-adds. By Cauchy and Schwarz that sum is at most |x| |y| for the inner product of x
+and y, so its error is bounded by their norms. None of this is an average: the errors of quantised features, which round
+alike feature after feature, do add up to nearly that much.
+"""
+
+import torch
+
+UNIT = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11, torch.float32: 2.0**-24, torch.float64: 2.0**-53}
+"""Largest relative error of a number rounded to nearest: bfloat16 has 8 significant bits, of which it stores 7."""
+
+FURTHER = 16
+"""Roundings of |x|² + |y|² - 2 x·y beside those of the product's d terms, in units of |x|² + |y|²: one of the norms, two
+of each of the two sums, which are at most twice that large, and four of the centring of x and y, which moves the
+distance by at most a UNIT of |x| + |y|. The rest is to spare for terms of second order."""
+
+SMALLEST = 2.0**-126
+"""The smallest normal float32. Processors that multiply bfloat16 take what lies below for 0."""
+
+
+def squared_error(dim: int, dtype: torch.dtype) -> float:
+    """Bound on the error of |x|² + |y|² - 2 x·y of d features, as a share of |x|² + |y|², which is at least 2 |x| |y|.
+
+    Samples were centred and the product is summed in `dtype`; the norms are exact but for one rounding to it.
+    """
+    roundings = (dim + FURTHER) * UNIT[dtype]
+    return roundings / (1 - roundings) if roundings < 1 else float("inf")
+
+
+def vanishing(dim: int) -> float:
+    """Bound on what d products and their sums, each below SMALLEST and taken for 0, cost a squared distance."""
+    return 4 * dim * SMALLEST
+
+
+ACCURATE = 1e-6
+"""Relative error of a squared distance that a product in float64 may leave, a twentieth of what counts as tied."""
+
+
+def cancelling(dim: int) -> float:
+    """Share of |x|² + |y|² below which a squared distance of d features is not ACCURATE by a product in float64."""
+    return squared_error(dim, torch.float64) / ACCURATE

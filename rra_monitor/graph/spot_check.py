@@ -1,0 +1,101 @@
+"""A few random rows of a graph against float64: a bound that does not hold is found by the tool itself."""
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rra_monitor.graph.direct import BLOCK_BYTES
+from rra_monitor.graph.knn import TIE_TOLERANCE
+from rra_monitor.graph.points import Points
+from rra_monitor.graph.workers import Workers
+
+CHECKED = 4
+"""Rows of a check: at n = 10,000 they take less than 1 % of the graph's time (benchmarks/spot_check.py)."""
+
+
+def wrong_rows(points: Points, indices: npt.NDArray[np.int32]) -> tuple[int, int]:
+    """How many rows of a graph were compared with all distances in float64, and how many of these are wrong.
+
+    Args:
+        points: n samples.
+        indices: (n, k) the neighbours that were found.
+    """
+    rows = drawn(indices, points.n)
+    return len(rows), count_wrong(true_rows(points, rows), indices[rows])
+
+
+def drawn(indices: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.int64]:
+    """The rows to check of n: random, others for other graphs, and the same for the same one."""
+    seed = int(indices.sum(dtype=np.int64))
+    return np.sort(np.random.default_rng(seed).choice(n, min(CHECKED, n), replace=False))
+
+
+def count_wrong(squared: npt.NDArray[np.float64], found: npt.NDArray[np.int32]) -> int:
+    """Rows in which a neighbour is farther than the k-th true one, but for ties.
+
+    Args:
+        squared: (s, n) true squared distances of some samples to all, infinite to themselves.
+        found: (s, k) their neighbours.
+    """
+    k = found.shape[1]
+    kth = np.partition(squared, k - 1, axis=1)[:, k - 1]
+    farthest = np.take_along_axis(squared, found.astype(np.int64), axis=1).max(axis=1)
+    return int(np.count_nonzero(~(farthest <= kth * (1 + TIE_TOLERANCE) ** 2)))
+
+
+def true_rows(points: Points, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """(s, n) squared distances of some samples to all in float64, in units of the points' scale."""
+    squared = np.empty((len(rows), points.n))
+    own = points.rows(torch.from_numpy(rows).to(points.device))
+    step = max(1, BLOCK_BYTES // (16 * points.dim))
+    with Workers() as workers:
+        for start in range(0, points.n, step):
+            block = points.rows(slice(start, start + step))
+            squared[:, start : start + step] = squares(own, block, 1 / points.scale, workers.share)
+    squared[np.arange(len(rows)), rows] = np.inf
+    return squared
+
+
+def squares(
+    own: torch.Tensor, block: torch.Tensor, factor: float, share: Callable[..., None] | None = None
+) -> npt.NDArray[np.float64]:
+    """(s, b) squared distances in float64 between (s, d) and (b, d) samples, after multiplication by the factor."""
+    if block.device.type != "cpu":
+        far = [(block.double() - one.double()).mul_(factor).square_().sum(dim=1) for one in own]
+        return torch.stack(far).cpu().numpy()
+    out = np.empty((len(own), len(block)))
+    work = partial(_squares, own.double().numpy(), block.float().numpy(), factor, out)
+    if share is None:
+        work(0, len(block))
+    else:
+        share(work, 0, len(block))
+    return out
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _squares(own: Any, block: Any, factor: float, out: Any, start: int, stop: int) -> None:
+    for j in range(start, stop):
+        other = block[j]
+        for r in range(len(own)):
+            one, total = own[r], 0.0
+            for d in range(len(one)):
+                difference = (one[d] - np.float64(other[d])) * factor
+                total += difference * difference
+            out[r, j] = total
+
+
+def warn(wrong: int, checked: int, n: int, dim: int) -> None:
+    """Say loudly that a certificate failed."""
+    warnings.warn(
+        f"{wrong} of {checked} rows of the nearest-neighbour graph of {n:,} samples of {dim:,} features were wrong, "
+        "found by comparison with float64; the graph was built again in float64 and is right. Please report this: "
+        "a bound on rounding errors does not hold for these features on this processor",
+        RuntimeWarning,
+        stacklevel=2,
+    )
