@@ -75,8 +75,8 @@ class Record:
 def scalars(record: Record) -> dict[str, float]:
     """Every defined value of a record under its `metric_key`, with `rra/epoch`, `rra/seconds` and `rra/overhead`.
 
-    Where a graph is an approximation, `rra/<probe>/recall` is the lowest recall of the layers. Where rows of an exact one
-    were found wrong and it was built again, `rra/<probe>/failed` is their number.
+    Where a graph is an approximation, `rra/<probe>/recall` is the lowest recall of the layers. Where rows of an exact
+    one were found wrong and it was built again, `rra/<probe>/failed` is their number.
 
     Undefined values (an ID without ratios, a layer that the other run does not have) are left out.
     """

@@ -83,7 +83,10 @@ def overfitted(digits):
         optimiser.step()
     assert loss < 1e-3
     layers = ["0", "1", "2", "3", "4"]
-    return {layer: found.numpy() for layer, found in rra.iter_features(network, rra.FixedSample.from_tensors(images), layers)}
+    return {
+        layer: found.numpy()
+        for layer, found in rra.iter_features(network, rra.FixedSample.from_tensors(images), layers)
+    }
 
 
 @pytest.mark.parametrize("k", [5, 60], ids=["few neighbours", "many"])

@@ -14,8 +14,8 @@ UNIT = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11, torch.float32: 2.0**-2
 """Largest relative error of a number rounded to nearest: bfloat16 has 8 significant bits, of which it stores 7."""
 
 FURTHER = 16
-"""Roundings of |x|² + |y|² - 2 x·y beside those of the product's d terms, in units of |x|² + |y|²: one of the norms, two
-of each of the two sums, which are at most twice that large, and four of the centring of x and y, which moves the
+"""Roundings of |x|² + |y|² - 2 x·y beside those of the product's d terms, in units of |x|² + |y|²: one of the norms,
+two of each of the two sums, which are at most twice that large, and four of the centring of x and y, which moves the
 distance by at most a UNIT of |x| + |y|. The rest is to spare for terms of second order."""
 
 SMALLEST = 2.0**-126

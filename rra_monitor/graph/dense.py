@@ -126,7 +126,9 @@ def _measure_cancelled(points: Points, rows: torch.Tensor, table: torch.Tensor, 
         near = measured(points, rows[few], others).double()
         table[few[:, None], others] = near.masked_fill_(others == rows[few][:, None], math.inf)
     many = (counts > FEW).nonzero()[:, 0]
-    for some in many.split(max(1, BLOCK_BYTES // (16 * points.n))):
+    step = max(1, BLOCK_BYTES // (16 * points.n))
+    for start in range(0, len(many), step):
+        some = many[start : start + step]
         everyone = torch.arange(points.n, device=points.device).expand(len(some), -1)
         near = measured(points, rows[some], everyone).double()
         near[torch.arange(len(some), device=points.device), rows[some]] = math.inf

@@ -22,6 +22,7 @@ from rra_monitor.graph.points import real_tensor
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.ring import Ring, wire_of
 from rra_monitor.graph.spot_check import count_wrong, drawn, squares, warn
+from rra_monitor.graph.workers import Workers
 from rra_monitor.ranks import gathered
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
     """This rank's rows of the exact graph of the samples of all ranks; a collective call.
 
     The samples of rank 0 come first, then those of rank 1 and so on; indices are positions in that order. Distances are
-    the Euclidean ones of the features in float32, all measured by direct difference. A few rows of each rank are checked
-    in float64; if one is wrong, all are built anew in double precision, with a warning.
+    the Euclidean ones of the features in float32, all measured by direct difference. A few rows of each rank are
+    checked in float64; if one is wrong, all are built anew in double precision, with a warning.
 
     Args:
         features: (n_r, …) real features of this rank's samples, also none: (0, …). Counts may differ between ranks.
@@ -71,7 +72,9 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
             if failed:
                 if ring.rank == 0:
                     warn(failed, checked, n, ring.rows.shape[1])
-                candidates, distances = _in_double(ring, centre, torch.arange(len(ring.rows), device=ring.rows.device), found)
+                candidates, distances = _in_double(
+                    ring, centre, torch.arange(len(ring.rows), device=ring.rows.device), found
+                )
     facts_found = np.array(
         [
             float(torch.isinf(distances).any()),
@@ -191,8 +194,9 @@ def _wrong_rows(ring: Ring, candidates: torch.Tensor) -> tuple[int, int]:
     rows = drawn(found, len(found))
     own = ring.rows[torch.from_numpy(rows).to(ring.rows.device)]
     squared = np.empty((len(rows), sum(ring.counts)))
-    for first, block in ring.blocks():
-        squared[:, first : first + len(block)] = squares(own, block, 1.0)
+    with Workers() as workers:
+        for first, block in ring.blocks():
+            squared[:, first : first + len(block)] = squares(own, block, workers)
     squared[np.arange(len(rows)), rows + ring.offset] = np.inf
     counts = np.array([len(rows), count_wrong(squared, found[rows]) if len(rows) else 0])
     checked, failed = np.sum(gathered(lambda: counts, ring.group), axis=0)

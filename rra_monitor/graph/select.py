@@ -42,7 +42,6 @@ class Errors:
     floor: float
 
 
-
 class Shortlist:
     """The nearest candidates of each of n samples, gathered from blocks of a symmetric product.
 
@@ -99,7 +98,7 @@ class Shortlist:
         """
         missing = np.empty(len(self._norms), np.bool_)
         state = (self._values, self._ids, self._counts, self._limits, self._norms, missing)
-        bounds = (errors.moved, errors.relative, errors.product, errors.summed, errors.floor)
+        bounds = (errors.moved, float(errors.moved.max()), errors.relative, errors.product, errors.summed, errors.floor)
         workers.share(partial(_cut_to_shell, state, k, bounds), 0, len(missing))
         return self._ids, self._counts, missing
 
@@ -215,11 +214,15 @@ def _cut_to_shell(state: Any, k: int, bounds: Any, start: int, stop: int) -> Non
 
     So the k nearest by s, and hence the k truly nearest, lie within the radius r = max (sqrt(s + e) + m_i + m_j) over
     them, and a candidate with sqrt(s - e) - m_i - m_j > r is none of these. One that was passed over had an s of the
-    limit at least. Were it truly within r, then |x_j| <= |x_i| + r, which bounds m_j by `relative`; |y_i - y_j| <= q =
-    r + m_i + m_j; |y_j| <= |y_i| + q; and its s would be at most q² + e. Where the limit is above that, none is missing.
+    limit at least. Were it truly within r, then |x_j| <= |x_i| + r, which bounds m_j by `relative`, as does the largest
+    m of all; and |y_i - y_j| <= q = r + m_i + m_j, which bounds |y_j| by |y_i| + q, as does the largest of all. With
+    the exact product P, |y_i - y_j|² = |y_i|² + |y_j|² - 2 P <= q²: s is at most that plus product 2 |P|, which grows
+    with the distance, up to q, for a positive P, and for a negative one has 2 |P| <= q² - |y_i|². So s would be at most
+    q² + e with 2 |P| the larger of these. Where the limit is above that, none is missing.
     """
     values, ids, counts, limits, norms, missing = state
-    moved, relative, product, summed, floor = bounds
+    moved, most_moved, relative, product, summed, floor = bounds
+    most = np.float64(norms.max())
     for i in range(start, stop):
         if counts[i] < k:  # the first threshold was too low
             missing[i], counts[i] = True, 0
@@ -241,7 +244,8 @@ def _cut_to_shell(state: Any, k: int, bounds: Any, start: int, stop: int) -> Non
                 kept += 1
         counts[i] = kept
         length = math.sqrt(own)
-        reach = radius + own_moved + relative * (length + own_moved + radius)
-        farthest = length + reach
-        error = product * 2 * length * farthest * (1 + summed) + summed * (own + farthest**2) + floor
+        reach = radius + own_moved + min(most_moved, relative * (length + own_moved + radius))
+        other = min(most, (length + reach) ** 2)
+        double = max(own + other - reach**2, reach**2 - own, 0.0)
+        error = product * double + summed * (1 + product) * (own + other) + floor
         missing[i] = limits[i] < np.inf and limits[i] + own <= reach**2 + error

@@ -178,7 +178,7 @@ def _plan(points: Points, k: int) -> tuple[torch.dtype, int]:
         sizes[dtype] = math.ceil(of_all * int(within.sum(dim=1).max()))
     dtype = _cheaper_type(points, sizes)
     # Samples with far wider shells than most are left open.
-    return dtype, min(points.n - 1, 4 * k + 128, max(k + 8, sizes[dtype] * 5 // 4))
+    return dtype, min(points.n - 1, 4 * k + 128, max(k + 8, sizes[dtype] * 3 // 2))
 
 
 def _cheaper_type(points: Points, sizes: Mapping[torch.dtype, int]) -> torch.dtype:
