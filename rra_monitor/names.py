@@ -1,6 +1,8 @@
 """Names that several stages share."""
 
 import re
+import reprlib
+import unicodedata
 from collections.abc import Sequence
 from itertools import chain, takewhile
 
@@ -15,6 +17,59 @@ CLASS_TOKEN = "class-token"
 
 VIEW_FORMS = "'full', 'avg<window>', 'max<window>' (avg2, max8, …), 'avg-global', 'max-global', 'class-token'"
 _VIEW = re.compile(rf"{FULL}|(avg|max)([1-9]\d*|-global)|{CLASS_TOKEN}")
+
+LONGEST_NAME = 1000
+"""Characters of a name at most; those of layers are a few dozen long."""
+
+LONGEST_FILE_NAME = 200
+"""Bytes of a name that becomes one of a folder; file systems take 255."""
+
+_UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode's categories of control characters, lone surrogates, and separators of lines and paragraphs."""
+_REVERSING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def check_name(name: object, what: str) -> str:
+    """The name itself, of a layer, a probe or a comparison.
+
+    Raises:
+        ValueError: no text, an empty one, one of more than `LONGEST_NAME` characters, or with characters that are not
+            shown (control characters, line separators) or that reverse what is shown.
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{what} is {reprlib.repr(name)}, expected a name: text of at least one character")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"{what} has {len(name)} characters, at most {LONGEST_NAME} are taken: {name!r:.60}…")
+    letter = unseen(name)
+    if letter is not None:
+        raise ValueError(f"{what} is {name!r:.80}, with the character {letter!r}; take one without")
+    return name
+
+
+def unseen(text: str) -> str | None:
+    """The first character that is not shown, or reverses what is shown; None in most texts.
+
+    >>> unseen("layer2.0"), unseen("Größe"), unseen("a\\x1b[2J")
+    (None, None, '\\x1b')
+    """
+    if text.isascii() and text.isprintable():
+        return None
+    return next((one for one in text if unicodedata.category(one) in _UNSEEN or one in _REVERSING), None)
+
+
+def check_file_name(name: object, what: str) -> str:
+    """The name itself, where it becomes one of a file or folder.
+
+    Raises:
+        ValueError: as `check_name`; a path (with a slash, a backslash, or `..`), or one of more than
+            `LONGEST_FILE_NAME` bytes.
+    """
+    text = check_name(name, what)
+    if "/" in text or "\\" in text or text in (".", ".."):
+        raise ValueError(f"{what} is {text!r:.80}, which is a path; it names a folder, so take it without / and \\")
+    if len(text.encode()) > LONGEST_FILE_NAME:
+        raise ValueError(f"{what} has {len(text.encode())} bytes, at most {LONGEST_FILE_NAME} are taken: {text!r:.60}…")
+    return text
 
 
 def is_view(name: str) -> bool:

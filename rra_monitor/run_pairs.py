@@ -178,6 +178,10 @@ def pair_matrices(
 def _neighbours(run: Run, epoch: Moment) -> list[KnnGraph]:
     """The graphs of a run without their distances, which NNLS does not need."""
     snapshot = run.store.load(run.probe, run.at(epoch).step)
+    if not snapshot.graphs:
+        raise ValueError(
+            f"{run.path}: the graphs of probe {run.probe!r} at step {snapshot.step} were removed meanwhile"
+        )
     nothing = np.float32(0)
     return [
         dataclasses.replace(graph, distances=np.broadcast_to(nothing, graph.indices.shape))

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from rra_monitor.record import RECORDS, Record
+from rra_monitor.record_lines import mended
 from rra_monitor.snapshot import Curve
 from rra_monitor.store import RunStore
 
@@ -31,7 +32,8 @@ class Closing(Protocol):
 class JSONLSink:
     """One line of JSON per record in `records.jsonl` of a run: every curve, without matrices and graphs.
 
-    Undefined values are null. A moment that was measured again has a second line; the last one counts.
+    Undefined values are null. A moment that was measured again has a second line; the last one counts. What a killed
+    process left, a line that is cut off or a second one of a step, is mended before the first line of the next.
     """
 
     def __init__(self, store: RunStore) -> None:
@@ -39,7 +41,7 @@ class JSONLSink:
 
     def write(self, record: Record) -> None:
         """Append one line."""
-        self._store.write_text(RECORDS, json.dumps(as_json(record)) + "\n")
+        self._store.write_text(RECORDS, json.dumps(as_json(record)) + "\n", mended)
 
 
 class FanOut:

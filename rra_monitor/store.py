@@ -1,39 +1,49 @@
 """RunStore: the snapshots of one run, on disk or object storage."""
 
+import contextlib
 import hashlib
-import json
+import operator
 import os
-import posixpath
+import re
 import uuid
 import warnings
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
 
-import fsspec
 import numpy as np
-import numpy.typing as npt
-from fsspec.implementations.local import LocalFileSystem
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
-from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.names import FULL
+from rra_monitor.names import check_file_name
 from rra_monitor.record import Match
 from rra_monitor.snapshot import Settings, Snapshot
+from rra_monitor.store_checks import (
+    CURVES,
+    LAST_STEP,
+    MATCH,
+    About,
+    check_pair,
+    check_sample_of,
+    checked_about,
+    checked_curves,
+    checked_matches,
+    checked_sample,
+)
+from rra_monitor.store_files import TEMPORARY, files_of, temporary
+from rra_monitor.store_format import Arrays, decoded
+from rra_monitor.store_format import encoded as _encoded
+from rra_monitor.store_graphs import checked_graphs, graph_arrays
+from rra_monitor.store_graphs import graph_bytes as graph_bytes
+from rra_monitor.store_graphs import index_type as index_type
 
-if TYPE_CHECKING:
-    from rra_monitor.graph.recall import Audit
-
-SCHEMA = 1
-"""Version of the files' contents; a reader refuses files of a later one."""
-
-Arrays = dict[str, npt.NDArray[Any]]
 KeepGraphs = Literal["all", "last"] | int
 
-CURVES = ("id", "id_error", "nncs", "nnls", "ties", "zeros", "recall", "hubness", "cka")
-AUDIT = ("rows", "indices", "distances")
-MATCH = "match."
-"""Begins the name of an array that compares the snapshot with another one."""
+SNAPSHOTS, SAMPLES, ASIDE = "snapshots", "samples", "set-aside"
+
+_FILE = re.compile(r"([0-9]{9,19})\.(curves|graphs)\.safetensors")
+_UNFINISHED = re.compile(
+    r"(?P<file>(?P<step>[0-9]{9,19})\.(?P<kind>curves|graphs)\.safetensors)\.(?P<mark>[0-9a-f]{32})\.tmp"
+)
+
+DAMAGED = "It is damaged, or another program wrote it; delete it to go on without this snapshot."
 
 
 class RunStore:
@@ -42,6 +52,10 @@ class RunStore:
     Layout: `snapshots/<probe>/<step>.curves.safetensors`, `snapshots/<probe>/<step>.graphs.safetensors`, and
     `samples/<digest>.safetensors` for the ids and labels, which all snapshots of a probe share. Files are written under
     temporary names and renamed, the curves last, so a snapshot is there whole or not at all.
+
+    Anybody may have written a run. What its files say is checked before it is used, and nothing outside its directory
+    is read or written. Several processes may write to one directory, prune it and read it at once; what a killed one
+    left behind is mended by the next that writes.
 
     Args:
         path: of the run: a directory, or any address that fsspec opens (`s3://…`, `memory://…`).
@@ -57,26 +71,44 @@ class RunStore:
             )
         self.path = os.fspath(path)
         self.keep_graphs = keep_graphs
-        self._fs, self._root = fsspec.core.url_to_fs(self.path)
+        self._files = files_of(self.path)
         self._samples: dict[str, Arrays] = {}
+        self._saved: set[str] = set()
+        self._kept: dict[str, tuple[int, set[int]]] = {}
+        self._mended: set[str] = set()
+        self._told: set[str] = set()
 
     def __repr__(self) -> str:
         return f"RunStore({self.path!r}, keep_graphs={self.keep_graphs!r})"
 
     def probes(self) -> tuple[str, ...]:
-        """Names of the probes that have snapshots, sorted."""
-        folder = self._at("snapshots")
-        names = (posixpath.basename(entry.rstrip("/")) for entry in self._list(folder))
-        return tuple(sorted(name for name in names if self.steps(name)))
+        """Names of the probes that have snapshots, sorted. What is no probe's folder is left out with a warning."""
+        found = []
+        for name in self._files.names(SNAPSHOTS):
+            try:
+                if self.steps(name):
+                    found.append(name)
+            except ValueError as error:
+                self._tell_once(f"{self._files.at(SNAPSHOTS)}: {error}; left out")
+        return tuple(found)
 
     def steps(self, probe: str) -> tuple[int, ...]:
-        """Steps at which the probe has a snapshot, ascending."""
-        return self._steps(probe, "curves")
+        """Steps at which the probe has a snapshot, ascending.
+
+        Raises:
+            ValueError: a probe whose name is a path, or whose folder lies outside the run's directory.
+        """
+        return self._steps(probe)["curves"]
 
     def graph_steps(self, probe: str) -> tuple[int, ...]:
-        """Steps at which the probe's graphs were kept, ascending."""
-        whole = set(self.steps(probe))
-        return tuple(step for step in self._steps(probe, "graphs") if step in whole)
+        """Steps at which the probe's graphs were kept, ascending.
+
+        Raises:
+            ValueError: as `steps`.
+        """
+        found = self._steps(probe)
+        whole = set(found["curves"])
+        return tuple(step for step in found["graphs"] if step in whole)
 
     def save(self, snapshot: Snapshot, matches: Mapping[str, Match] | None = None) -> None:
         """Write a snapshot; one of the same probe and step is replaced. Graphs beyond `keep_graphs` are removed.
@@ -84,94 +116,48 @@ class RunStore:
         Args:
             snapshot: with graphs.
             matches: comparison name to comparison with another snapshot; small, so they stay like the curves.
+
+        Raises:
+            ValueError: a snapshot that could not be read back: without graphs, with values out of range, with a probe
+                whose name is a path; a folder that lies outside the run's directory.
+            OSError: what the disk or the storage says.
         """
         if not snapshot.graphs:
             raise ValueError(f"the snapshot of {snapshot.probe!r} at step {snapshot.step} has no graphs to store")
-        settings = snapshot.settings
-        digest = self._save_sample(settings)
-        curves = {name: array for name in CURVES if (array := getattr(snapshot, name)) is not None}
         matches = matches or {}
+        sample: Arrays = {"ids": snapshot.settings.ids}
+        if snapshot.settings.labels is not None:
+            sample["labels"] = snapshot.settings.labels
+        curves = {name: array for name in CURVES if (array := getattr(snapshot, name)) is not None}
         curves |= {f"{MATCH}{name}": match.nnls for name, match in matches.items()}
-        about = {
-            "probe": snapshot.probe,
-            "step": snapshot.step,
-            "epoch": snapshot.epoch,
-            "layers": snapshot.layers,
-            "views": settings.views,
-            "aliases": dict(snapshot.aliases),
-            "seconds": snapshot.seconds,
-            "n": settings.n,
-            "k": settings.k,
-            "metric": settings.metric,
-            "backend": settings.backend,
-            "fingerprint": settings.fingerprint,
-            "sample": digest,
-            "backends": [snapshot.graphs[layer].backend for layer in snapshot.layers],
-            "pair": uuid.uuid4().hex,
+        with _naming(f"the snapshot of {snapshot.probe!r} at step {snapshot.step}"):
+            graphs, pair = graph_arrays(snapshot), uuid.uuid4().hex
+            found = _metadata(snapshot, matches, _digest(sample), pair)
+            about = checked_about(found, snapshot.probe, found["step"])
+            checked_matches(curves, about)
+            check_sample_of(checked_sample(sample), about, checked_curves(curves, about))
+        compared = found.pop("matches")
+        files = {
+            _name(about.step, "graphs"): _encoded(graphs, found, "graphs"),
+            _name(about.step, "curves"): _encoded(curves, found | {"matches": compared}, "curves"),
         }
-        compared = {
-            name: {"epoch": match.epoch, "step": match.step, "layers": match.layers} for name, match in matches.items()
-        }
-        self._write(
-            {
-                self._file(snapshot.probe, snapshot.step, "graphs"): _encoded(_graph_arrays(snapshot), about, "graphs"),
-                self._file(snapshot.probe, snapshot.step, "curves"): _encoded(
-                    curves, about | {"matches": compared}, "curves"
-                ),
-            }
-        )
-        self._prune(snapshot.probe, snapshot.step)
+        self._save_sample(about.sample, sample)
+        folder = (SNAPSHOTS, about.probe)
+        with self._files.locked(*folder) as alone:
+            kept = self._graphs_on_disk(about.probe, alone)
+            self._files.write(folder, files, pair)
+            kept.add(about.step)
+            self._prune(about.probe, about.step, kept)
+            self._kept[about.probe] = (self._files.stamp(*folder), kept)
 
     def load(self, probe: str, step: int, graphs: bool = True) -> Snapshot:
         """Read one snapshot back; without graphs where they were not kept, or on request.
 
         Raises:
-            ValueError: no such snapshot, or a file that is truncated, foreign or of a later version, named in the text.
+            ValueError: no such snapshot, or a file that is truncated, foreign, of a later version or says what no
+                snapshot can have, named in the text.
         """
-        arrays, about = self._curves(probe, step)
-        sample = self._load_sample(about["sample"])
-        settings = Settings(
-            n=about["n"],
-            k=about["k"],
-            metric=about["metric"],
-            backend=about["backend"],
-            ids=sample["ids"],
-            labels=sample.get("labels"),
-            fingerprint=about["fingerprint"],
-            # Snapshots stored before there were views have none of these two.
-            views=tuple(about.get("views", (FULL,))),
-        )
-        layers = tuple(about["layers"])
-        kept: dict[str, KnnGraph] = {}
-        if graphs and self._fs.exists(self._file(probe, step, "graphs")):
-            path = self._file(probe, step, "graphs")
-            stored, beside = self._read(path, "graphs")
-            if beside["pair"] != about["pair"]:
-                raise ValueError(
-                    f"{path} was not written with the curves beside it; delete it to go on without these graphs"
-                )
-            for position, layer in enumerate(layers):
-                kept[layer] = KnnGraph(
-                    indices=stored[f"{position}.indices"].astype(np.int32),
-                    distances=stored[f"{position}.distances"],
-                    ties=float(arrays["ties"][position]),
-                    zeros=float(arrays["zeros"][position]),
-                    recall=float(arrays["recall"][position]),
-                    metric=about["metric"],
-                    backend=about["backends"][position],
-                    audit=_audit(stored, position, about["n"]),
-                )
-        return Snapshot(
-            probe=about["probe"],
-            step=about["step"],
-            epoch=about["epoch"],
-            layers=layers,
-            **{name: arrays.get(name) for name in CURVES},  # type: ignore[arg-type]
-            settings=settings,
-            graphs=kept,
-            aliases=about.get("aliases", {}),
-            seconds=about["seconds"],
-        )
+        return self._read(probe, step, graphs)[0]
 
     def matches(self, probe: str, step: int) -> dict[str, Match]:
         """The comparisons stored with a snapshot: `prev` with the one before it, `ref-<name>` with each reference's.
@@ -179,21 +165,21 @@ class RunStore:
         Raises:
             ValueError: as `load`.
         """
-        arrays, about = self._curves(probe, step)
-        # Snapshots stored by the first versions have none.
-        return {
-            name: Match(name, other["epoch"], other["step"], tuple(other["layers"]), arrays[f"{MATCH}{name}"])
-            for name, other in about.get("matches", {}).items()
-        }
+        return self._read(probe, step, graphs=False)[1]
 
     def curves(self, probe: str) -> list[Snapshot]:
         """Every snapshot of the probe without its graphs, by step; unreadable ones are left out with a warning."""
+        return [snapshot for snapshot, _ in self.compared(probe)]
+
+    def compared(self, probe: str) -> list[tuple[Snapshot, dict[str, Match]]]:
+        """The same, each with the comparisons stored with it."""
         return [found for step in self.steps(probe) if (found := self._attempt(probe, step, graphs=False))]
 
     def previous(self, probe: str, step: int) -> Snapshot | None:
         """The newest readable snapshot of the probe with a smaller step and with graphs, or None."""
-        earlier = (found for found in reversed(self.graph_steps(probe)) if found < step)
-        return next((found for at in earlier if (found := self._attempt(probe, at))), None)
+        earlier = (at for at in reversed(self.graph_steps(probe)) if at < step)
+        found = (self._attempt(probe, at, graphs=True) for at in earlier)
+        return next((one[0] for one in found if one is not None and one[0].graphs), None)
 
     def epochs(self, probe: str) -> dict[int, int]:
         """Completed epochs to the step of their first snapshot, of those whose graphs were kept."""
@@ -202,170 +188,280 @@ class RunStore:
         return {snapshot.epoch: snapshot.step for snapshot in newest_first if snapshot.step in kept}
 
     def set_aside(self, after: int) -> int:
-        """Move snapshots of later steps to `set-aside/`, since a resumed run takes another way; return how many."""
+        """Move snapshots of later steps to `set-aside/`, since a resumed run takes another way; return how many.
+
+        Raises:
+            ValueError: `set-aside/` lies outside the run's directory.
+            OSError: what the disk or the storage says.
+        """
         count = 0
         for probe in self.probes():
-            for kind in ("curves", "graphs"):
-                for step in self._steps(probe, kind):
-                    if step > after:
-                        source = self._file(probe, step, kind)
-                        target = self._at("set-aside", probe, posixpath.basename(source))
-                        self._fs.makedirs(posixpath.dirname(target), exist_ok=True)
-                        self._fs.mv(source, target)
-                        count += kind == "curves"
+            with self._files.locked(SNAPSHOTS, probe):
+                for kind, steps in self._steps(probe).items():
+                    for name in (_name(step, kind) for step in steps if step > after):
+                        moved = self._files.move((SNAPSHOTS, probe, name), (ASIDE, probe, name))
+                        count += moved and kind == "curves"
+            self._kept.pop(probe, None)
         return count
 
-    def write_text(self, name: str, text: str) -> None:
-        """Append text to a file of the run."""
-        self._fs.makedirs(self._root, exist_ok=True)
-        with self._fs.open(self._at(name), "a") as file:
-            file.write(text)
+    def write_text(self, name: str, text: str, mended: Callable[[bytes], bytes] | None = None) -> None:
+        """Append text to a file of the run, in one piece.
+
+        Args:
+            name: of the file, in the run's directory.
+            text: what is appended.
+            mended: makes of the contents that an earlier process left those to go on from; called once.
+
+        Raises:
+            ValueError: a name that is a path, a file that lies outside the run's directory or is none.
+            OSError: what the disk or the storage says.
+        """
+        check_file_name(name, "the name of a file")
+        with self._files.locked() as alone:
+            if mended is not None and name not in self._mended:
+                self._mended.add(name)
+                self._mend(name, mended, alone)
+            self._files.append(name, text.encode())
 
     def read_text(self, name: str) -> str:
-        """The text of a file of the run; empty where there is none."""
-        self._fs.invalidate_cache()
+        """The text of a file of the run; empty where there is none.
+
+        Raises:
+            ValueError: a name that is a path, a file that lies outside the run's directory or is none.
+        """
+        return self.read_bytes(name).decode("utf-8", "replace")
+
+    def read_bytes(self, name: str) -> bytes:
+        """The contents of a file of the run; as `read_text`."""
+        check_file_name(name, "the name of a file")
         try:
-            return str(self._fs.cat_file(self._at(name)).decode("utf-8", "replace"))
+            return self._files.read(name)
         except FileNotFoundError:
-            return ""
+            return b""
 
-    def _curves(self, probe: str, step: int) -> tuple[Arrays, dict[str, Any]]:
-        path = self._file(probe, step, "curves")
-        if not self._fs.exists(path):
-            found = ", ".join(map(str, self.steps(probe))) or "none"
-            raise ValueError(f"{self.path} has no snapshot of probe {probe!r} at step {step}; its steps: {found}")
-        return self._read(path, "curves")
+    def _mend(self, name: str, mended: Callable[[bytes], bytes], alone: bool) -> None:
+        if alone:
+            for left in self._files.names():
+                if left.startswith(f"{name}.") and left.endswith(TEMPORARY):
+                    self._files.remove(left)
+        before = self.read_bytes(name)
+        after = mended(before)
+        if after != before:
+            self._files.write((), {name: after}, uuid.uuid4().hex)
 
-    def _steps(self, probe: str, kind: str) -> tuple[int, ...]:
-        names = (posixpath.basename(entry) for entry in self._list(self._at("snapshots", probe)))
-        stems = (name.removesuffix(f".{kind}.safetensors") for name in names if name.endswith(f".{kind}.safetensors"))
-        return tuple(sorted(int(stem) for stem in stems if stem.isdigit()))
+    def _read(self, probe: str, step: int, graphs: bool) -> tuple[Snapshot, dict[str, Match]]:
+        """A snapshot, with graphs of the same writing if any, and its comparisons.
 
-    def _list(self, folder: str) -> list[str]:
-        self._fs.invalidate_cache()
+        Another process may replace it meanwhile: it renames the graphs, then the curves. Between the two, and for good
+        where it was killed there, the new curves lie under their temporary name. Files that do not fit for another
+        reason do not fit the second time either.
+        """
+        check_file_name(probe, "probe")
+        graphs_at = (SNAPSHOTS, probe, _name(step, "graphs"))
+        seen: set[tuple[str, str]] = set()
+        while True:
+            curves = self._curves(probe, step)
+            found = self._decoded(graphs_at, "graphs") if graphs else None
+            if found is None or found[1].get("pair") == curves[1].pair:
+                return self._snapshot(curves, found)
+            with _naming(self._files.at(*graphs_at), DAMAGED):
+                mark = check_pair(found[1].get("pair"))
+            unfinished = self._decoded((SNAPSHOTS, probe, temporary(_name(step, "curves"), mark)), "curves")
+            if unfinished is not None and unfinished[1].get("pair") == mark:
+                return self._snapshot((unfinished[0], self._about(probe, step, unfinished[1])), found)
+            if (curves[1].pair, mark) in seen or len(seen) > 100:
+                raise ValueError(
+                    f"{self._files.at(*graphs_at)} was not written with the curves beside it; delete it to go on "
+                    "without these graphs"
+                )
+            seen.add((curves[1].pair, mark))
+
+    def _snapshot(
+        self, curves: tuple[Arrays, About], found: tuple[Arrays, dict[str, Any]] | None
+    ) -> tuple[Snapshot, dict[str, Match]]:
+        arrays, about = curves
+        sample = self._load_sample(about.sample)
+        with _naming(self._files.at(SNAPSHOTS, about.probe, _name(about.step, "curves")), DAMAGED):
+            values, matches = checked_curves(arrays, about), checked_matches(arrays, about)
+            check_sample_of(sample, about, values)
+        graphs = {}
+        if found is not None:
+            with _naming(self._files.at(SNAPSHOTS, about.probe, _name(about.step, "graphs")), DAMAGED):
+                graphs = checked_graphs(found[0], about, values)
+        settings = Settings(
+            n=about.n,
+            k=about.k,
+            metric=about.metric,
+            backend=about.backend,
+            ids=sample["ids"],
+            labels=sample.get("labels"),
+            fingerprint=about.fingerprint,
+            views=about.views,
+        )
+        snapshot = Snapshot(
+            probe=about.probe,
+            step=about.step,
+            epoch=about.epoch,
+            layers=about.layers,
+            **values,  # type: ignore[arg-type]
+            settings=settings,
+            graphs=graphs,
+            aliases=about.aliases,
+            seconds=about.seconds,
+        )
+        return snapshot, matches
+
+    def _curves(self, probe: str, step: int) -> tuple[Arrays, About]:
+        found = self._decoded((SNAPSHOTS, probe, _name(step, "curves")), "curves")
+        if found is None:
+            steps = ", ".join(map(str, self.steps(probe))) or "none"
+            raise ValueError(f"{self.path} has no snapshot of probe {probe!r} at step {step}; its steps: {steps}")
+        return found[0], self._about(probe, step, found[1])
+
+    def _about(self, probe: str, step: int, found: Mapping[str, Any]) -> About:
+        with _naming(self._files.at(SNAPSHOTS, probe, _name(step, "curves")), DAMAGED):
+            return checked_about(found, probe, step)
+
+    def _decoded(self, at: tuple[str, ...], kind: str) -> tuple[Arrays, dict[str, Any]] | None:
+        """The arrays and metadata of a file; None where there is none."""
         try:
-            return list(self._fs.ls(folder, detail=False))
+            data = self._files.read(*at)
         except FileNotFoundError:
-            return []
+            return None
+        return decoded(data, kind, self._files.at(*at))
 
-    def _attempt(self, probe: str, step: int, graphs: bool = True) -> Snapshot | None:
+    def _attempt(self, probe: str, step: int, graphs: bool) -> tuple[Snapshot, dict[str, Match]] | None:
         try:
-            return self.load(probe, step, graphs)
+            return self._read(probe, step, graphs)
         except ValueError as error:
-            warnings.warn(str(error), stacklevel=3)
+            warnings.warn(str(error), stacklevel=4)
             return None
 
-    def _prune(self, probe: str, newest: int) -> None:
-        """Remove the graphs beyond `keep_graphs` before the newest, and any that lost their curves."""
-        whole = set(self.steps(probe))
-        graphs = self._steps(probe, "graphs")
-        earlier = [step for step in graphs if step in whole and step <= newest]
-        keep = len(earlier) if self.keep_graphs == "all" else 1 if self.keep_graphs == "last" else int(self.keep_graphs)
-        for step in {*earlier[:-keep], *(set(graphs) - whole)}:
-            self._fs.rm_file(self._file(probe, step, "graphs"))
+    def _steps(self, probe: str) -> dict[str, tuple[int, ...]]:
+        """Kind of file to the steps that the probe has one of, ascending; odd names are left out with a warning."""
+        found: dict[str, list[int]] = {"curves": [], "graphs": []}
+        for name in self._files.names(SNAPSHOTS, check_file_name(probe, "probe")):
+            match = _FILE.fullmatch(name)
+            if match and int(match[1]) <= LAST_STEP and _name(int(match[1]), match[2]) == name:
+                found[match[2]].append(int(match[1]))
+            elif name.endswith((".curves.safetensors", ".graphs.safetensors")):
+                path = self._files.at(SNAPSHOTS, probe, name)
+                self._tell_once(f"{path!r} is named as no snapshot is (000000012.curves.safetensors) and left out")
+        return {kind: tuple(sorted(steps)) for kind, steps in found.items()}
 
-    def _save_sample(self, settings: Settings) -> str:
-        sample: Arrays = {"ids": settings.ids}
-        if settings.labels is not None:
-            sample["labels"] = settings.labels
-        digest = _digest(sample)
-        if digest not in self._samples:
-            # Written again by each process that saves, which mends one that was cut off.
-            self._write({self._sample(digest): _encoded(sample, {}, "sample")})
-            self._samples[digest] = sample
-        return digest
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            warnings.warn(text, stacklevel=4)
+
+    def _graphs_on_disk(self, probe: str, alone: bool) -> set[int]:
+        """Steps of whole snapshots with graphs. The folder is listed, and mended, only where others wrote to it."""
+        if probe in self._kept and self._kept[probe][0] == self._files.stamp(SNAPSHOTS, probe):
+            return self._kept[probe][1]
+        if alone:
+            self._finish(probe)
+        found = self._steps(probe)
+        whole = set(found["curves"])
+        for step in set(found["graphs"]) - whole:
+            self._files.remove(SNAPSHOTS, probe, _name(step, "graphs"))
+        return whole & set(found["graphs"])
+
+    def _finish(self, probe: str) -> None:
+        """What a killed writer left: curves whose graphs are in place are put there, too, the rest is removed."""
+        for name in self._files.names(SNAPSHOTS, probe):
+            match = _UNFINISHED.fullmatch(name)
+            if match is None:
+                continue
+            pair = None
+            if match["kind"] == "curves":
+                with contextlib.suppress(ValueError):
+                    found = self._decoded((SNAPSHOTS, probe, f"{match['step']}.graphs.safetensors"), "graphs")
+                    curves = self._decoded((SNAPSHOTS, probe, name), "curves")
+                    pair = found[1].get("pair") if found and curves else None
+            if pair == match["mark"]:
+                self._files.move((SNAPSHOTS, probe, name), (SNAPSHOTS, probe, match["file"]))
+            else:
+                self._files.remove(SNAPSHOTS, probe, name)
+
+    def _prune(self, probe: str, newest: int, kept: set[int]) -> None:
+        """Remove the graphs beyond `keep_graphs` before the newest, from disk and from `kept`."""
+        if self.keep_graphs == "all":
+            return
+        keep = 1 if self.keep_graphs == "last" else int(self.keep_graphs)
+        for step in sorted(step for step in kept if step <= newest)[:-keep]:
+            self._files.remove(SNAPSHOTS, probe, _name(step, "graphs"))
+            kept.remove(step)
+
+    def _save_sample(self, digest: str, sample: Arrays) -> None:
+        """Once in each process that saves, which mends one that was cut off."""
+        if digest in self._saved:
+            return
+        with self._files.locked(SAMPLES) as alone:
+            for name in self._files.names(SAMPLES) if alone else ():
+                if name.endswith(TEMPORARY):
+                    self._files.remove(SAMPLES, name)
+            self._files.write((SAMPLES,), {_sample(digest): _encoded(sample, {}, "sample")}, uuid.uuid4().hex)
+        self._saved.add(digest)
+        self._samples[digest] = checked_sample(sample)
 
     def _load_sample(self, digest: str) -> Arrays:
         if digest not in self._samples:
-            self._samples[digest] = self._read(self._sample(digest), "sample")[0]
+            at = (SAMPLES, _sample(digest))
+            found = self._decoded(at, "sample")
+            if found is None:
+                raise ValueError(f"{self._files.at(*at)} is missing, though other files of the run refer to it")
+            with _naming(self._files.at(*at), "Delete it to go on without the snapshots of this sample."):
+                sample = checked_sample(found[0])
+                if _digest({name: found[0][name] for name in sample}) != digest:
+                    raise ValueError("it holds other ids or labels than its name says")
+            self._samples[digest] = sample
         return self._samples[digest]
 
-    def _write(self, files: dict[str, bytes]) -> None:
-        """Write all files under temporary names, then rename them in order."""
-        for folder in {posixpath.dirname(path) for path in files}:
-            self._fs.makedirs(folder, exist_ok=True)
-        if not isinstance(self._fs, LocalFileSystem):
-            # An object appears when it is complete.
-            for path, data in files.items():
-                self._fs.pipe_file(path, data)
-            return
-        temporary = {path: f"{path}.{uuid.uuid4().hex}.tmp" for path in files}
-        try:
-            for path, data in files.items():
-                self._fs.pipe_file(temporary[path], data)
-            for path in files:
-                os.replace(temporary[path], path)
-        finally:
-            for path in temporary.values():
-                if os.path.exists(path):
-                    os.remove(path)
 
-    def _read(self, path: str, kind: str) -> tuple[Arrays, dict[str, Any]]:
-        try:
-            data = self._fs.cat_file(path)
-        except FileNotFoundError:
-            raise ValueError(f"{path} is missing, though other files of the run refer to it") from None
-        try:
-            arrays = load(data)
-            # The format: 8 bytes of length, then a JSON header, whose metadata the loader drops.
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            about = json.loads(header["__metadata__"]["rra_monitor"])
-            schema, found = about["schema"], about["kind"]
-        except (SafetensorError, KeyError, ValueError) as error:
-            without = "the run" if kind == "sample" else "this snapshot; the others stay readable"
-            raise ValueError(
-                f"{path} is no complete file of rra-monitor ({error}); it was cut off, or another program wrote it. "
-                f"Delete it to go on without {without}."
-            ) from error
-        if schema > SCHEMA:
-            raise ValueError(f"{path} has schema {schema}, this version reads up to {SCHEMA}; update rra-monitor")
-        if found != kind:
-            raise ValueError(f"{path} holds {found}, expected {kind}; it was renamed")
-        return arrays, about
-
-    def _at(self, *parts: str) -> str:
-        return posixpath.join(self._root, *parts)
-
-    def _file(self, probe: str, step: int, kind: str) -> str:
-        return self._at("snapshots", probe, f"{step:09d}.{kind}.safetensors")
-
-    def _sample(self, digest: str) -> str:
-        return self._at("samples", f"{digest}.safetensors")
+@contextlib.contextmanager
+def _naming(what: str, remedy: str = "") -> Iterator[None]:
+    """Within it, errors of checks begin with what was checked."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}. {remedy}".rstrip(". ") + "." * bool(remedy)) from error
 
 
-def _encoded(arrays: Arrays, about: dict[str, Any], kind: str) -> bytes:
-    header = {"rra_monitor": json.dumps({"schema": SCHEMA, "kind": kind} | about)}
-    return bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=header))
+def _name(step: int, kind: str) -> str:
+    return f"{step:09d}.{kind}.safetensors"
 
 
-def index_type(n: int) -> type[np.unsignedinteger[Any]]:
-    """The smallest unsigned integer type that holds the positions of n samples."""
-    return np.uint8 if n <= 1 << 8 else np.uint16 if n <= 1 << 16 else np.uint32
+def _sample(digest: str) -> str:
+    return f"{digest}.safetensors"
 
 
-def graph_bytes(n: int, k: int, layers: int) -> int:
-    """Bytes that the graphs of one snapshot take on disk."""
-    return layers * n * k * (np.dtype(index_type(n)).itemsize + 4)
-
-
-def _graph_arrays(snapshot: Snapshot) -> Arrays:
-    kind = index_type(snapshot.settings.n)
-    arrays: Arrays = {}
-    for position, layer in enumerate(snapshot.layers):
-        arrays[f"{position}.indices"] = snapshot.graphs[layer].indices.astype(kind)
-        arrays[f"{position}.distances"] = snapshot.graphs[layer].distances
-        if audit := snapshot.graphs[layer].audit:
-            arrays |= {f"{position}.audit.{name}": getattr(audit, name) for name in AUDIT}
-    return arrays
-
-
-def _audit(stored: Arrays, position: int, n: int) -> "Audit | None":
-    """The exact rows beside an approximate graph; earlier versions stored none."""
-    if f"{position}.audit.rows" not in stored:
-        return None
-    from rra_monitor.graph.recall import Audit  # brings torch
-
-    return Audit(**{name: stored[f"{position}.audit.{name}"] for name in AUDIT}, n=n)
+def _metadata(snapshot: Snapshot, matches: Mapping[str, Match], digest: str, pair: str) -> dict[str, Any]:
+    settings = snapshot.settings
+    return {
+        "probe": snapshot.probe,
+        "step": operator.index(snapshot.step),
+        "epoch": operator.index(snapshot.epoch),
+        "layers": list(snapshot.layers),
+        "views": list(settings.views),
+        "aliases": dict(snapshot.aliases),
+        "seconds": float(snapshot.seconds),
+        "n": operator.index(settings.n),
+        "k": operator.index(settings.k),
+        "metric": settings.metric,
+        "backend": settings.backend,
+        "fingerprint": settings.fingerprint,
+        "sample": digest,
+        "backends": [snapshot.graphs[layer].backend for layer in snapshot.layers],
+        "pair": pair,
+        "matches": {
+            name: {
+                "epoch": operator.index(match.epoch),
+                "step": operator.index(match.step),
+                "layers": list(match.layers),
+            }
+            for name, match in matches.items()
+        },
+    }
 
 
 def _digest(arrays: Arrays) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from rra_monitor.graph.validity import check_distances, check_neighbours
+
 if TYPE_CHECKING:
     from rra_monitor.graph.recall import Audit
 
@@ -40,6 +42,11 @@ class KnnGraph:
         total: number of all samples, where the graph was built over the ranks of a process group and holds this rank's
             rows alone: its indices are positions among all samples; ties, zeros and recall are those of the whole
             graph. None for a graph that was built whole.
+
+    Raises:
+        ValueError: indices and distances of different shapes; neighbours outside 0 to samples - 1, a sample that is its
+            own neighbour, a neighbour twice in one row; distances that are NaN, infinite, negative or not ascending;
+            rows that do not lie within the total.
     """
 
     indices: npt.NDArray[np.int32]
@@ -65,6 +72,8 @@ class KnnGraph:
                 f"rows {self.offset} to {self.offset + self.n - 1} do not lie within {self.samples} samples; "
                 "give the total of all ranks"
             )
+        check_neighbours(self.indices, self.samples, self.offset)
+        check_distances(self.distances, self.offset)
 
     @property
     def n(self) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics.chance import checked_labels
-from rra_monitor.metrics.intrinsic_dimension import twonn
+from rra_monitor.metrics.intrinsic_dimension import twonn_of_rows
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def induced_errors(graph: KnnGraph, labels: Any = None) -> InducedErrors:
     shared = np.array([len(np.intersect1d(a, b)) for a, b in zip(found, true, strict=True)])
     dimension, class_similarity = float("nan"), None
     if graph.k >= 2:
-        dimension = twonn(KnnGraph(found, graph.distances[audit.rows])) - twonn(KnnGraph(true, audit.distances))
+        dimension = twonn_of_rows(graph.distances[audit.rows]) - twonn_of_rows(audit.distances)
     if labels is not None:
         classes = checked_labels(labels, graph.n)
         own = classes[audit.rows, None]

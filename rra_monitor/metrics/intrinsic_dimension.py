@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.metrics.ratios import Method, check_fit, exponential_rate, log_ratios, log_ratios_of_all
+from rra_monitor.metrics.ratios import (
+    Method,
+    check_fit,
+    exponential_rate,
+    log_ratios,
+    log_ratios_of_all,
+    log_ratios_of_rows,
+)
 from rra_monitor.metrics.shares import sums_over_samples
 
 if TYPE_CHECKING:
@@ -60,15 +67,32 @@ def twonn(graph: KnnGraph, group: ProcessGroup | None = None, method: Method = "
     check_fit(method, discard)
     n = graph.samples
     if method == "ml":
-        sums = sums_over_samples(lambda: _count_and_logarithms(graph), [graph], group)
+        sums = sums_over_samples(lambda: _count_and_sum(log_ratios(graph, 1, 2)), [graph], group)
         count, total = int(sums[0]), float(sums[1])
         value = count / total if total > 0 else math.nan
     else:
         logs = np.sort(log_ratios_of_all(graph, 1, 2, group))
         count, value = len(logs), exponential_rate(logs, method, discard)
+    return _defined(value, count, n)
+
+
+def twonn_of_rows(distances: npt.NDArray[np.float32]) -> float:
+    """The maximum-likelihood TwoNN of some rows of a graph.
+
+    Args:
+        distances: (r, k), k >= 2, of the rows.
+
+    Returns:
+        As `twonn`, NaN with a warning where it is undefined.
+    """
+    count, total = _count_and_sum(log_ratios_of_rows(distances, 1, 2))
+    return _defined(float(count / total) if total > 0 else math.nan, int(count), len(distances))
+
+
+def _defined(value: float, count: int, n: int) -> float:
     reason = undefined_reason(count, n, value)
     if reason:
-        warnings.warn(f"ID undefined: {reason}", stacklevel=2)
+        warnings.warn(f"ID undefined: {reason}", stacklevel=3)
         return math.nan
     return value
 
@@ -82,7 +106,6 @@ def undefined_reason(count: int, n: int, value: float) -> str | None:
     return None
 
 
-def _count_and_logarithms(graph: KnnGraph) -> npt.NDArray[np.float64]:
+def _count_and_sum(logs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Number of rows without a duplicate, and their sum of ln(r2 / r1)."""
-    logs = log_ratios(graph, 1, 2)
     return np.array([len(logs), logs.sum()])

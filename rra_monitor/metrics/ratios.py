@@ -35,7 +35,12 @@ def log_ratios(graph: KnnGraph, near: int, far: int) -> npt.NDArray[np.float64]:
         raise ValueError(
             f"the ID needs {words} neighbours per sample, the graph has k={graph.k}; build it with k >= {far}"
         )
-    nearer, farther = (graph.distances[:, rank - 1].astype(np.float64) for rank in (near, far))
+    return log_ratios_of_rows(graph.distances, near, far)
+
+
+def log_ratios_of_rows(distances: npt.NDArray[np.float32], near: int, far: int) -> npt.NDArray[np.float64]:
+    """The same of (r, k) distances, k >= far: of any rows of a graph."""
+    nearer, farther = (distances[:, rank - 1].astype(np.float64) for rank in (near, far))
     usable = nearer > 0
     return np.asarray(np.log(farther[usable] / nearer[usable]))
 

@@ -1,6 +1,5 @@
 """A run as the page shows it: its moments one after another."""
 
-import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from rra_monitor.evidence import Finding
 from rra_monitor.finding import findings
 from rra_monitor.page.moments import Floats, Matrix, ProbeMoment, probe_moment
 from rra_monitor.record import RECORDS
+from rra_monitor.record_lines import RecordLine, record_lines
 from rra_monitor.snapshot import Snapshot
 from rra_monitor.store import RunStore
 
@@ -86,8 +86,8 @@ def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSe
     Raises:
         ValueError: no snapshot that can be read.
     """
-    snapshots = {probe: {each.step: each for each in store.curves(probe)} for probe in store.probes()}
-    snapshots = {probe: found for probe, found in snapshots.items() if found}
+    compared = {probe: store.compared(probe) for probe in store.probes()}
+    snapshots = {probe: {each.step: each for each, _ in found} for probe, found in compared.items() if found}
     if not snapshots:
         raise ValueError(f"{store.path} holds no snapshot that can be read; give the directory of a run")
     records = _records(store)
@@ -99,7 +99,7 @@ def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSe
         before |= here
     probes = {}
     for probe, found in snapshots.items():
-        parts = {step: probe_moment(each, store.matches(probe, step)) for step, each in found.items()}
+        parts = {each.step: probe_moment(each, matches) for each, matches in compared[probe]}
         last = found[max(found)]
         labels = last.settings.labels
         probes[probe] = stacked(
@@ -157,15 +157,11 @@ def _places(all_names: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
 
 
 def _moment(
-    step: int, here: Mapping[str, Snapshot], before: Mapping[str, Snapshot], record: Mapping[str, Any] | None
+    step: int, here: Mapping[str, Snapshot], before: Mapping[str, Snapshot], record: RecordLine | None
 ) -> Moment:
     epoch = next(iter(here.values())).epoch
-    try:
-        if record is not None and record["epoch"] == epoch:
-            found = tuple(Finding(**{**each, "layers": tuple(each["layers"])}) for each in record["findings"])
-            return Moment(step, epoch, float(record["seconds"]), float(record["overhead"]), found)
-    except (KeyError, TypeError, ValueError):
-        pass  # of another version; its findings can be had from the curves
+    if record is not None and record.epoch == epoch:
+        return Moment(step, epoch, record.seconds, record.overhead, record.findings)
     try:
         found = tuple(findings(here, {probe: each for probe, each in before.items() if probe in here}))
     except ValueError:  # the samples changed within the run
@@ -173,13 +169,15 @@ def _moment(
     return Moment(step, epoch, sum(each.seconds for each in here.values()), findings=found)
 
 
-def _records(store: RunStore) -> dict[int, dict[str, Any]]:
+def _records(store: RunStore) -> dict[int, RecordLine]:
     """Step to the last line that was written for it; lines that were cut off are left out."""
-    records = {}
-    for line in store.read_text(RECORDS).splitlines():
-        try:
-            record = json.loads(line)
-            records[int(record["step"])] = record
-        except (ValueError, KeyError, TypeError):
-            warnings.warn(f"{store.path}/{RECORDS}: a line is cut off or foreign and left out", stacklevel=2)
+    path = f"{store.path}/{RECORDS}"
+    try:
+        records, foreign = record_lines(store.read_bytes(RECORDS))
+    except ValueError as error:
+        warnings.warn(f"{path} is left out: {error}", stacklevel=2)
+        return {}
+    if foreign:
+        lines = "a line is" if foreign == 1 else f"{foreign} lines are"
+        warnings.warn(f"{path}: {lines} cut off or foreign and left out", stacklevel=2)
     return records

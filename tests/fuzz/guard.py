@@ -16,6 +16,9 @@ FACTOR = 10
 """Memory: FACTOR times the size of what is read, plus SPARE."""
 
 WRITES = {"os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod"}
+FOLLOWS = {"os.truncate", "os.chmod"}
+"""Of these, the ones that act on what a link points to."""
+
 LISTS = {"os.listdir", "os.scandir", "os.chdir"}
 EXECUTES = {
     "subprocess.Popen",
@@ -69,16 +72,17 @@ class _Watch:
                 self._look(args[0] or ".", False)
             elif event in WRITES or event.startswith("shutil."):
                 for path in args[: 2 if event in ("os.rename", "os.link") or event.startswith("shutil.") else 1]:
-                    self._look(path, True)
+                    self._look(path, True, follow=event in FOLLOWS)
             elif event in EXECUTES:
                 self._stop(f"{event} {args[:2]!r:.200}")
         finally:
             self.active = True
 
-    def _look(self, path: object, writes: bool) -> None:
+    def _look(self, path: object, writes: bool, follow: bool = True) -> None:
         if not isinstance(path, str | bytes | os.PathLike):
             return  # a file that is open already
-        real = os.path.realpath(os.fsdecode(path))
+        folder, name = os.path.split(os.fsdecode(path))
+        real = os.path.realpath(os.fsdecode(path)) if follow else os.path.join(os.path.realpath(folder), name)
         if _within(real, [self.writable]):
             return
         cached = "__pycache__" in real and _within(real, PROGRAM)

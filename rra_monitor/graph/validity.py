@@ -1,0 +1,77 @@
+"""What makes an array of neighbours a nearest-neighbour graph, checked before anything is computed with it."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def check_neighbours(indices: npt.NDArray[Any], samples: int, offset: int = 0) -> None:
+    """Refuse neighbours that no graph has.
+
+    Sorting the rows is what takes time: 2 to 10 ms for 10,000 samples with 100 neighbours.
+
+    Args:
+        indices: (n, k) positions of the neighbours of n samples.
+        samples: number of samples that can be neighbours.
+        offset: position of the first row among them.
+
+    Raises:
+        ValueError: no integers; k outside 1 to samples - 1; positions outside 0 to samples - 1, a sample that is its
+            own neighbour, or a neighbour twice in one row. Each names the row.
+    """
+    if indices.dtype.kind not in "iu":
+        raise ValueError(f"indices are {indices.dtype}, expected integers: positions of neighbours")
+    k = indices.shape[1]
+    if not 1 <= k < samples:
+        raise ValueError(
+            f"each sample has {k} neighbours, expected 1 to {samples - 1}: the others of {samples} samples"
+        )
+    if not indices.size:
+        return
+    if int(indices.min()) < 0 or int(indices.max()) >= samples:
+        row, place = np.argwhere((indices < 0) | (indices >= samples))[0]
+        raise ValueError(
+            f"neighbour {place} of sample {offset + row} is {indices[row, place]}, expected positions among the "
+            f"{samples} samples, 0 to {samples - 1}; give positions in the graph, not ids in the data set"
+        )
+    own = indices == np.arange(offset, offset + len(indices))[:, None]
+    if own.any():
+        row = int(np.argmax(own.any(axis=1)))
+        raise ValueError(
+            f"sample {offset + row} is its own neighbour; leave it out by its index, and give the offset of the first "
+            "row where these are some of the samples"
+        )
+    ordered = np.sort(indices, axis=1)
+    twice = ordered[:, 1:] == ordered[:, :-1]
+    if twice.any():
+        row = int(np.argmax(twice.any(axis=1)))
+        name = ordered[row, int(np.argmax(twice[row]))]
+        raise ValueError(f"sample {offset + row} has neighbour {name} twice, expected {k} different ones")
+
+
+def check_distances(distances: npt.NDArray[Any], offset: int = 0) -> None:
+    """Refuse distances that no row of nearest neighbours has.
+
+    Args:
+        distances: (n, k), k >= 1.
+        offset: position of the first row among all samples.
+
+    Raises:
+        ValueError: no floating-point numbers; NaN, infinite or negative ones, or a row that does not ascend, named.
+    """
+    if distances.dtype.kind != "f":
+        raise ValueError(f"distances are {distances.dtype}, expected floating-point numbers")
+    # A comparison with NaN is false, so ascending rows that begin at 0 or above and end below infinity have none.
+    fine = (distances[:, 0] >= 0) & (distances[:, -1] < np.inf)
+    ascending = distances[:, 1:] >= distances[:, :-1]
+    if not (fine.all() and ascending.all()):
+        row = int(np.argmin(fine & ascending.all(axis=1)))
+        raise ValueError(
+            f"the distances of sample {offset + row} are {_shown(distances[row])}, expected finite numbers from 0 on, "
+            "the nearest first"
+        )
+
+
+def _shown(values: npt.NDArray[Any]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values[:6]) + (", …" if len(values) > 6 else "")

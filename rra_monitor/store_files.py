@@ -1,0 +1,289 @@
+"""The files of a run, on disk or object storage: what reads, writes, moves and removes them.
+
+On disk, nothing outside the run's directory is touched: links that lead out of it are refused, and so is what is no
+regular file (a pipe would block its reader, a device never end). Who writes holds a lock on the folder, so that two
+writers do not mix their files. Readers hold none and change nothing.
+"""
+
+import contextlib
+import os
+import posixpath
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY = ".tmp"
+"""Ends the names of files that are being written, or whose writer was killed."""
+
+LOCK_SECONDS = 10.0
+"""That a writer waits for another one, before it goes on without the lock."""
+
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class RunFiles(Protocol):
+    """Files by the parts of their paths below the run's directory.
+
+    Errors of the storage itself (a full disk, a lost connection) are OSErrors.
+    """
+
+    def at(self, *parts: str) -> str:
+        """The whole path, for messages."""
+
+    def names(self, *folder: str) -> list[str]:
+        """Names in a folder, sorted; none where there is no such folder."""
+
+    def read(self, *parts: str) -> bytes:
+        """The contents of a file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it is no regular file, or lies outside the run's directory; it is named.
+        """
+
+    def locked(self, *folder: str) -> contextlib.AbstractContextManager[bool]:
+        """To write into a folder, which is made; gives whether all other writers are kept out."""
+
+    def stamp(self, *folder: str) -> int:
+        """A number that changes with the names in a folder."""
+
+    def write(self, folder: tuple[str, ...], files: Mapping[str, bytes], mark: str) -> None:
+        """Write files of one folder so that each is there whole or not at all, in their order.
+
+        Args:
+            folder: where they lie.
+            files: names to contents.
+            mark: part of the temporary names, see `temporary`.
+        """
+
+    def append(self, name: str, data: bytes) -> None:
+        """Append to a file of the run's directory, in one piece."""
+
+    def move(self, source: tuple[str, ...], target: tuple[str, ...]) -> bool:
+        """Move a file, over another one if need be; whether it was there."""
+
+    def remove(self, *parts: str) -> None:
+        """Remove a file, if it is there."""
+
+
+def temporary(name: str, mark: str) -> str:
+    """The name of a file while it is written."""
+    return f"{name}.{mark}{TEMPORARY}"
+
+
+def files_of(path: str) -> RunFiles:
+    """The files below a directory, or any address that fsspec opens."""
+    if "://" not in path:  # `a::b` is a directory, too, not a chain of file systems
+        return _LocalFiles(os.path.abspath(os.path.expanduser(path)))
+    system, root = fsspec.core.url_to_fs(path)
+    return _LocalFiles(root) if isinstance(system, LocalFileSystem) else _RemoteFiles(system, root)
+
+
+class _LocalFiles:
+    """Files of a directory of this machine; see `RunFiles`."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def at(self, *parts: str) -> str:
+        return os.path.join(self._root, *parts)
+
+    def names(self, *folder: str) -> list[str]:
+        path = self._inside(*folder)
+        try:
+            return sorted(os.listdir(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise ValueError(_unreadable(path, error)) from error
+
+    def read(self, *parts: str) -> bytes:
+        path = self._regular(*parts)
+        try:
+            with open(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
+                found = os.fstat(file.fileno())
+                _refuse_odd(path, found)
+                return file.read(found.st_size)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ValueError(_unreadable(path, error)) from error
+
+    @contextlib.contextmanager
+    def locked(self, *folder: str) -> Iterator[bool]:
+        self._made(*folder)
+        with contextlib.ExitStack() as stack:
+            yield fcntl is not None and _lock(self.at(*folder), stack)
+
+    def stamp(self, *folder: str) -> int:
+        return os.stat(self._inside(*folder)).st_mtime_ns
+
+    def write(self, folder: tuple[str, ...], files: Mapping[str, bytes], mark: str) -> None:
+        for attempt in range(3):
+            self._made(*folder)
+            try:
+                self._write(folder, files, mark)
+                return
+            except FileNotFoundError:  # somebody deleted the folder meanwhile
+                if attempt == 2:
+                    raise
+
+    def _write(self, folder: tuple[str, ...], files: Mapping[str, bytes], mark: str) -> None:
+        targets = {self.at(*folder, name): self.at(*folder, temporary(name, mark)) for name in files}
+        try:
+            for path, data in zip(targets.values(), files.values(), strict=True):
+                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_WAIT, 0o666), "wb") as file:
+                    file.write(data)
+            for target, path in targets.items():
+                os.replace(path, target)
+        finally:
+            for path in targets.values():
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(path)
+
+    def append(self, name: str, data: bytes) -> None:
+        self._made()
+        try:
+            path = self._regular(name)
+        except FileNotFoundError:
+            path = self.at(name)
+        # Unbuffered: one call writes one piece, which no other writer's can come into.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_WAIT
+        with open(os.open(path, flags, 0o666), "ab", buffering=0) as file:
+            while data:
+                data = data[file.write(data) :]
+
+    def move(self, source: tuple[str, ...], target: tuple[str, ...]) -> bool:
+        self._inside(*source[:-1])
+        self._made(*target[:-1])
+        try:
+            os.replace(self.at(*source), self.at(*target))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove(self, *parts: str) -> None:
+        self._inside(*parts[:-1])
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.at(*parts))
+
+    def _made(self, *folder: str) -> str:
+        path = self._inside(*folder)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def _inside(self, *parts: str) -> str:
+        """The path, where it does not lead out of the run's directory."""
+        path, root = self.at(*parts), os.path.realpath(self._root)
+        real = os.path.realpath(path)
+        if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
+            raise ValueError(
+                f"{path} leads to {real}, outside the run's directory, and is not followed; put what it links to in "
+                "its place"
+            )
+        return path
+
+    def _regular(self, *parts: str) -> str:
+        """The path of a regular file, or of none: opening a pipe or a device can block or act."""
+        path = self._inside(*parts)
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(path) from None
+        except OSError as error:
+            raise ValueError(_unreadable(path, error)) from error
+        _refuse_odd(path, found)
+        return path
+
+
+class _RemoteFiles:
+    """Files of object storage; see `RunFiles`. One writer at a time; an object appears when it is complete."""
+
+    def __init__(self, system: fsspec.AbstractFileSystem, root: str) -> None:
+        self._system = system
+        self._root = root
+
+    def at(self, *parts: str) -> str:
+        return posixpath.join(self._root, *parts)
+
+    def names(self, *folder: str) -> list[str]:
+        self._system.invalidate_cache()
+        try:
+            return sorted(
+                posixpath.basename(str(at).rstrip("/")) for at in self._system.ls(self.at(*folder), detail=False)
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def read(self, *parts: str) -> bytes:
+        self._system.invalidate_cache()
+        return bytes(self._system.cat_file(self.at(*parts)))
+
+    @contextlib.contextmanager
+    def locked(self, *folder: str) -> Iterator[bool]:
+        self._system.makedirs(self.at(*folder), exist_ok=True)
+        yield False
+
+    def stamp(self, *folder: str) -> int:
+        return 0
+
+    def write(self, folder: tuple[str, ...], files: Mapping[str, bytes], mark: str) -> None:
+        for name, data in files.items():
+            self._system.pipe_file(self.at(*folder, name), data)
+
+    def append(self, name: str, data: bytes) -> None:
+        self._system.makedirs(self._root, exist_ok=True)
+        with self._system.open(self.at(name), "ab") as file:
+            file.write(data)
+
+    def move(self, source: tuple[str, ...], target: tuple[str, ...]) -> bool:
+        self._system.makedirs(self.at(*target[:-1]), exist_ok=True)
+        try:
+            self._system.mv(self.at(*source), self.at(*target))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove(self, *parts: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._system.rm_file(self.at(*parts))
+
+
+def _lock(folder: str, stack: contextlib.ExitStack) -> bool:
+    """Lock a folder until the stack ends; whether that was possible (some network file systems can not)."""
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    stack.callback(os.close, opened)
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.005)
+        except OSError:
+            return False
+
+
+def _refuse_odd(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+        kind = next((name for holds, name in kinds if holds(found.st_mode)), "a device")
+        raise ValueError(f"{path} is {kind}, expected a file; remove it to go on without it")
+
+
+def _unreadable(path: str, error: OSError) -> str:
+    return f"{path} can not be read: {error.strerror or error}"
