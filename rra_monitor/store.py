@@ -424,7 +424,7 @@ def _naming(what: str, remedy: str = "") -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{what}: {error}. {remedy}".rstrip(". ") + "." * bool(remedy)) from error
+        raise ValueError(f"{what}: {error}. {remedy}".rstrip(". ") + "." * bool(remedy)) from None
 
 
 def _name(step: int, kind: str) -> str:

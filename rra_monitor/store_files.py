@@ -125,7 +125,10 @@ class _LocalFiles:
             yield fcntl is not None and _lock(self.at(*folder), stack)
 
     def stamp(self, *folder: str) -> int:
-        return os.stat(self._inside(*folder)).st_mtime_ns
+        try:
+            return os.stat(self._inside(*folder)).st_mtime_ns
+        except FileNotFoundError:  # somebody deleted it meanwhile
+            return -1
 
     def write(self, folder: tuple[str, ...], files: Mapping[str, bytes], mark: str) -> None:
         for attempt in range(3):

@@ -138,7 +138,7 @@ def _checksum(arrays: Arrays, about: dict[str, Any]) -> int:
     found = zlib.crc32(json.dumps(about).encode())
     for name in sorted(arrays):
         array = arrays[name]
-        found = zlib.crc32(f"{name}{array.dtype}{array.shape}".encode(), found)
+        found = zlib.crc32(f"{name}{array.dtype.str}{array.shape}".encode(), found)
         found = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, found)
     return found
 

@@ -1,5 +1,6 @@
 """Chance levels and ceilings: what the metrics give where there is nothing to find, and the most they can give."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
@@ -15,6 +16,12 @@ V = TypeVar("V", float, Floats)
 
 NO_ROOM = 1e-12
 """A ceiling that exceeds chance by no more than this is chance: the difference is rounding."""
+
+LARGEST_N = 2**31 - 1
+"""Positions of samples are 32-bit integers."""
+
+ALL_TERMS = 1_000_000
+"""Of the sum of `nnls_chance`; of longer ones, those around the mean."""
 
 
 @overload
@@ -143,13 +150,24 @@ def nnls_chance(n: int, k: int) -> float:
     Returns:
         0 to 1; about k / (2n) for k far below n.
 
+    Raises:
+        ValueError: k outside 1 to n - 1; n above the samples that a graph can have.
+
     >>> round(nnls_chance(4, 2), 4)  # of 3 others, two pairs share 1 (2/3 of the time) or 2 (1/3)
     0.5556
     """
+    if n > LARGEST_N:
+        raise ValueError(
+            f"n is a number of {int(n).bit_length()} bits, expected at most {LARGEST_N:,} samples of a graph"
+        )
     if not 1 <= k < n:
         raise ValueError(f"k={k} must lie in 1 to n-1={n - 1}")
-    lowest = max(0, 2 * k - (n - 1))
-    shared = np.arange(lowest, k + 1)
+    lowest, highest = max(0, 2 * k - (n - 1)), k
+    if highest - lowest > ALL_TERMS:
+        # By Hoeffding's bound, which holds for draws without replacement, the rest sums to less than 1e-300.
+        middle, reach = k * k // (n - 1), math.isqrt(400 * k)
+        lowest, highest = max(lowest, middle - reach), min(highest, middle + reach)
+    shared = np.arange(lowest, highest + 1)
     # Ratios of consecutive probabilities, summed as logarithms: no factorial overflows.
     steps = (k - shared[:-1]) ** 2.0 / ((shared[:-1] + 1.0) * (n - 2.0 * k + shared[:-1]))
     logs = np.concatenate([[0.0], np.cumsum(np.log(steps))])

@@ -150,6 +150,8 @@ def _about(random: Random, data: bytes) -> bytes:
 def _arrays(random: Random, data: bytes) -> bytes:
     arrays, metadata = parsed_safetensors(data)
     for _ in range(random.choice([1, 1, 2, 4])):
+        if not arrays:
+            break
         name, what = random.choice(sorted(arrays)), random.randrange(10)
         if what == 0:
             del arrays[name]
@@ -180,8 +182,6 @@ def _arrays(random: Random, data: bytes) -> bytes:
                     arrays[each] = np.resize(arrays[each], (n, k))
         else:
             arrays[name] = damaged_array(random, arrays[name])
-        if not arrays:
-            break
     return _built(random, arrays, metadata, json.loads(metadata[METADATA]))
 
 
