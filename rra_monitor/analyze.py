@@ -159,7 +159,10 @@ def stored_analysis(source: str, probe: str | None = None) -> list[Snapshot]:
     for name in store.probes() if probe is None else [probe]:
         if not (steps := store.graph_steps(name)):
             raise ValueError(f"{store.path} kept no graphs of probe {name!r}; run it with keep_graphs='all' or 'last'")
-        found.append(computed_anew(store.load(name, steps[-1])))
+        snapshot = store.load(name, steps[-1])
+        if not snapshot.graphs:
+            raise ValueError(f"{store.path}: the graphs of probe {name!r} at step {steps[-1]} are gone")
+        found.append(computed_anew(snapshot))
     return found
 
 

@@ -1,13 +1,16 @@
 """Settling: how far each layer is from its final state, epoch by epoch."""
 
 import os
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from rra_monitor.groups import Floats, open_run, read_run, shared_probe
+from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.groups import Floats, Run, open_run, read_run, shared_probe
 from rra_monitor.metrics import nnls, nnls_chance
 
 
@@ -66,6 +69,9 @@ def settling(run: str | os.PathLike[str], probe: str | None = None) -> Settling:
     Raises:
         ValueError: a run that does not exist or is empty, no such probe, fewer than two snapshots with graphs.
 
+    Warns:
+        UserWarning: graphs that can not be read, which are left out.
+
     Source: the thesis's section 3.1 (training analysis), with the NNLS of Eq. 3.2.
     """
     store = open_run(run)
@@ -73,26 +79,43 @@ def settling(run: str | os.PathLike[str], probe: str | None = None) -> Settling:
     whole = read_run(store, probe)
     kept = set(store.graph_steps(probe))
     moments = {found.step: found for found in (*whole.epochs.values(), whole.last) if found.step in kept}
-    if len(moments) < 2:
-        raise ValueError(
-            f"{store.path} has {len(moments)} snapshots of probe {probe!r} with graphs, and settling compares at least "
-            "two; measure at more epochs, with keep_graphs='all' or a number"
-        )
-    *earlier, last = moments
-    end = store.load(probe, last).graphs
-    rows = []
+    # From the last one on, which the others are compared with.
+    newest_first = sorted(moments, reverse=True)
+    end: Mapping[str, KnnGraph] = {}
+    rows: dict[int, list[float]] = {}
     console = Console(stderr=True)
     for step in track(
-        earlier, f"epochs of {store.path}", transient=True, console=console, disable=not console.is_terminal
+        newest_first, f"epochs of {store.path}", transient=True, console=console, disable=not console.is_terminal
     ):
-        graphs = store.load(probe, step).graphs
-        rows.append([nnls(graphs[layer], end[layer]) for layer in whole.last.layers])
+        graphs = _graphs(whole, step)
+        if graphs:
+            end = end or graphs
+            rows[step] = [nnls(graphs[layer], end[layer]) for layer in whole.last.layers]
+    if len(rows) < 2:
+        raise ValueError(
+            f"{store.path} has {len(rows)} snapshots of probe {probe!r} with graphs, and settling compares at least "
+            "two; measure at more epochs, with keep_graphs='all' or a number"
+        )
+    steps = tuple(step for step in moments if step in rows)
     return Settling(
         run=store.path,
         probe=probe,
         layers=whole.last.layers,
-        epochs=tuple(found.epoch for found in moments.values()),
-        steps=tuple(moments),
-        nnls=np.array([*rows, np.ones(len(whole.last.layers))]),
+        epochs=tuple(moments[step].epoch for step in steps),
+        steps=steps,
+        nnls=np.array([rows[step] for step in steps]),
         chance=nnls_chance(whole.last.settings.n, whole.last.settings.k),
     )
+
+
+def _graphs(run: Run, step: int) -> Mapping[str, KnnGraph]:
+    """The graphs of a snapshot; none, with a warning, where they can not be read."""
+    try:
+        graphs = run.store.load(run.probe, step).graphs
+        if set(run.last.layers) <= set(graphs):
+            return graphs
+        problem = f"{run.path}: the graphs of probe {run.probe!r} at step {step} are gone"
+    except ValueError as error:
+        problem = str(error)
+    warnings.warn(f"{problem}; settling leaves that snapshot out", stacklevel=3)
+    return {}

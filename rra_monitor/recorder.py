@@ -130,8 +130,10 @@ class Recorder:
     def compare(self, snapshot: Snapshot) -> dict[str, Match]:
         """The comparisons of a snapshot: `prev` with the one before, and `ref-<name>` with each reference's."""
         others: dict[str, Callable[[], Snapshot | None]] = {PREVIOUS: lambda: self._previous(snapshot)}
+        places = {} if self.store is None else {PREVIOUS: f" ({self.store.path})"}
         for name, reference in self.references.items():
             others[f"ref-{name}"] = partial(self._aligned, name, reference, snapshot)
+            places[f"ref-{name}"] = f" ({reference.path})"
         found: dict[str, Match] = {}
         for name, load in others.items():
             try:
@@ -139,9 +141,8 @@ class Recorder:
                 if other is not None:
                     found[name] = match(snapshot, other, name)
             except Exception as error:
-                warnings.warn(
-                    f"probe {snapshot.probe!r}, step {snapshot.step}: no NNLS to {name!r}: {error}", stacklevel=2
-                )
+                moment = f"probe {snapshot.probe!r}, step {snapshot.step}"
+                warnings.warn(f"{moment}: no NNLS to {name!r}{places.get(name, '')}: {error}", stacklevel=2)
         return found
 
     @staticmethod

@@ -1,49 +1,52 @@
 """RunStore: the snapshots of one run, on disk or object storage."""
 
 import contextlib
-import hashlib
 import operator
 import os
 import re
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
-
-import numpy as np
 
 from rra_monitor.names import check_file_name
 from rra_monitor.record import Match
-from rra_monitor.snapshot import Settings, Snapshot
+from rra_monitor.snapshot import Snapshot
 from rra_monitor.store_checks import (
     CURVES,
     LAST_STEP,
     MATCH,
-    About,
-    check_pair,
     check_sample_of,
     checked_about,
     checked_curves,
     checked_matches,
     checked_sample,
 )
-from rra_monitor.store_files import TEMPORARY, files_of, temporary
-from rra_monitor.store_format import Arrays, decoded
+from rra_monitor.store_files import TEMPORARY, files_of
+from rra_monitor.store_format import Arrays
 from rra_monitor.store_format import encoded as _encoded
-from rra_monitor.store_graphs import checked_graphs, graph_arrays
+from rra_monitor.store_graphs import graph_arrays
 from rra_monitor.store_graphs import graph_bytes as graph_bytes
 from rra_monitor.store_graphs import index_type as index_type
+from rra_monitor.store_reading import (
+    SAMPLES,
+    SNAPSHOTS,
+    SnapshotReader,
+    digest_of,
+    naming,
+    sample_file,
+    snapshot_file,
+)
 
 KeepGraphs = Literal["all", "last"] | int
 
-SNAPSHOTS, SAMPLES, ASIDE = "snapshots", "samples", "set-aside"
+ASIDE = "set-aside"
+"""Folder of the snapshots that a resumed run left behind."""
 
 _FILE = re.compile(r"([0-9]{9,19})\.(curves|graphs)\.safetensors")
 _UNFINISHED = re.compile(
     r"(?P<file>(?P<step>[0-9]{9,19})\.(?P<kind>curves|graphs)\.safetensors)\.(?P<mark>[0-9a-f]{32})\.tmp"
 )
-
-DAMAGED = "It is damaged, or another program wrote it; delete it to go on without this snapshot."
 
 
 class RunStore:
@@ -72,7 +75,7 @@ class RunStore:
         self.path = os.fspath(path)
         self.keep_graphs = keep_graphs
         self._files = files_of(self.path)
-        self._samples: dict[str, Arrays] = {}
+        self._reader = SnapshotReader(self._files)
         self._saved: set[str] = set()
         self._kept: dict[str, tuple[int, set[int]]] = {}
         self._mended: set[str] = set()
@@ -130,16 +133,16 @@ class RunStore:
             sample["labels"] = snapshot.settings.labels
         curves = {name: array for name in CURVES if (array := getattr(snapshot, name)) is not None}
         curves |= {f"{MATCH}{name}": match.nnls for name, match in matches.items()}
-        with _naming(f"the snapshot of {snapshot.probe!r} at step {snapshot.step}"):
+        with naming(f"the snapshot of {snapshot.probe!r} at step {snapshot.step}"):
             graphs, pair = graph_arrays(snapshot), uuid.uuid4().hex
-            found = _metadata(snapshot, matches, _digest(sample), pair)
+            found = _metadata(snapshot, matches, digest_of(sample), pair)
             about = checked_about(found, snapshot.probe, found["step"])
             checked_matches(curves, about)
             check_sample_of(checked_sample(sample), about, checked_curves(curves, about))
         compared = found.pop("matches")
         files = {
-            _name(about.step, "graphs"): _encoded(graphs, found, "graphs"),
-            _name(about.step, "curves"): _encoded(curves, found | {"matches": compared}, "curves"),
+            snapshot_file(about.step, "graphs"): _encoded(graphs, found, "graphs"),
+            snapshot_file(about.step, "curves"): _encoded(curves, found | {"matches": compared}, "curves"),
         }
         self._save_sample(about.sample, sample)
         folder = (SNAPSHOTS, about.probe)
@@ -148,7 +151,7 @@ class RunStore:
             self._files.write(folder, files, pair)
             kept.add(about.step)
             self._prune(about.probe, about.step, kept)
-            self._kept[about.probe] = (self._files.stamp(*folder), kept)
+            self._kept[about.probe] = (self._files.stamped(*folder), kept)
 
     def load(self, probe: str, step: int, graphs: bool = True) -> Snapshot:
         """Read one snapshot back; without graphs where they were not kept, or on request.
@@ -198,7 +201,7 @@ class RunStore:
         for probe in self.probes():
             with self._files.locked(SNAPSHOTS, probe):
                 for kind, steps in self._steps(probe).items():
-                    for name in (_name(step, kind) for step in steps if step > after):
+                    for name in (snapshot_file(step, kind) for step in steps if step > after):
                         moved = self._files.move((SNAPSHOTS, probe, name), (ASIDE, probe, name))
                         count += moved and kind == "curves"
             self._kept.pop(probe, None)
@@ -250,85 +253,11 @@ class RunStore:
             self._files.write((), {name: after}, uuid.uuid4().hex)
 
     def _read(self, probe: str, step: int, graphs: bool) -> tuple[Snapshot, dict[str, Match]]:
-        """A snapshot, with graphs of the same writing if any, and its comparisons.
-
-        Another process may replace it meanwhile: it renames the graphs, then the curves. Between the two, and for good
-        where it was killed there, the new curves lie under their temporary name. Files that do not fit for another
-        reason do not fit the second time either.
-        """
-        check_file_name(probe, "probe")
-        graphs_at = (SNAPSHOTS, probe, _name(step, "graphs"))
-        seen: set[tuple[str, str]] = set()
-        while True:
-            curves = self._curves(probe, step)
-            found = self._decoded(graphs_at, "graphs") if graphs else None
-            if found is None or found[1].get("pair") == curves[1].pair:
-                return self._snapshot(curves, found)
-            with _naming(self._files.at(*graphs_at), DAMAGED):
-                mark = check_pair(found[1].get("pair"))
-            unfinished = self._decoded((SNAPSHOTS, probe, temporary(_name(step, "curves"), mark)), "curves")
-            if unfinished is not None and unfinished[1].get("pair") == mark:
-                return self._snapshot((unfinished[0], self._about(probe, step, unfinished[1])), found)
-            if (curves[1].pair, mark) in seen or len(seen) > 100:
-                raise ValueError(
-                    f"{self._files.at(*graphs_at)} was not written with the curves beside it; delete it to go on "
-                    "without these graphs"
-                )
-            seen.add((curves[1].pair, mark))
-
-    def _snapshot(
-        self, curves: tuple[Arrays, About], found: tuple[Arrays, dict[str, Any]] | None
-    ) -> tuple[Snapshot, dict[str, Match]]:
-        arrays, about = curves
-        sample = self._load_sample(about.sample)
-        with _naming(self._files.at(SNAPSHOTS, about.probe, _name(about.step, "curves")), DAMAGED):
-            values, matches = checked_curves(arrays, about), checked_matches(arrays, about)
-            check_sample_of(sample, about, values)
-        graphs = {}
-        if found is not None:
-            with _naming(self._files.at(SNAPSHOTS, about.probe, _name(about.step, "graphs")), DAMAGED):
-                graphs = checked_graphs(found[0], about, values)
-        settings = Settings(
-            n=about.n,
-            k=about.k,
-            metric=about.metric,
-            backend=about.backend,
-            ids=sample["ids"],
-            labels=sample.get("labels"),
-            fingerprint=about.fingerprint,
-            views=about.views,
-        )
-        snapshot = Snapshot(
-            probe=about.probe,
-            step=about.step,
-            epoch=about.epoch,
-            layers=about.layers,
-            **values,  # type: ignore[arg-type]
-            settings=settings,
-            graphs=graphs,
-            aliases=about.aliases,
-            seconds=about.seconds,
-        )
-        return snapshot, matches
-
-    def _curves(self, probe: str, step: int) -> tuple[Arrays, About]:
-        found = self._decoded((SNAPSHOTS, probe, _name(step, "curves")), "curves")
+        found = self._reader.read(probe, step, graphs)
         if found is None:
             steps = ", ".join(map(str, self.steps(probe))) or "none"
             raise ValueError(f"{self.path} has no snapshot of probe {probe!r} at step {step}; its steps: {steps}")
-        return found[0], self._about(probe, step, found[1])
-
-    def _about(self, probe: str, step: int, found: Mapping[str, Any]) -> About:
-        with _naming(self._files.at(SNAPSHOTS, probe, _name(step, "curves")), DAMAGED):
-            return checked_about(found, probe, step)
-
-    def _decoded(self, at: tuple[str, ...], kind: str) -> tuple[Arrays, dict[str, Any]] | None:
-        """The arrays and metadata of a file; None where there is none."""
-        try:
-            data = self._files.read(*at)
-        except FileNotFoundError:
-            return None
-        return decoded(data, kind, self._files.at(*at))
+        return found
 
     def _attempt(self, probe: str, step: int, graphs: bool) -> tuple[Snapshot, dict[str, Match]] | None:
         try:
@@ -342,7 +271,7 @@ class RunStore:
         found: dict[str, list[int]] = {"curves": [], "graphs": []}
         for name in self._files.names(SNAPSHOTS, check_file_name(probe, "probe")):
             match = _FILE.fullmatch(name)
-            if match and int(match[1]) <= LAST_STEP and _name(int(match[1]), match[2]) == name:
+            if match and int(match[1]) <= LAST_STEP and snapshot_file(int(match[1]), match[2]) == name:
                 found[match[2]].append(int(match[1]))
             elif name.endswith((".curves.safetensors", ".graphs.safetensors")):
                 path = self._files.at(SNAPSHOTS, probe, name)
@@ -363,7 +292,7 @@ class RunStore:
         found = self._steps(probe)
         whole = set(found["curves"])
         for step in set(found["graphs"]) - whole:
-            self._files.remove(SNAPSHOTS, probe, _name(step, "graphs"))
+            self._files.remove(SNAPSHOTS, probe, snapshot_file(step, "graphs"))
         return whole & set(found["graphs"])
 
     def _finish(self, probe: str) -> None:
@@ -375,8 +304,8 @@ class RunStore:
             pair = None
             if match["kind"] == "curves":
                 with contextlib.suppress(ValueError):
-                    found = self._decoded((SNAPSHOTS, probe, f"{match['step']}.graphs.safetensors"), "graphs")
-                    curves = self._decoded((SNAPSHOTS, probe, name), "curves")
+                    found = self._reader.decoded((SNAPSHOTS, probe, f"{match['step']}.graphs.safetensors"), "graphs")
+                    curves = self._reader.decoded((SNAPSHOTS, probe, name), "curves")
                     pair = found[1].get("pair") if found and curves else None
             if pair == match["mark"]:
                 self._files.move((SNAPSHOTS, probe, name), (SNAPSHOTS, probe, match["file"]))
@@ -389,7 +318,7 @@ class RunStore:
             return
         keep = 1 if self.keep_graphs == "last" else int(self.keep_graphs)
         for step in sorted(step for step in kept if step <= newest)[:-keep]:
-            self._files.remove(SNAPSHOTS, probe, _name(step, "graphs"))
+            self._files.remove(SNAPSHOTS, probe, snapshot_file(step, "graphs"))
             kept.remove(step)
 
     def _save_sample(self, digest: str, sample: Arrays) -> None:
@@ -400,39 +329,9 @@ class RunStore:
             for name in self._files.names(SAMPLES) if alone else ():
                 if name.endswith(TEMPORARY):
                     self._files.remove(SAMPLES, name)
-            self._files.write((SAMPLES,), {_sample(digest): _encoded(sample, {}, "sample")}, uuid.uuid4().hex)
+            self._files.write((SAMPLES,), {sample_file(digest): _encoded(sample, {}, "sample")}, uuid.uuid4().hex)
         self._saved.add(digest)
-        self._samples[digest] = checked_sample(sample)
-
-    def _load_sample(self, digest: str) -> Arrays:
-        if digest not in self._samples:
-            at = (SAMPLES, _sample(digest))
-            found = self._decoded(at, "sample")
-            if found is None:
-                raise ValueError(f"{self._files.at(*at)} is missing, though other files of the run refer to it")
-            with _naming(self._files.at(*at), "Delete it to go on without the snapshots of this sample."):
-                sample = checked_sample(found[0])
-                if _digest({name: found[0][name] for name in sample}) != digest:
-                    raise ValueError("it holds other ids or labels than its name says")
-            self._samples[digest] = sample
-        return self._samples[digest]
-
-
-@contextlib.contextmanager
-def _naming(what: str, remedy: str = "") -> Iterator[None]:
-    """Within it, errors of checks begin with what was checked."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{what}: {error}. {remedy}".rstrip(". ") + "." * bool(remedy)) from None
-
-
-def _name(step: int, kind: str) -> str:
-    return f"{step:09d}.{kind}.safetensors"
-
-
-def _sample(digest: str) -> str:
-    return f"{digest}.safetensors"
+        self._reader.samples[digest] = checked_sample(sample)
 
 
 def _metadata(snapshot: Snapshot, matches: Mapping[str, Match], digest: str, pair: str) -> dict[str, Any]:
@@ -462,11 +361,3 @@ def _metadata(snapshot: Snapshot, matches: Mapping[str, Match], digest: str, pai
             for name, match in matches.items()
         },
     }
-
-
-def _digest(arrays: Arrays) -> str:
-    digest = hashlib.sha256()
-    for name, array in arrays.items():
-        digest.update(f"{name}{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]

@@ -27,6 +27,9 @@ TEMPORARY = ".tmp"
 LOCK_SECONDS = 10.0
 """That a writer waits for another one, before it goes on without the lock."""
 
+STAMP_NS = 10_000_000_000
+"""By which a stamp lies in the past."""
+
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -55,6 +58,9 @@ class RunFiles(Protocol):
 
     def stamp(self, *folder: str) -> int:
         """A number that changes with the names in a folder."""
+
+    def stamped(self, *folder: str) -> int:
+        """A new stamp, which any later change by another writer replaces."""
 
     def write(self, folder: tuple[str, ...], files: Mapping[str, bytes], mark: str) -> None:
         """Write files of one folder so that each is there whole or not at all, in their order.
@@ -130,6 +136,15 @@ class _LocalFiles:
         except FileNotFoundError:  # somebody deleted it meanwhile
             return -1
 
+    def stamped(self, *folder: str) -> int:
+        # The system's times advance in steps of up to 10 ms, on some disks of seconds, and two changes within one would
+        # look alike: a time of our own, which no change can have, is told from all of them.
+        try:
+            os.utime(self._inside(*folder), ns=(time.time_ns(), time.time_ns() - STAMP_NS))
+        except OSError:  # another user's folder, or it was deleted
+            return -1
+        return self.stamp(*folder)
+
     def write(self, folder: tuple[str, ...], files: Mapping[str, bytes], mark: str) -> None:
         for attempt in range(3):
             self._made(*folder)
@@ -142,16 +157,20 @@ class _LocalFiles:
 
     def _write(self, folder: tuple[str, ...], files: Mapping[str, bytes], mark: str) -> None:
         targets = {self.at(*folder, name): self.at(*folder, temporary(name, mark)) for name in files}
+        renamed = 0
         try:
             for path, data in zip(targets.values(), files.values(), strict=True):
                 with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_WAIT, 0o666), "wb") as file:
                     file.write(data)
             for target, path in targets.items():
                 os.replace(path, target)
-        finally:
-            for path in targets.values():
+                renamed += 1
+        except BaseException:
+            # Once the first is in place, the others lie ready for readers and the next writer.
+            for path in targets.values() if renamed == 0 else ():
                 with contextlib.suppress(FileNotFoundError):
                     os.remove(path)
+            raise
 
     def append(self, name: str, data: bytes) -> None:
         self._made()
@@ -237,6 +256,9 @@ class _RemoteFiles:
         yield False
 
     def stamp(self, *folder: str) -> int:
+        return 0
+
+    def stamped(self, *folder: str) -> int:
         return 0
 
     def write(self, folder: tuple[str, ...], files: Mapping[str, bytes], mark: str) -> None:

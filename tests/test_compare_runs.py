@@ -336,3 +336,25 @@ class TestSettling:
         path = stored(tmp_path, snapshot_of(0), snapshot_of(1), keep_graphs="last")
         with pytest.raises(ValueError, match="has 1 snapshots of probe 'train' with graphs"):
             rra.settling(path)
+
+
+def test_graphs_that_are_removed_while_runs_are_compared_are_named(tmp_path, monkeypatch):
+    paths = [stored(tmp_path / str(seed), snapshot_of(0, seed=seed)) for seed in (0, 1)]
+    listed = {path: rra.RunStore(path).graph_steps("train") for path in map(str, paths)}
+    for path in (tmp_path / "1").rglob("*.graphs.safetensors"):
+        path.unlink()
+    monkeypatch.setattr(rra.RunStore, "graph_steps", lambda store, probe: listed[store.path])
+    with pytest.raises(ValueError, match=f"{tmp_path / '1'}: the graphs of probe 'train' at step 0 were removed"):
+        rra.compare_runs({"A": paths})
+
+
+def test_settling_leaves_out_graphs_that_can_not_be_read(tmp_path):
+    path = stored(tmp_path / "run", *(snapshot_of(step) for step in range(4)))
+    whole = rra.settling(path)
+    (tmp_path / "run" / "snapshots" / "train" / "000000001.graphs.safetensors").write_bytes(b"cut off")
+    with pytest.warns(
+        UserWarning, match=r"000000001\.graphs\.safetensors is no complete file.*leaves that snapshot out"
+    ):
+        found = rra.settling(path)
+    assert (found.steps, found.epochs) == ((0, 2, 3), (0, 2, 3))
+    np.testing.assert_array_equal(found.nnls, whole.nnls[[0, 2, 3]])

@@ -9,6 +9,7 @@ from reference.graphs import graph_of, listed
 import rra_monitor as rra
 from rra_monitor.metrics import (
     adjusted,
+    chance,
     cka_matrix,
     linear_cka,
     linear_kernel,
@@ -89,6 +90,19 @@ class TestChance:
         graph = rra.knn_graph(RNG.normal(size=(n, 6)), k)
         assert nnls(graph, graph) == 1.0
         assert adjusted(nnls(graph, graph), nnls_chance(n, k)) == 1.0
+
+    @pytest.mark.parametrize(("n", "k"), [(10**6, 50_000), (10**6, 300_000), (200_000, 180_000), (60_000, 12_000)])
+    def test_chance_of_a_long_sum_is_that_of_its_terms_around_the_mean(self, monkeypatch, n, k):
+        whole = nnls_chance(n, k)
+        monkeypatch.setattr(chance, "ALL_TERMS", 5_000)
+        assert nnls_chance(n, k) == pytest.approx(whole, rel=1e-11)
+
+    def test_chance_of_the_most_samples_that_a_graph_can_have(self):
+        # Nearly every draw shares k² / n: the value of that many.
+        assert nnls_chance(2**31 - 1, 2**30) == pytest.approx(1 / 3, rel=1e-8)
+        for n in (2**31, 8 * 10**9, 10**400):
+            with pytest.raises(ValueError, match=f"n is a number of {n.bit_length()} bits, expected at most 2,147"):
+                nnls_chance(n, 5)
 
 
 class TestDivergence:
