@@ -92,7 +92,8 @@ class Recorder:
         What can not be compared or stored is warned about and left out; the rest of the record is handed on.
 
         Raises:
-            ValueError: the first snapshots, where the store holds later ones: another run's.
+            ValueError: the first snapshots, where the store holds later ones: another run's; a probe whose name is a
+                path, or whose folder lies outside the run's directory.
         """
         started = time.perf_counter()
         if self.store is not None and not self._newest:

@@ -294,6 +294,8 @@ def _lock(folder: str, stack: contextlib.ExitStack) -> bool:
     while True:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Closing is not enough: a process forked meanwhile (a worker of a data loader) has it open, too.
+            stack.callback(fcntl.flock, opened, fcntl.LOCK_UN)
             return True
         except BlockingIOError:
             if time.monotonic() > until:

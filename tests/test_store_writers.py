@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import signal
 import threading
 import warnings
 from pathlib import Path
@@ -173,6 +174,27 @@ def test_writers_and_readers_at_once_raise_nothing_and_leave_whole_snapshots(tmp
     lines = (tmp_path / "records.jsonl").read_text().splitlines()
     assert len(lines) == 60
     assert {line.count('"step"') for line in lines} == {1}
+
+
+def test_a_process_that_was_forked_while_a_writer_wrote_keeps_no_other_out(tmp_path, monkeypatch):
+    store, replace, children = rra.RunStore(tmp_path), os.replace, []
+    store.save(snapshot_of(1))
+
+    def forking(source, target):
+        if not children:
+            children.append(os.fork())
+            if children == [0]:
+                signal.pause()  # holds the files that were open, as workers of a data loader do
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", forking)
+    try:
+        store.save(snapshot_of(2))
+        with rra.RunStore(tmp_path)._files.locked("snapshots", "train") as alone:
+            assert alone
+    finally:
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
 
 
 def test_a_folder_that_is_deleted_while_it_is_written_to_is_made_again(tmp_path, monkeypatch):
