@@ -184,16 +184,15 @@ class TestCheck:
         return rra.Monitor({"train": sample})
 
     @pytest.fixture
-    def reference(self, monitor, small_net, tmp_path):
-        snapshot = monitor.measure(small_net, step=0, epoch=0)["train"]
-        return lambda **changes: self.saved(tmp_path, snapshot, changes)
+    def reference(self, sample, small_net, tmp_path):
+        def saved(probe="train", step=0, k=None, **changes):
+            snapshot = rra.Monitor({probe: sample}, k=k).measure(small_net, step=step, epoch=0)[probe]
+            settings = dataclasses.replace(snapshot.settings, **changes)
+            nncs = None if settings.labels is None else snapshot.nncs
+            rra.RunStore(tmp_path).save(dataclasses.replace(snapshot, settings=settings, nncs=nncs))
+            return rra.Recorder(None, references={"a": tmp_path})
 
-    @staticmethod
-    def saved(path, snapshot, changes):
-        probe, step = changes.pop("probe", "train"), changes.pop("step", 0)
-        settings = dataclasses.replace(snapshot.settings, **changes)
-        rra.RunStore(path).save(dataclasses.replace(snapshot, probe=probe, step=step, settings=settings))
-        return rra.Recorder(None, references={"a": path})
+        return saved
 
     def test_equal_samples_pass(self, monitor, reference):
         reference().check(monitor)
