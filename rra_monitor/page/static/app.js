@@ -98,9 +98,20 @@ function createPage(root, state, plotly, fetchRuns) {
     else if (!sight.shown.length && entries.length) words.unshift("No run is chosen: tick one on the list of runs.");
     if (said.textContent !== words.join(" ")) said.textContent = words.join(" ");
     body.hidden = !sight.shown.length;
-    for (const panel of panels) panel.update(sight);
+    panels.forEach((panel) => shownOrSaid(panel, sight));
     root.dataset.epoch = state.get().epoch;
     root.dispatchEvent(new CustomEvent("drawn"));
+  }
+
+  // A panel that fails takes no other with it.
+  function shownOrSaid(panel, sight) {
+    try {
+      panel.update(sight);
+    } catch (error) {
+      console.error(error);
+      message.textContent = `${panel.root.getAttribute("aria-label")} could not be drawn: ${error.message}`;
+      message.hidden = false;
+    }
   }
 
   state.listen((_, changed) => {

@@ -1,20 +1,32 @@
 // Which runs, moments and layers the reader's choices come to. Pure functions of state and data.
 
 import { PARTS } from "./decode.js";
+import { compiled } from "./expression.js";
 
 export const SHOWN_AT_FIRST = 8;
 
+const patterns = new Map();
+
+// {exec(name), error}; one that can not be matched is said to be so, and matches everything.
 export function pattern(text) {
+  if (!patterns.has(text)) {
+    if (patterns.size > 20) patterns.clear();
+    patterns.set(text, expressionOf(text));
+  }
+  return patterns.get(text);
+}
+
+function expressionOf(text) {
   try {
-    return { expression: new RegExp(text), error: null };
+    return compiled(text);
   } catch (error) {
-    return { expression: /(?:)/, error: `Not a regular expression: ${error.message}` };
+    return { exec: () => [""], error: error.message };
   }
 }
 
 export function matching(entries, state) {
-  const { expression } = pattern(state.filter);
-  return entries.filter((entry) => expression.test(entry.name));
+  const expression = pattern(state.filter);
+  return entries.filter((entry) => expression.exec(entry.name));
 }
 
 export function isChosen(entries, state) {
@@ -32,7 +44,7 @@ export function isBanded(entries, state) {
 
 export function groupOf(entry, run, state) {
   if (!state.groups) return run?.group ?? entry.group ?? null;
-  const found = pattern(state.groups).expression.exec(entry.name);
+  const found = pattern(state.groups).exec(entry.name);
   return found ? (found[1] ?? found[0]) : null;
 }
 
@@ -65,20 +77,21 @@ export function spoken(key) {
   return part ? `epoch ${epoch}, moment ${part + 1}` : `epoch ${epoch}`;
 }
 
-// All layers of networks that may differ, each network's in its order.
+// All layers of networks that may differ, each network's in its order: a new one stands after the one before it.
 export function mergedLayers(several) {
-  const merged = [];
+  const after = new Map([[null, null]]); // layer to the next one, from null to null
   for (const layers of several) {
-    let place = 0;
+    let last = null;
     for (const layer of layers) {
-      let at = merged.indexOf(layer);
-      if (at < 0) {
-        merged.splice(place, 0, layer);
-        at = place;
+      if (!after.has(layer)) {
+        after.set(layer, after.get(last));
+        after.set(last, layer);
       }
-      place = at + 1;
+      last = layer;
     }
   }
+  const merged = [];
+  for (let layer = after.get(null); layer !== null; layer = after.get(layer)) merged.push(layer);
   return merged;
 }
 

@@ -15,7 +15,7 @@ export function checkSchema(found) {
 export function decodeRun(payload) {
   const probes = new Map();
   for (const [name, probe] of Object.entries(payload.probes)) probes.set(name, decodeProbe(probe));
-  return { name: payload.name, group: payload.group, moments: payload.moments.map(withKey), notes: payload.notes ?? [], probes };
+  return { name: payload.name, group: payload.group, moments: withKeys(payload.moments), notes: payload.notes ?? [], probes };
 }
 
 function decodeProbe(probe) {
@@ -28,10 +28,13 @@ function decodeProbe(probe) {
 }
 
 // Several moments of one epoch (a training that measures by steps) are told apart by their order within it.
-function withKey(moment, index, all) {
-  let part = 0;
-  while (index - part > 0 && all[index - part - 1].epoch === moment.epoch) part += 1;
-  return { ...moment, part, key: moment.epoch * PARTS + part };
+function withKeys(moments) {
+  let [epoch, part] = [null, 0];
+  return moments.map((moment) => {
+    part = moment.epoch === epoch ? part + 1 : 0;
+    ({ epoch } = moment);
+    return { ...moment, part, key: epoch * PARTS + part };
+  });
 }
 
 export const PARTS = 1e5;

@@ -19,5 +19,5 @@ export function shortened(text) {
 }
 
 export function widest(names) {
-  return Math.min(LONGEST, Math.max(1, ...withoutShared(names).map((name) => name.length))) * LETTER;
+  return withoutShared(names).reduce((most, name) => Math.max(most, Math.min(LONGEST, name.length)), 1) * LETTER;
 }

@@ -114,17 +114,24 @@ function unlike(a, b, names) {
 }
 
 function minus(a, b, said) {
-  const [rows, columns] = [a.rows.filter((row) => b.rows.includes(row)), a.columns.filter((column) => b.columns.includes(column))];
+  if (same(a.rows, b.rows) && same(a.columns, b.columns)) {
+    return { rows: a.rows, columns: a.columns, values: a.values.map((row, i) => row.map((value, j) => subtract(value, b.values[i][j]))) };
+  }
+  const [rows, columns] = [shared(a.rows, b.rows), shared(a.columns, b.columns)];
   if (rows.length < Math.max(a.rows.length, b.rows.length) || columns.length < Math.max(a.columns.length, b.columns.length)) {
     said.push(`Layers that both have: ${rows.length} of ${a.rows.length} in A and ${b.rows.length} in B.`);
   }
-  const cell = (one, row, column) => one.values[one.rows.indexOf(row)][one.columns.indexOf(column)];
-  if (rows.length === a.rows.length && same(a.rows, b.rows) && same(a.columns, b.columns)) {
-    return { rows, columns, values: a.values.map((row, i) => row.map((value, j) => subtract(value, b.values[i][j]))) };
-  }
-  return { rows, columns, values: rows.map((row) => columns.map((column) => subtract(cell(a, row, column), cell(b, row, column)))) };
+  const cell = (row, column) => subtract(a.values[row.left][column.left], b.values[row.right][column.right]);
+  return { rows: rows.map(nameOf), columns: columns.map(nameOf), values: rows.map((row) => columns.map((column) => cell(row, column))) };
 }
 
+// What both have, with its place in either.
+function shared(left, right) {
+  const places = new Map(right.map((name, at) => [name, at]));
+  return left.map((name, at) => ({ name, left: at, right: places.get(name) })).filter((one) => one.right !== undefined);
+}
+
+const nameOf = ({ name }) => name;
 const same = (a, b) => a.length === b.length && a.every((value, at) => value === b[at]);
 const subtract = (a, b) => (a === null || b === null || a === undefined || b === undefined ? null : a - b);
 
@@ -136,8 +143,8 @@ function largest(values) {
 function curveDifference(a, b, name, sight) {
   const [left, right] = [curveOf(a, sight, name), curveOf(b, sight, name)];
   if (!left || !right) return null;
-  const layers = a.probe.layers.filter((layer) => b.probe.layers.includes(layer));
-  return { layers, values: layers.map((layer) => subtract(left[a.probe.layers.indexOf(layer)], right[b.probe.layers.indexOf(layer)])) };
+  const layers = shared(a.probe.layers, b.probe.layers);
+  return { layers: layers.map(nameOf), values: layers.map((layer) => subtract(left[layer.left], right[layer.right])) };
 }
 
 function curveSpec({ layers, values }, name, names, sight) {

@@ -85,7 +85,7 @@ function textField(label, hint, name, state) {
     show(value) {
       if (document.activeElement !== box && timer === null) box.value = value;
       const { error } = pattern(value);
-      problem.textContent = error ?? "";
+      problem.textContent = error === null ? "" : `Not a regular expression that can be matched: ${error}.`;
       problem.hidden = error === null;
     },
   };
