@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rra_monitor.integrations.tensorboard import PLUGIN
+from rra_monitor.integrations.tensorboard.arrays import bounded_arrays
+from rra_monitor.integrations.tensorboard.notes import left_out
 from rra_monitor.integrations.tensorboard.tags import MOMENT, described
 
 EVERY_STEP = 10**9
@@ -54,12 +56,14 @@ class Events:
         return [_run(name, found[name]) for name in sorted(found)]
 
     def read(self, run: str, tag: str) -> list[Any]:
-        """The tag's data in the order of their writing, each with `step`, `wall_time` and `numpy`."""
+        """The tag's data in the order of their writing, each with `step`, `wall_time` and `numpy`, see `arrays`."""
         from tensorboard.data.provider import RunTagFilter
 
         # One tag at a time, since the fast loader's answers are limited to 256 MiB.
         only = RunTagFilter(runs=[run], tags=[tag])
-        found = self._provider.read_tensors(self._context, **self._about, run_tag_filter=only, downsample=EVERY_STEP)
+        about = self._about | {"run_tag_filter": only, "downsample": EVERY_STEP}
+        with bounded_arrays():
+            found = self._provider.read_tensors(self._context, **about)
         return list(found.get(run, {}).get(tag, []))
 
 
@@ -70,6 +74,6 @@ def _run(name: str, series: Mapping[str, Any]) -> Run:
     for tag in sorted(series):
         try:
             tags[tag] = described(series[tag].plugin_content)
-        except ValueError as error:
-            notes.append(f"{tag} is left out: {error}")
+        except Exception as error:  # whatever is in the file: it must not hide the other runs
+            notes.append(left_out(tag, error))
     return Run(name, hashlib.sha256(repr(state).encode()).hexdigest()[:12], tags, tuple(notes))

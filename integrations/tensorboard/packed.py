@@ -88,7 +88,7 @@ def _matrices(moments: Mapping[str, ProbeMoment], kind: str) -> Packed:
     return Packed(tags.tag(f"{tags.NNLS}_{kind}", content), content, values)
 
 
-def _padded(blocks: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float32]:
+def _padded(blocks: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.float32]:
     """Blocks of one number of axes along a new first one, with NaN where a block is shorter than the longest."""
     shape = np.max([block.shape for block in blocks], axis=0)
     values = np.full((len(blocks), *shape), np.nan, np.float32)

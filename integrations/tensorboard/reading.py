@@ -1,6 +1,5 @@
 """A run of the page's, from the packed tensors that TensorBoard has loaded."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +8,13 @@ from typing import Any
 import numpy as np
 
 from rra_monitor.evidence import Finding
+from rra_monitor.integrations.tensorboard.arrays import Unreadable
 from rra_monitor.integrations.tensorboard.listing import Run
+from rra_monitor.integrations.tensorboard.notes import few, left_out
 from rra_monitor.integrations.tensorboard.tags import CURVES, FINDINGS, MOMENT, NNLS
+from rra_monitor.integrations.tensorboard.values import check_curve, check_shares, findings, moment, part_of
 from rra_monitor.page.moments import Floats, Matrix, ProbeMoment
+from rra_monitor.page.room import Room, numbers, too_large
 from rra_monitor.page.series import Moment, RunSeries, stacked
 
 Event = tuple[int, float]
@@ -46,29 +49,43 @@ def run_series(run: Run, read: Callable[[str], Sequence[Any]]) -> tuple[RunSerie
     for tag, about in run.tags.items():
         of_kind[about["kind"]].append(tag)
     moments = _moments([datum for tag in of_kind[MOMENT] for datum in read(tag)], notes)
-    findings = _findings([pair for tag in of_kind[FINDINGS] for pair in _of(read(tag), moments)], notes)
-    parts: dict[str, dict[Event, _Part]] = defaultdict(lambda: defaultdict(_Part))
+    found = _findings([pair for tag in of_kind[FINDINGS] for pair in _of(read(tag), moments)], notes)
+    parts: dict[Event, dict[str, _Part]] = {event: defaultdict(_Part) for event in moments}
     for kind, add in ((CURVES, _add_curves), (NNLS, _add_matrix)):
         for tag in of_kind[kind]:
             for event, datum in _of(read(tag), moments):
                 try:
                     for number, probe in enumerate(run.tags[tag]["probes"]):
-                        add(parts[probe["name"]][event], run.tags[tag], probe, datum.numpy, number)
-                except (ValueError, KeyError, IndexError, TypeError) as error:
-                    notes.append(f"{tag} at step {datum.step} is left out: it is not as described ({error!r})")
+                        add(parts[event][probe["name"]], run.tags[tag], probe, datum.numpy, number)
+                except ValueError as error:
+                    notes.append(left_out(f"{tag} at step {datum.step}", f"it is not as described: {error}"))
+    shown = _shown(parts)
+    if not any(shown.values()):
+        raise ValueError(f"run {run.name!r} has no snapshot that can be read. {' '.join(few(notes))}".rstrip())
+    if len(shown) < len(moments):
+        notes.append(too_large(len(shown), len(moments)))
     probes = {}
-    for probe, of_event in parts.items():
-        whole = {event: part for event, part in of_event.items() if part.about}
-        if whole:
-            last = whole[max(whole)]
-            probes[probe] = stacked([_probe_moment(whole.get(event)) for event in moments], **last.about)
-    if not probes:
-        raise ValueError(f"run {run.name!r} has no snapshot that can be read. {' '.join(notes)}".rstrip())
+    for probe in sorted({probe for here in shown.values() for probe in here}):
+        last = next(here[probe] for here in reversed(shown.values()) if probe in here)
+        moment_parts = [_probe_moment(here[probe]) if probe in here else None for here in shown.values()]
+        probes[probe] = stacked(moment_parts, **last.about)
     read_moments = [
-        Moment(step, epoch, seconds, overhead, findings.get((step, wall), ()))
-        for (step, wall), (epoch, seconds, overhead) in moments.items()
+        Moment(event[0], epoch, seconds, overhead, found.get(event, ()))
+        for event, (epoch, seconds, overhead) in moments.items()
+        if event in shown
     ]
     return RunSeries(run.name, tuple(read_moments), probes), notes
+
+
+def _shown(parts: Mapping[Event, Mapping[str, _Part]]) -> dict[Event, dict[str, _Part]]:
+    """What has curves, of the newest moments that fit into memory; in the order of the moments."""
+    room, shown = Room(), {}
+    for event in reversed(list(parts)):
+        here = {probe: part for probe, part in parts[event].items() if part.about}
+        whole = {probe: _probe_moment(part) for probe, part in here.items()}
+        if room.take(whole, sum(map(numbers, whole.values()))):
+            shown[event] = here
+    return dict(reversed(shown.items()))
 
 
 def _moments(data: Sequence[Any], notes: list[str]) -> dict[Event, tuple[int, float, float]]:
@@ -80,14 +97,15 @@ def _moments(data: Sequence[Any], notes: list[str]) -> dict[Event, tuple[int, fl
     counting: list[tuple[Event, tuple[int, float, float]]] = []
     for datum in data:
         try:
-            epoch, seconds, overhead = map(float, datum.numpy)
-            moment = (round(epoch), seconds, overhead)
-        except (ValueError, TypeError) as error:
-            notes.append(f"the moment at step {datum.step} is left out: {error}")
+            if datum.step < 0:
+                raise ValueError("expected a step from 0")
+            found = moment(datum.numpy)
+        except ValueError as error:
+            notes.append(left_out(f"the moment at step {datum.step}", error))
             continue
         while counting and counting[-1][0][0] >= datum.step:
             counting.pop()
-        counting.append(((datum.step, datum.wall_time), moment))
+        counting.append(((datum.step, datum.wall_time), found))
     return dict(counting)
 
 
@@ -100,39 +118,35 @@ def _of(data: Sequence[Any], moments: Mapping[Event, Any]) -> Iterator[tuple[Eve
 
 def _add_curves(part: _Part, about: Mapping[str, Any], probe: Mapping[str, Any], values: Any, number: int) -> None:
     layers, views = tuple(probe["layers"]), tuple(probe["views"])
-    for place, name in enumerate(about["metrics"]):
-        curve = _cut(values[place], number, len(views), len(layers))
+    if not isinstance(values, Unreadable):
+        values = np.moveaxis(values, 1, 0) if np.ndim(values) > 1 else values
+    found = part_of(values, number, len(about["metrics"]), len(views), len(layers))
+    curves = {}
+    for name, curve in zip(about["metrics"], found, strict=True):
         # A comparison has its place in the axis before it has its first value.
         if name in probe["curves"] and not (name.startswith("nnls_") and np.isnan(curve).all()):
-            part.curves[name] = curve
+            check_curve(name, curve)
+            curves[name] = curve
     part.about = {name: probe[name] for name in ABOUT}
-    part.layers, part.views = layers, views
+    part.layers, part.views, part.curves = layers, views, curves
 
 
 def _add_matrix(part: _Part, about: Mapping[str, Any], probe: Mapping[str, Any], values: Any, number: int) -> None:
     rows, columns, views = tuple(probe["rows"]), tuple(probe["columns"]), tuple(probe["views"])
-    cut = _cut(values, number, len(views), len(rows), len(columns))
-    part.matrices[about["matrix"]] = Matrix(rows, columns, views, cut)
+    found = part_of(values, number, len(views), len(rows), len(columns))
+    check_shares("NNLS", found)
+    part.matrices[about["matrix"]] = Matrix(rows, columns, views, found)
 
 
-def _cut(values: Any, number: int, *shape: int) -> Floats:
-    """A probe's own part of a tensor that is padded to the largest probe."""
-    found: Floats = np.asarray(values, dtype=np.float64)[number][tuple(slice(size) for size in shape)]
-    if found.shape != shape:
-        raise ValueError(f"shape {found.shape}, expected {shape}")
-    return found
-
-
-def _probe_moment(part: _Part | None) -> ProbeMoment | None:
-    return None if part is None else ProbeMoment(part.layers, part.views, part.curves, part.matrices)
+def _probe_moment(part: _Part) -> ProbeMoment:
+    return ProbeMoment(part.layers, part.views, part.curves, part.matrices)
 
 
 def _findings(found: Sequence[tuple[Event, Any]], notes: list[str]) -> dict[Event, tuple[Finding, ...]]:
-    findings = {}
+    of_event = {}
     for event, datum in found:
         try:
-            plain = json.loads(np.asarray(datum.numpy, dtype=object).item())
-            findings[event] = tuple(Finding(**{**each, "layers": tuple(each["layers"])}) for each in plain)
-        except (ValueError, KeyError, TypeError) as error:
-            notes.append(f"the findings at step {datum.step} are left out ({error!r})")
-    return findings
+            of_event[event] = findings(datum.numpy)
+        except ValueError as error:
+            notes.append(left_out(f"the findings at step {datum.step}", error))
+    return of_event

@@ -1,7 +1,7 @@
 """The plugin behind the tab RRA: serves the page's own files and the runs that TensorBoard has loaded."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from rra_monitor.integrations.tensorboard import PLUGIN
 from rra_monitor.integrations.tensorboard.listing import Events, Run
+from rra_monitor.integrations.tensorboard.notes import few
 from rra_monitor.integrations.tensorboard.plugin import metadata
 from rra_monitor.page.assets import PLOTLY, plotly_bundle, static_files
 
@@ -22,9 +23,6 @@ SCHEMA = 1
 TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 HOUR = 3600
-
-FEW = 5
-"""Notes of one kind that a reader still reads."""
 
 
 class Tab(base_plugin.TBPlugin):  # type: ignore[misc]
@@ -87,11 +85,6 @@ class Tab(base_plugin.TBPlugin):  # type: ignore[misc]
     def _events(self, request: Request) -> Events:
         environ = request.environ
         return Events(self._provider, plugin_util.context(environ), plugin_util.experiment_id(environ))
-
-
-def few(notes: Sequence[str]) -> list[str]:
-    """The first notes of many, and how many more there are."""
-    return list(notes) if len(notes) <= FEW + 1 else [*notes[:FEW], f"And {len(notes) - FEW} more."]
 
 
 def _serve(request: Request, path: Path, kind: str, expires: int) -> Response:

@@ -19,9 +19,11 @@ that the probe has; kind `nnls` has {"matrix": str, "probes": [{"name", "rows", 
 
 import hashlib
 import json
+from reprlib import repr as short
 from typing import Any
 
 from rra_monitor.integrations.tensorboard import PLUGIN
+from rra_monitor.integrations.tensorboard.descriptions import check_curves, check_matrix
 from rra_monitor.names import metric_key
 
 SCHEMA = 1
@@ -40,17 +42,22 @@ def described(content: bytes) -> dict[str, Any]:
     """A description, read.
 
     Raises:
-        ValueError: it is of another version, or none.
+        ValueError: it is of another version, or none, or what it says can not be.
     """
     try:
         about = json.loads(content)
-        schema = about["schema"]
-    except (ValueError, KeyError, TypeError):
+        schema, kind = about["schema"], about.get("kind")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"not written by rra-monitor: its description is {content[:40]!r}") from None
-    if schema != SCHEMA:
-        raise ValueError(f"schema {schema!r}, expected {SCHEMA}; read it with the version of rra-monitor that wrote it")
-    if about.get("kind") not in (CURVES, NNLS, FINDINGS, MOMENT):
-        raise ValueError(f"unknown kind {about.get('kind')!r}; update rra-monitor")
+    if type(schema) is not int or schema != SCHEMA:
+        found = f"schema {short(schema)}, expected {SCHEMA}"
+        raise ValueError(f"{found}; read it with the version of rra-monitor that wrote it")
+    if kind == CURVES:
+        check_curves(about)
+    elif kind == NNLS:
+        check_matrix(about)
+    elif kind not in (FINDINGS, MOMENT):
+        raise ValueError(f"unknown kind {short(kind)}; update rra-monitor")
     return dict(about)
 
 

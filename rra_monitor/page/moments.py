@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.names import FULL, layer_view, split_view
+from rra_monitor.page.room import fits
 from rra_monitor.record import PREVIOUS, Match
 from rra_monitor.snapshot import Snapshot
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating[Any]]
+"""Of 64 bits from a store, of 32 from TensorBoard."""
 
 SELF, INTER = "self", "inter"
 """Kinds of matrices: layers with each other, both in one view; and layers as they are with a pooled view (Eq. 6.1)."""
@@ -59,9 +62,19 @@ def probe_moment(snapshot: Snapshot, matches: Mapping[str, Match]) -> ProbeMomen
     Args:
         snapshot: with or without graphs.
         matches: comparison name to comparison; a matrix has the views that both sides were measured in.
+
+    Raises:
+        ValueError: so many views that most are others by another name.
     """
     layers = tuple(layer for layer, view in map(split_view, snapshot.layers) if view == FULL)
     views = snapshot.settings.views
+    columns = [len(layers), *(len(match.layers) for match in matches.values())]
+    measured = snapshot.nnls.size + sum(match.nnls.size for match in matches.values())
+    if not fits(len(views) * len(layers) * sum(columns), measured):
+        raise ValueError(
+            f"{len(views)} views of {len(layers)} layers, though {len(snapshot.layers)} views were measured of all; "
+            "expected about one for each view and layer. Another program wrote this, or it was changed"
+        )
     at = _positions(snapshot.layers, layers, views, snapshot.aliases)
     curves = {name: curve for name in CURVES if (curve := getattr(snapshot, name)) is not None}
     curves |= {f"nnls_{name}": match.same_layer(snapshot.layers) for name, match in matches.items()}

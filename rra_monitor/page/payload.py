@@ -59,8 +59,11 @@ def floats(values: Floats) -> dict[str, Any]:
 
 def shares(values: Floats) -> dict[str, Any]:
     """An array of numbers from 0 to 1, in two bytes each."""
-    steps = np.where(np.isnan(values), UNDEFINED, np.rint(np.nan_to_num(values) * STEPS))
-    return _array(values, "u2", steps.astype("<u2"))
+    steps = np.empty(values.shape, "<u2")
+    for rounded, part in zip(steps, values, strict=True):  # by moment: large arrays need no others of their size
+        exact = np.nan_to_num(part.astype(np.float64)) * STEPS
+        rounded[...] = np.where(np.isnan(part), UNDEFINED, np.rint(exact))
+    return _array(values, "u2", steps)
 
 
 def _array(values: Floats, kind: str, encoded: npt.NDArray[Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 from rra_monitor.evidence import Finding
 from rra_monitor.finding import findings
 from rra_monitor.page.moments import Floats, Matrix, ProbeMoment, probe_moment
-from rra_monitor.record import RECORDS
+from rra_monitor.page.room import Room, too_large
+from rra_monitor.record import RECORDS, Match
 from rra_monitor.record_lines import RecordLine, record_lines
 from rra_monitor.snapshot import Snapshot
 from rra_monitor.store import RunStore
@@ -83,27 +84,33 @@ class RunSeries:
 def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSeries:
     """A run as its store has it, without reading any graph.
 
+    A snapshot that can not be shown is left out, with a warning; so are the earliest moments where the arrays of all of
+    them would be too large for what was read, see `room`.
+
     Raises:
         ValueError: no snapshot that can be read.
     """
-    compared = {probe: store.compared(probe) for probe in store.probes()}
-    snapshots = {probe: {each.step: each for each, _ in found} for probe, found in compared.items() if found}
-    if not snapshots:
+    snapshots: dict[int, dict[str, Snapshot]] = {}
+    matches: dict[tuple[int, str], Mapping[str, Match]] = {}
+    for probe in store.probes():
+        for each, compared in store.compared(probe):
+            snapshots.setdefault(each.step, {})[probe] = each
+            matches[each.step, probe] = compared
+    parts = _parts(store, snapshots, matches)
+    if not parts:
         raise ValueError(f"{store.path} holds no snapshot that can be read; give the directory of a run")
     records = _records(store)
     moments: list[Moment] = []
     before: dict[str, Snapshot] = {}
-    for step in sorted({step for found in snapshots.values() for step in found}):
-        here = {probe: found[step] for probe, found in snapshots.items() if step in found}
+    for step, shown in parts.items():
+        here = {probe: snapshots[step][probe] for probe in shown}
         moments.append(_moment(step, here, before, records.get(step)))
         before |= here
     probes = {}
-    for probe, found in snapshots.items():
-        parts = {each.step: probe_moment(each, matches) for each, matches in compared[probe]}
-        last = found[max(found)]
+    for probe, last in sorted(before.items()):
         labels = last.settings.labels
         probes[probe] = stacked(
-            [parts.get(moment.step) for moment in moments],
+            [shown.get(probe) for shown in parts.values()],
             n=last.settings.n,
             k=last.settings.k,
             classes=None if labels is None else len(np.unique(labels)),
@@ -111,6 +118,32 @@ def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSe
             nnls_chance=last.nnls_chance,
         )
     return RunSeries(name, tuple(moments), probes, group)
+
+
+def _parts(
+    store: RunStore,
+    snapshots: Mapping[int, Mapping[str, Snapshot]],
+    matches: Mapping[tuple[int, str], Mapping[str, Match]],
+) -> dict[int, dict[str, ProbeMoment]]:
+    """Step to probe to what is shown of it, of the newest moments that fit; by step."""
+    room, parts, too_many = Room(), {}, 0
+    for step in sorted(snapshots, reverse=True):
+        here, read = {}, 0
+        for probe, snapshot in snapshots[step].items():
+            compared = matches[step, probe]
+            try:
+                here[probe] = probe_moment(snapshot, compared)
+            except ValueError as error:
+                warnings.warn(f"{store.path}, step {step} of probe {probe!r} is left out: {error}", stacklevel=3)
+                continue
+            read += snapshot.nnls.size + sum(match.nnls.size for match in compared.values())
+        if here and room.take(here, read):
+            parts[step] = here
+        elif here:
+            too_many += 1
+    if too_many:
+        warnings.warn(f"{store.path}: {too_large(len(parts), len(parts) + too_many)}", stacklevel=3)
+    return dict(reversed(parts.items()))
 
 
 def stacked(parts: Sequence[ProbeMoment | None], **about: Any) -> ProbeSeries:
@@ -127,7 +160,8 @@ def stacked(parts: Sequence[ProbeMoment | None], **about: Any) -> ProbeSeries:
     views = tuple(dict.fromkeys(view for part in found for view in part.views))
     curves = {}
     for name in dict.fromkeys(name for part in found for name in part.curves):
-        values = np.full((len(parts), len(views), len(layers)), np.nan)
+        kind = next(part.curves[name].dtype for part in found if name in part.curves)
+        values = np.full((len(parts), len(views), len(layers)), np.nan, kind)
         for moment, part in enumerate(parts):
             if part is not None and name in part.curves:
                 values[moment][np.ix_(_places(views, part.views), _places(layers, part.layers))] = part.curves[name]
@@ -144,7 +178,7 @@ def _stacked_matrix(parts: Sequence[Matrix | None]) -> Matrix:
     rows = tuple(dict.fromkeys(row for part in found for row in part.rows))
     columns = tuple(dict.fromkeys(column for part in found for column in part.columns))
     views = tuple(dict.fromkeys(view for part in found for view in part.views))
-    values = np.full((len(parts), len(views), len(rows), len(columns)), np.nan)
+    values = np.full((len(parts), len(views), len(rows), len(columns)), np.nan, found[0].values.dtype)
     for moment, part in enumerate(parts):
         if part is not None:
             at = (_places(views, part.views), _places(rows, part.rows), _places(columns, part.columns))
@@ -153,7 +187,10 @@ def _stacked_matrix(parts: Sequence[Matrix | None]) -> Matrix:
 
 
 def _places(all_names: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
-    return [all_names.index(name) for name in names]
+    if all_names == names:
+        return list(range(len(names)))
+    place = {name: position for position, name in enumerate(all_names)}
+    return [place[name] for name in names]
 
 
 def _moment(

@@ -15,8 +15,9 @@ from training import fit
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
+from rra_monitor.integrations.tensorboard.notes import few
 from rra_monitor.integrations.tensorboard.packed import packed
-from rra_monitor.integrations.tensorboard.tab import SCHEMA, few
+from rra_monitor.integrations.tensorboard.tab import SCHEMA
 from rra_monitor.page import payload
 from rra_monitor.page.assets import static_files
 from rra_monitor.page.series import stored_series

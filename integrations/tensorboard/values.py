@@ -1,0 +1,104 @@
+"""What the tensors of event files may hold, checked before it is used: they may come from anywhere."""
+
+import json
+from reprlib import repr as short
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.evidence import Finding
+from rra_monitor.integrations.tensorboard.arrays import Unreadable
+from rra_monitor.integrations.tensorboard.descriptions import LARGEST, check_names, number
+from rra_monitor.page.moments import Floats
+
+LONGEST = 10_000
+"""Letters of a sentence."""
+
+ROUNDING = 1e-5
+"""By which a share may lie beyond 0 and 1."""
+
+NO_SHARES = ("id", "id_error", "hubness")
+"""Curves that may be larger than 1."""
+
+
+def moment(values: Any) -> tuple[int, float, float]:
+    """Epoch, seconds and overhead.
+
+    Raises:
+        ValueError: the values are others.
+    """
+    found = _numbers(values)
+    if found.shape != (3,):
+        raise ValueError(f"shape {found.shape}, expected (3,)")
+    epoch, seconds, overhead = map(float, found)
+    if not 0 <= epoch <= LARGEST or not epoch.is_integer():
+        raise ValueError(f"epoch {epoch:g}, expected a whole number from 0 to {LARGEST}")
+    return int(epoch), seconds, overhead
+
+
+def part_of(values: Any, place: int, *shape: int) -> Floats:
+    """A probe's own part of a tensor that is padded to the largest probe, in 32 bits.
+
+    Raises:
+        ValueError: there is no such part.
+    """
+    found = _numbers(values)
+    if found.ndim != 1 + len(shape) or place >= len(found):
+        raise ValueError(f"shape {found.shape}, expected {len(shape)} axes of each of {place + 1} probes at least")
+    part = found[place][tuple(slice(size) for size in shape)]
+    if part.shape != shape:
+        raise ValueError(f"shape {part.shape}, expected {shape}")
+    with np.errstate(over="ignore"):
+        numbers: Floats = part.astype(np.float32, copy=False)
+    return numbers
+
+
+def check_curve(name: str, values: Floats) -> None:
+    """Raise ValueError if there are values that the curve of this name can not have."""
+    if name not in NO_SHARES:
+        check_shares(name, values)
+    elif np.isinf(values).any():
+        raise ValueError(f"{name} is infinite, expected numbers, or NaN where undefined")
+
+
+def check_shares(what: str, values: Floats) -> None:
+    """Raise ValueError if a value is neither undefined nor from 0 to 1."""
+    outside = values[(values < -ROUNDING) | (values > 1 + ROUNDING)]
+    if outside.size:
+        raise ValueError(f"{what} has {outside.flat[0]:g}, expected 0 to 1, or NaN where undefined")
+
+
+def findings(values: Any) -> tuple[Finding, ...]:
+    """The findings of a moment, of their JSON.
+
+    Raises:
+        ValueError: they are none.
+    """
+    if isinstance(values, Unreadable):
+        raise ValueError(values.reason)
+    try:
+        return tuple(_finding(each) for each in json.loads(np.asarray(values, dtype=object).item()))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not written by rra-monitor: {short(error)}") from None
+
+
+def _finding(plain: dict[str, Any]) -> Finding:
+    kind, probe, layers, sentence = (plain[name] for name in ("kind", "probe", "layers", "sentence"))
+    check_names("kind", [kind])
+    check_names("probe", [probe])
+    check_names("layers", layers)
+    if not isinstance(sentence, str) or len(sentence) > LONGEST:
+        raise ValueError(f"sentence is {short(sentence)}, expected text of at most {LONGEST} letters")
+    check_names("names of values", list(plain["values"]))
+    values = {name: number(f"value {name!r:.60}", value) for name, value in plain["values"].items()}
+    return Finding(kind, probe, tuple(layers), sentence, number("confidence", plain["confidence"], 0, 1), values)
+
+
+def _numbers(values: Any) -> npt.NDArray[np.floating[Any]]:
+    if isinstance(values, Unreadable):
+        raise ValueError(values.reason)
+    found = np.asarray(values)
+    if found.dtype.kind != "f":
+        raise ValueError(f"type {found.dtype}, expected floating-point numbers")
+    return found
