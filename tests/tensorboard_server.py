@@ -14,7 +14,7 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 FAST, SLOW = (), ("--load_fast=false",)
-PATIENCE = 60
+PATIENCE = 120
 """Seconds after which something that should have happened will not."""
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from browser import drive, lines, wait_for, wait_for_count, wait_until_drawn
+from browser import drive, eventually, lines, wait_for, wait_for_count, wait_until_drawn
 from lightning.pytorch.loggers import TensorBoardLogger
 from page_runs import ODD, array
 from tensorboard_records import made_up_record, write_records, write_tensor
@@ -32,8 +32,14 @@ def logdir(digits, tmp_path_factory):
 
 def tab(page):
     """The frame of the plugin's page."""
-    page.wait_for_selector("iframe")
-    return until(lambda: next((f for f in page.frames if "plugin_entry" in f.url), None), lambda found: found)
+    return eventually(page, lambda: next((f for f in page.frames if "plugin_entry" in f.url), None), bool)
+
+
+def read_whole(server):
+    """Wait until TensorBoard has read both trainings; it may meet them in the middle."""
+    until(server.names, lambda names: names == ["a/v", "b/v"])
+    for name in ("a/v", "b/v"):
+        server.run(name, lambda run: len(run["moments"]) == 4)
 
 
 def opened(page, server):
@@ -44,16 +50,15 @@ def opened(page, server):
 @pytest.mark.parametrize("loader", [FAST, SLOW], ids=["fast", "slow"])
 def test_the_walk(logdir, loader, browser_page):
     with serving(logdir, *loader) as server:
-        until(server.names, lambda names: len(names) == 2)
+        read_whole(server)
         opened(browser_page, server)
         drive(browser_page, tab)
 
 
 def test_it_shows_the_values_of_the_store(logdir, browser_page):
     with serving(logdir) as server:
-        until(server.names, lambda names: names == ["a/v", "b/v"])
+        read_whole(server)
         frame = opened(browser_page, server)
-        wait_until_drawn(frame)
         wait_for_count(frame, "curve id", 2)
         for name, line in zip("ab", lines(frame, "curve id"), strict=True):
             store = rra.RunStore(logdir.parent / f"store-{name}")
