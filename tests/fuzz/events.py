@@ -150,9 +150,7 @@ def _proto(random: Random, events: list[Any]) -> None:
 
 
 def _findings(random: Random, events: list[Any]) -> None:
-    plain = [
-        {"kind": "id_peak", "probe": "train", "layers": ["a"], "sentence": "s", "confidence": 1.0, "values": {"a": 1}}
-    ]
+    plain = [dataclasses.asdict(FINDING)]
     text = random.choice([json.dumps(damaged_json(random, plain))] * 9 + ["[" * 100_000, "null", "{}", "[1]", '"x"'])
     for _, value in _tensors(events):
         if value.tag == f"{PLUGIN}/findings":
