@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from rra_monitor.record import Match
 from .harness import Files
 from .mutations import damaged_array, damaged_bytes, damaged_json
 
+FILE = "events.out.tfevents.1700000000.host.1.0"
 N, K = 50, 5
 LAYERS = ("input", "conv", "conv@avg4", "fc")
 FINDING = Finding("id_peak", "train", ("conv",), "train: the ID peaks at conv.", 0.995, {"peak": 12.5})
@@ -46,7 +48,11 @@ def whole() -> Files:
         for step in range(4):
             sink.write(_record(step))
         writer.close()
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        (file,) = Path(folder).iterdir()
+        events = list(_events(file.read_bytes()))
+    for number, event in enumerate(events):
+        event.wall_time = 1.7e9 + number
+    return {FILE: _written(events)}
 
 
 def _record(step: int) -> rra.Record:
@@ -87,11 +93,15 @@ def mutated(files: Files, random: Random) -> Files:
     events = list(_events(data))
     for _ in range(random.choice([1, 1, 2, 3])):
         random.choice([_content, _content, _content, _values, _values, _proto, _findings, _place])(random, events)
+    return {name: _written(events)}
+
+
+def _written(events: list[Any]) -> bytes:
     buffer = io.BytesIO()
     writer = RecordWriter(buffer)
     for event in events:
         writer.write(event.SerializeToString())
-    return {name: buffer.getvalue()}
+    return buffer.getvalue()
 
 
 def _events(data: bytes) -> Iterator[Any]:
@@ -128,7 +138,10 @@ def _content(random: Random, events: list[Any]) -> None:
 
 def _values(random: Random, events: list[Any]) -> None:
     _, value = random.choice(_tensors(events))
+    shape = [dimension.size for dimension in value.tensor.tensor_shape.dim]
     try:
+        if math.prod(shape) > 10**6:
+            raise ValueError("damaged before: it would be too large an array")
         value.tensor.CopyFrom(make_tensor_proto(damaged_array(random, make_ndarray(value.tensor))))
     except (ValueError, TypeError):
         value.tensor.tensor_content = b""  # a string, or damaged before
