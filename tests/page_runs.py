@@ -1,6 +1,7 @@
 """Made-up runs for tests of the page, and arrays of their payloads."""
 
 import base64
+import dataclasses
 
 import numpy as np
 
@@ -9,6 +10,19 @@ from rra_monitor.page.moments import Matrix
 from rra_monitor.page.series import Moment, ProbeSeries, RunSeries
 
 ODD = "</script><img src=x onerror=\"fetch('https://example.com')\"> & %{z} <b>ü"
+
+MARKUP = (
+    '<img src=x onerror="window.pwned=1;parent.pwned=1">',
+    "</script><script>window.pwned=1</script>",
+    '"><svg onload=window.pwned=1>',
+    '<a href="https://example.com/">conv</a>',
+    "%{z}<br>x",
+    "{{constructor.constructor('window.pwned=1')()}}",
+    "$\\ce{x}$",
+    "__proto__",
+    "constructor",
+)
+"""Names that a page might run, load, follow or trip over."""
 
 
 def made_up_run(
@@ -46,6 +60,20 @@ def made_up_run(
     note = Finding("not_comparable", "val", (), "val: not comparable with train (k 2 against 4).", 1.0)
     moments = tuple(Moment(10 * epoch, epoch, 1.5, 0.03, (finding, note)) for epoch in epochs)
     return RunSeries(name, moments, {"train": probe}, group)
+
+
+def marked_up(run):
+    """The run with markup in the names of its probes, metrics, matrices, views and findings."""
+    (probe,) = run.probes.values()
+    curves = dict(probe.curves) | {f"nnls_ref-{name}": probe.curves["nnls_prev"] for name in MARKUP}
+    curves |= dict.fromkeys(MARKUP, probe.curves["nnls_prev"])
+    own = probe.matrices["self"]
+    matrices = {kind: dataclasses.replace(own, views=(MARKUP[0],)) for kind in ("self", *MARKUP)}
+    probe = dataclasses.replace(probe, curves=curves, matrices=matrices, views=(MARKUP[0],))
+    finding = Finding(MARKUP[0], MARKUP[1], MARKUP, "".join(MARKUP), 1.0, {MARKUP[0]: 1.0})
+    note = dataclasses.replace(finding, kind="not_comparable")
+    moments = tuple(dataclasses.replace(moment, findings=(finding, note)) for moment in run.moments)
+    return dataclasses.replace(run, moments=moments, probes=dict.fromkeys(("train", *MARKUP), probe))
 
 
 def array(found):

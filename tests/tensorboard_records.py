@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.util.tensor_util import make_tensor_proto
 from torch.utils.tensorboard import SummaryWriter  # noqa: TID251 - the writer that a Lightning logger opens
 
 import rra_monitor as rra
+from rra_monitor.integrations.tensorboard.packed import packed
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
 from rra_monitor.record import Match
 
@@ -69,12 +71,26 @@ def write_tensor(folder, tag, content, values, step=0):
 
 
 def write_tensors(folder, tensors, step=0):
-    """One event with tensors of the plugin rra, each of a tag, any content, and values."""
+    """One event with tensors of the plugin rra, each of a tag, any content, and values or a message that holds some."""
     writer = _writer(folder)
     summary = Summary()
     for tag, content, values in tensors:
         about = SummaryMetadata.PluginData(plugin_name="rra", content=content)
         metadata = SummaryMetadata(plugin_data=about, data_class=DATA_CLASS_TENSOR)
-        summary.value.add(tag=tag, tensor=make_tensor_proto(values), metadata=metadata)
+        tensor = values if isinstance(values, TensorProto) else make_tensor_proto(values)
+        summary.value.add(tag=tag, tensor=tensor, metadata=metadata)
     writer._get_file_writer().add_summary(summary, step)
     writer.close()
+
+
+def tensors_of(record):
+    """What `write_tensors` takes to write a record as the sink does."""
+    return [(each.tag, each.content, each.values) for each in packed(record)]
+
+
+def claiming(*shape, value=1.0):
+    """A tensor of one value that claims a shape."""
+    tensor = make_tensor_proto(value)
+    for size in shape:
+        tensor.tensor_shape.dim.add().size = size
+    return tensor

@@ -55,6 +55,35 @@ class Server:
         return self
 
 
+class InProcess:
+    """What the plugin answers on a folder, without a server."""
+
+    def __init__(self, logdir):
+        from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+        from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+        from tensorboard.plugins.base_plugin import TBContext
+        from werkzeug.test import Client
+
+        from rra_monitor.integrations.tensorboard.tab import Tab
+
+        multiplexer = EventMultiplexer(tensor_size_guidance={"rra": 0})
+        multiplexer.AddRunsFromDirectory(str(logdir))
+        multiplexer.Reload()
+        provider = MultiplexerDataProvider(multiplexer, str(logdir))
+        routes = Tab(TBContext(data_provider=provider, logdir=str(logdir))).get_plugin_apps()
+        self._runs, self._run = Client(routes["/runs"]), Client(routes["/run"])
+
+    def runs(self):
+        answer = self._runs.get("/runs")
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+    def run(self, name):
+        """Status, and the run or a sentence."""
+        answer = self._run.get("/run", query_string={"name": name})
+        return answer.status_code, answer.json if answer.status_code == 200 else answer.text
+
+
 def until(ask, enough):
     """The first answer that is enough, or the last one."""
     end = time.monotonic() + PATIENCE

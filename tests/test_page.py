@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from rra_monitor.page.moments import probe_moment
 from rra_monitor.page.packing import packed
 from rra_monitor.page.payload import run_payload, shares
 from rra_monitor.page.report import write_report
-from rra_monitor.page.series import stored_series
+from rra_monitor.page.series import stacked, stored_series
 from rra_monitor.page.thinning import thinned
 
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
@@ -72,6 +73,63 @@ class TestSeries:
         assert found.layers == ("input", "a", "b")
         assert np.isnan(found.curves["id"][0, 0, 2])
         assert not np.isnan(found.curves["id"][1, 0]).any()
+
+    def test_the_newest_of_moments_with_other_layers_each_are_shown_in_bounded_memory(self, tmp_path):
+        store = rra.RunStore(tmp_path)
+        base = snapshot_of(0, layers=[f"l{layer}" for layer in range(20)])
+        for step in range(60):
+            names = {layer: f"s{step}{layer}" for layer in base.layers}
+            graphs = {names[layer]: graph for layer, graph in base.graphs.items()}
+            store.save(dataclasses.replace(base, step=step, epoch=step, layers=tuple(graphs), graphs=graphs))
+        size = sum(file.stat().st_size for file in tmp_path.rglob("*.safetensors"))
+        tracemalloc.start()
+        with pytest.warns(UserWarning, match=r"the newest \d+ of 60 moments are shown; layers differ so much"):
+            found = stored_series(store, "run")  # all would need 60 matrices of 1,200 by 1,200
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 10 * size + 200e6
+        steps = [moment.step for moment in found.moments]
+        assert 5 < len(steps) < 60
+        assert steps == list(range(60))[-len(steps) :]
+        last = store.load("train", 59, graphs=False)
+        values = found.probes["train"].matrices["self"].values[-1, 0]
+        assert np.array_equal(values[:20, :20], last.nnls)
+        assert np.isnan(values[20:]).all()
+
+    def test_a_snapshot_of_many_views_of_few_layers_is_left_out_by_name(self, tmp_path):
+        views = ("full", *(f"avg{number}" for number in range(2, 4_000)))
+        layers = tuple(f"l{number}" for number in range(300))
+        graphs = snapshot_of(1, layers=("l0",)).graphs["l0"]
+        several = {name: np.zeros(len(layers)) for name in ("id", "nncs", "ties", "zeros", "recall")}
+        odd = dataclasses.replace(
+            snapshot_of(1),
+            **several,
+            layers=layers,
+            nnls=np.eye(len(layers)),
+            graphs=dict.fromkeys(layers, graphs),
+            settings=dataclasses.replace(snapshot_of(1).settings, views=views),
+            aliases={f"l0@{view}": "l0" for view in views[1:]},
+        )
+        with pytest.raises(ValueError, match=r"3999 views of 300 layers, though 300 views were measured"):
+            probe_moment(odd, {})
+        store = rra.RunStore(tmp_path)
+        store.save(snapshot_of(0))
+        store.save(odd)
+        with pytest.warns(UserWarning) as warned:
+            found = stored_series(store, "run")
+        assert [moment.step for moment in found.moments] == [0]
+        assert len(warned) == 1
+
+    def test_a_snapshot_of_many_views_of_one_layer_takes_little_time_and_memory(self):
+        views = ("full", *(f"avg{number}" for number in range(2, 60_000)))
+        one = snapshot_of(0, layers=("l0",))
+        one = dataclasses.replace(
+            one,
+            settings=dataclasses.replace(one.settings, views=views),
+            aliases={f"l0@{view}": "l0" for view in views[1:]},
+        )
+        found = stacked([probe_moment(one, {})], n=30, k=4, classes=3, nncs_chance=0.3, nnls_chance=0.1)
+        assert found.matrices["self"].values.shape == (1, 59_999, 1, 1)
 
     def test_one_snapshot_without_labels_is_a_run(self, tmp_path):
         store = rra.RunStore(tmp_path)

@@ -4,7 +4,6 @@ import base64
 import random
 import time
 
-import pytest
 from browser import wait_for_count
 from page_runs import made_up_run
 
@@ -41,7 +40,7 @@ REFUSED = {
     "(a)\\1": "references to groups",
     "(?i:a)": "with letters after it",
     "((a{99}){99}){99}": "too long",
-    "(": "",
+    "(": "Unterminated group",
 }
 
 
@@ -49,10 +48,11 @@ def found(page, asked):
     return page.evaluate(FOUND, [MODULE, asked])
 
 
-@pytest.mark.parametrize("text", USED)
-def test_expression_finds_what_regexp_finds(text, browser_page):
-    asked = [[text, name] for name in NAMES]
-    assert [match for match, _ in found(browser_page, asked)] == browser_page.evaluate(BY_REGEXP, asked)
+def test_expression_finds_what_regexp_finds(browser_page):
+    asked = [[text, name] for text in USED for name in NAMES]
+    expected = browser_page.evaluate(BY_REGEXP, asked)
+    for one, (match, error), theirs in zip(asked, found(browser_page, asked), expected, strict=True):
+        assert (match, error) == (theirs, None), one
 
 
 def test_expression_finds_what_regexp_finds_for_random_expressions(browser_page):
@@ -80,15 +80,12 @@ def _taking(rng, depth):
     return rng.choice("abc") + _expression(rng, depth).replace("|", "")
 
 
-@pytest.mark.parametrize(
-    "text", ["^(a+)+$", "^(a|a)*$", "^(a|aa)+$", "a*a*a*a*a*a*b", "(?=(?:a+)+b)", "(?:a?){200}b", "(.*)*x"]
-)
-def test_expression_takes_linear_time(text, browser_page):
+def test_expression_takes_linear_time(browser_page):
     started = time.monotonic()
-    ((match, error),) = found(browser_page, [[text, "a" * 40 + "!"]])
-    assert (match, error) == (None, None)
-    found(browser_page, [[text, "a" * 4_000 + "!"]])
-    assert time.monotonic() - started < 20  # a busy machine; one that backtracks would be at it for years
+    for text in BACKTRACKING:
+        assert found(browser_page, [[text, "a" * 40 + "!"]]) == [[None, None]], text
+        found(browser_page, [[text, "a" * 4_000 + "!"]])
+    assert time.monotonic() - started < 60  # a busy machine; what backtracks would be at it for years
 
 
 def test_expression_that_can_not_be_matched_is_said(tmp_path, browser_page):

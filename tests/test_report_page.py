@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import cells, choose, drive, lines, wait_for, wait_for_count, wait_until_drawn
+from browser import cells, choose, drive, lines, look_around, wait_for, wait_for_count, wait_until_drawn
 from digit_runs import train
-from page_runs import ODD, made_up_run
+from page_runs import MARKUP, ODD, made_up_run, marked_up
 
 import rra_monitor as rra
 from rra_monitor.page.report import write_report
@@ -174,6 +174,34 @@ def test_odd_names_are_text(tmp_path, browser_page):
     ticks.filter(has_text="</scrip").first.wait_for()
     assert frame.locator(".findings li").first.inner_text() == f"train: the ID peaks at {ODD}."
     frame.locator("figure[data-key='curve nncs'] .plot").hover()
+
+
+def test_markup_in_every_name_stays_text_in_the_report(tmp_path, browser_page):
+    write_report([marked_up(made_up_run(ODD, layers=MARKUP)), made_up_run("plain")], tmp_path / "r.html")
+    frame = opened(browser_page, tmp_path / "r.html")
+    look_around(frame)
+
+
+def test_a_run_of_5000_moments_is_drawn(tmp_path, browser_page):
+    report = write_report([made_up_run(epochs=range(5000))], tmp_path / "r.html")
+    assert report.notes == ()
+    frame = opened(browser_page, tmp_path / "r.html")
+    assert frame.locator(".slider output").inner_text() == "Epoch 4999 of 4999"
+    wait_until_drawn(frame, "development run")
+    wait_until_drawn(frame, "difference matrix")
+    frame.locator(".slider input").press("ArrowLeft")
+    frame.get_by_text("Epoch 4998 of 4999").wait_for()
+
+
+def test_layers_of_many_names_are_drawn(tmp_path, browser_page):
+    runs = [
+        made_up_run(name, (0,), tuple(f"{name}.{at}" for at in range(300)), seed=at) for at, name in enumerate("ab")
+    ]
+    write_report(runs, tmp_path / "r.html")
+    frame = opened(browser_page, tmp_path / "r.html")
+    assert lines(frame, "curve id").shape == (2, 600)
+    wait_until_drawn(frame, "difference matrix")
+    frame.get_by_text("Layers that both have: 0 of 300 in A and 300 in B.").wait_for()
 
 
 def test_notes_of_comparability_stand_apart(tmp_path, browser_page):

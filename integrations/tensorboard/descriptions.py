@@ -16,12 +16,14 @@ LARGEST = 10**9
 """Of numbers of samples, of neighbours and of epochs."""
 
 
-def check_curves(about: dict[str, Any]) -> None:
-    """Raise ValueError if this is no description of curves, see `tags`."""
-    check_names("metrics", about.get("metrics"))
+def checked_curves(about: dict[str, Any]) -> dict[str, Any]:
+    """A description of curves, see `tags`, with tuples of names, and the set of each probe's curves.
+
+    Raises:
+        ValueError: it is none.
+    """
+    probes = []
     for probe in _probes(about):
-        for part in ("layers", "views", "curves"):
-            check_names(part, probe.get(part))
         check_whole("n", probe.get("n"), 2, LARGEST)
         check_whole("k", probe.get("k"), 1, probe["n"] - 1)
         if probe.get("classes") is not None:
@@ -29,22 +31,37 @@ def check_curves(about: dict[str, Any]) -> None:
         if probe.get("nncs_chance") is not None:
             number("nncs_chance", probe["nncs_chance"], 0, 1)
         number("nnls_chance", probe.get("nnls_chance"), 0, 1)
+        axes = {part: names(part, probe.get(part), 1) for part in ("layers", "views")}
+        known = {name: probe.get(name) for name in ("name", "n", "k", "classes", "nncs_chance", "nnls_chance")}
+        probes.append(known | axes | {"curves": frozenset(names("curves", probe.get("curves")))})
+    return {"kind": about["kind"], "metrics": names("metrics", about.get("metrics")), "probes": probes}
 
 
-def check_matrix(about: dict[str, Any]) -> None:
-    """Raise ValueError if this is no description of a matrix, see `tags`."""
-    check_names("matrix", [about.get("matrix")])
-    for probe in _probes(about):
-        for part in ("rows", "columns", "views"):
-            check_names(part, probe.get(part))
+def checked_matrix(about: dict[str, Any]) -> dict[str, Any]:
+    """A description of a matrix, see `tags`, with tuples of names.
+
+    Raises:
+        ValueError: it is none.
+    """
+    (matrix,) = names("matrix", [about.get("matrix")])
+    probes = [
+        {"name": probe["name"]} | {part: names(part, probe.get(part)) for part in ("rows", "columns", "views")}
+        for probe in _probes(about)
+    ]
+    return {"kind": about["kind"], "matrix": matrix, "probes": probes}
 
 
-def check_names(what: str, found: Any) -> None:
-    """Raise ValueError if this is no list of names, each once."""
-    if not isinstance(found, list) or not all(map(is_name, found)):
+def names(what: str, found: Any, fewest: int = 0) -> tuple[str, ...]:
+    """A list of names, each once, as a tuple.
+
+    Raises:
+        ValueError: it is none, or has too few.
+    """
+    if not isinstance(found, list) or len(found) < fewest or not all(map(is_name, found)):
         raise ValueError(f"{what} is {short(found)}, expected names of 1 to {LONGEST} letters, no control characters")
     if len(set(found)) < len(found):
         raise ValueError(f"{what} has {short(Counter(found).most_common(1)[0][0])} twice, expected each name once")
+    return tuple(found)
 
 
 def is_name(found: Any) -> bool:
@@ -75,7 +92,7 @@ def number(what: str, found: Any, low: float = -math.inf, high: float = math.inf
 
 def _probes(about: dict[str, Any]) -> list[dict[str, Any]]:
     probes = about.get("probes")
-    if not isinstance(probes, list) or not all(isinstance(probe, dict) for probe in probes):
-        raise ValueError(f"probes is {short(probes)}, expected a list of objects")
-    check_names("names of probes", [probe.get("name") for probe in probes])
+    if not isinstance(probes, list) or not probes or not all(isinstance(probe, dict) for probe in probes):
+        raise ValueError(f"probes is {short(probes)}, expected objects")
+    names("names of probes", [probe.get("name") for probe in probes])
     return probes

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from rra_monitor.evidence import Finding
-from rra_monitor.integrations.tensorboard.arrays import Unreadable
 from rra_monitor.integrations.tensorboard.listing import Run
 from rra_monitor.integrations.tensorboard.notes import few, left_out
 from rra_monitor.integrations.tensorboard.tags import CURVES, FINDINGS, MOMENT, NNLS
-from rra_monitor.integrations.tensorboard.values import check_curve, check_shares, findings, moment, part_of
+from rra_monitor.integrations.tensorboard.values import check_curve, check_shares, findings, moment, parts_of
 from rra_monitor.page.moments import Floats, Matrix, ProbeMoment
 from rra_monitor.page.room import Room, numbers, too_large
 from rra_monitor.page.series import Moment, RunSeries, stacked
@@ -55,8 +54,7 @@ def run_series(run: Run, read: Callable[[str], Sequence[Any]]) -> tuple[RunSerie
         for tag in of_kind[kind]:
             for event, datum in _of(read(tag), moments):
                 try:
-                    for number, probe in enumerate(run.tags[tag]["probes"]):
-                        add(parts[event][probe["name"]], run.tags[tag], probe, datum.numpy, number)
+                    add(parts[event], run.tags[tag], datum.numpy)
                 except ValueError as error:
                     notes.append(left_out(f"{tag} at step {datum.step}", f"it is not as described: {error}"))
     shown = _shown(parts)
@@ -116,26 +114,28 @@ def _of(data: Sequence[Any], moments: Mapping[Event, Any]) -> Iterator[tuple[Eve
             yield event, datum
 
 
-def _add_curves(part: _Part, about: Mapping[str, Any], probe: Mapping[str, Any], values: Any, number: int) -> None:
-    layers, views = tuple(probe["layers"]), tuple(probe["views"])
-    if not isinstance(values, Unreadable):
-        values = np.moveaxis(values, 1, 0) if np.ndim(values) > 1 else values
-    found = part_of(values, number, len(about["metrics"]), len(views), len(layers))
-    curves = {}
-    for name, curve in zip(about["metrics"], found, strict=True):
-        # A comparison has its place in the axis before it has its first value.
-        if name in probe["curves"] and not (name.startswith("nnls_") and np.isnan(curve).all()):
-            check_curve(name, curve)
-            curves[name] = curve
-    part.about = {name: probe[name] for name in ABOUT}
-    part.layers, part.views, part.curves = layers, views, curves
+def _add_curves(parts: dict[str, _Part], about: Mapping[str, Any], values: Any) -> None:
+    shapes = [(len(about["metrics"]), len(probe["views"]), len(probe["layers"])) for probe in about["probes"]]
+    by_probe = np.moveaxis(values, 1, 0) if np.ndim(values) > 1 else values
+    for probe, found in zip(about["probes"], parts_of(by_probe, shapes), strict=True):
+        curves = {}
+        for name, curve in zip(about["metrics"], found, strict=True):
+            # A comparison has its place in the axis before it has its first value.
+            if name in probe["curves"] and not (name.startswith("nnls_") and np.isnan(curve).all()):
+                check_curve(name, curve)
+                curves[name] = curve
+        part = parts[probe["name"]]
+        part.about = {name: probe[name] for name in ABOUT}
+        part.layers, part.views, part.curves = probe["layers"], probe["views"], curves
 
 
-def _add_matrix(part: _Part, about: Mapping[str, Any], probe: Mapping[str, Any], values: Any, number: int) -> None:
-    rows, columns, views = tuple(probe["rows"]), tuple(probe["columns"]), tuple(probe["views"])
-    found = part_of(values, number, len(views), len(rows), len(columns))
-    check_shares("NNLS", found)
-    part.matrices[about["matrix"]] = Matrix(rows, columns, views, found)
+def _add_matrix(parts: dict[str, _Part], about: Mapping[str, Any], values: Any) -> None:
+    shapes = [(len(probe["views"]), len(probe["rows"]), len(probe["columns"])) for probe in about["probes"]]
+    for probe, found in zip(about["probes"], parts_of(values, shapes), strict=True):
+        check_shares("NNLS", found)
+        if found.size:
+            matrix = Matrix(probe["rows"], probe["columns"], probe["views"], found)
+            parts[probe["name"]].matrices[about["matrix"]] = matrix
 
 
 def _probe_moment(part: _Part) -> ProbeMoment:
@@ -148,5 +148,5 @@ def _findings(found: Sequence[tuple[Event, Any]], notes: list[str]) -> dict[Even
         try:
             of_event[event] = findings(datum.numpy)
         except ValueError as error:
-            notes.append(left_out(f"the findings at step {datum.step}", error))
+            notes.append(left_out(f"the list of findings at step {datum.step}", error))
     return of_event

@@ -23,7 +23,7 @@ from reprlib import repr as short
 from typing import Any
 
 from rra_monitor.integrations.tensorboard import PLUGIN
-from rra_monitor.integrations.tensorboard.descriptions import check_curves, check_matrix
+from rra_monitor.integrations.tensorboard.descriptions import checked_curves, checked_matrix
 from rra_monitor.names import metric_key
 
 SCHEMA = 1
@@ -39,7 +39,7 @@ def description(kind: str, **about: Any) -> bytes:
 
 
 def described(content: bytes) -> dict[str, Any]:
-    """A description, read.
+    """A description, read: its kind, and what the kind has beside it, with tuples of names.
 
     Raises:
         ValueError: it is of another version, or none, or what it says can not be.
@@ -53,12 +53,12 @@ def described(content: bytes) -> dict[str, Any]:
         found = f"schema {short(schema)}, expected {SCHEMA}"
         raise ValueError(f"{found}; read it with the version of rra-monitor that wrote it")
     if kind == CURVES:
-        check_curves(about)
-    elif kind == NNLS:
-        check_matrix(about)
-    elif kind not in (FINDINGS, MOMENT):
+        return checked_curves(about)
+    if kind == NNLS:
+        return checked_matrix(about)
+    if kind not in (FINDINGS, MOMENT):
         raise ValueError(f"unknown kind {short(kind)}; update rra-monitor")
-    return dict(about)
+    return {"kind": kind}
 
 
 def tag(name: str, content: bytes | None = None) -> str:

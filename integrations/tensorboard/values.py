@@ -1,6 +1,7 @@
 """What the tensors of event files may hold, checked before it is used: they may come from anywhere."""
 
 import json
+from collections.abc import Sequence
 from reprlib import repr as short
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from rra_monitor.evidence import Finding
 from rra_monitor.integrations.tensorboard.arrays import Unreadable
-from rra_monitor.integrations.tensorboard.descriptions import LARGEST, check_names, number
+from rra_monitor.integrations.tensorboard.descriptions import LARGEST, is_name, names, number
 from rra_monitor.page.moments import Floats
 
 LONGEST = 10_000
@@ -37,21 +38,23 @@ def moment(values: Any) -> tuple[int, float, float]:
     return int(epoch), seconds, overhead
 
 
-def part_of(values: Any, place: int, *shape: int) -> Floats:
-    """A probe's own part of a tensor that is padded to the largest probe, in 32 bits.
+def parts_of(values: Any, shapes: Sequence[tuple[int, ...]]) -> list[Floats]:
+    """Each probe's own part of a tensor that is padded to the largest one, in 32 bits.
+
+    Args:
+        values: of the tensor, probes first.
+        shapes: of each probe's part.
 
     Raises:
-        ValueError: there is no such part.
+        ValueError: the tensor is not of such parts.
     """
     found = _numbers(values)
-    if found.ndim != 1 + len(shape) or place >= len(found):
-        raise ValueError(f"shape {found.shape}, expected {len(shape)} axes of each of {place + 1} probes at least")
-    part = found[place][tuple(slice(size) for size in shape)]
-    if part.shape != shape:
-        raise ValueError(f"shape {part.shape}, expected {shape}")
+    expected = (len(shapes), *(max(sizes) for sizes in zip(*shapes, strict=True)))
+    if found.shape != expected:
+        raise ValueError(f"shape {found.shape}, expected {expected}")
     with np.errstate(over="ignore"):
-        numbers: Floats = part.astype(np.float32, copy=False)
-    return numbers
+        numbers: Floats = found.astype(np.float32, copy=False)
+    return [part[tuple(map(slice, shape))] for part, shape in zip(numbers, shapes, strict=True)]
 
 
 def check_curve(name: str, values: Floats) -> None:
@@ -85,12 +88,13 @@ def findings(values: Any) -> tuple[Finding, ...]:
 
 def _finding(plain: dict[str, Any]) -> Finding:
     kind, probe, layers, sentence = (plain[name] for name in ("kind", "probe", "layers", "sentence"))
-    check_names("kind", [kind])
-    check_names("probe", [probe])
-    check_names("layers", layers)
+    names("kind", [kind])
+    names("probe", [probe])
+    if not isinstance(layers, list) or not all(map(is_name, layers)):
+        raise ValueError(f"layers is {short(layers)}, expected names")
     if not isinstance(sentence, str) or len(sentence) > LONGEST:
         raise ValueError(f"sentence is {short(sentence)}, expected text of at most {LONGEST} letters")
-    check_names("names of values", list(plain["values"]))
+    names("names of values", list(plain["values"]))
     values = {name: number(f"value {name!r:.60}", value) for name, value in plain["values"].items()}
     return Finding(kind, probe, tuple(layers), sentence, number("confidence", plain["confidence"], 0, 1), values)
 

@@ -129,7 +129,7 @@ def _content(random: Random, events: list[Any]) -> None:
     else:
         try:
             other = json.dumps(damaged_json(random, json.loads(content))).encode()
-        except ValueError:
+        except (ValueError, RecursionError):
             return  # damaged before
     for value in described:
         if value.metadata.plugin_data.content == content:

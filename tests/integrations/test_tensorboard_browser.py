@@ -1,17 +1,22 @@
 """The tab RRA of a real TensorBoard in a real browser."""
 
+import dataclasses
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
-from browser import drive, eventually, lines, wait_for, wait_for_count, wait_until_drawn
+from browser import drive, eventually, lines, look_around, wait_for, wait_for_count, wait_until_drawn
 from lightning.pytorch.loggers import TensorBoardLogger
-from page_runs import ODD, array
-from tensorboard_records import made_up_record, write_records, write_tensor
+from page_runs import MARKUP, ODD, array
+from tensorboard_records import claiming, made_up_record, write_records, write_tensor, write_tensors
 from tensorboard_server import FAST, SLOW, serving, until
 from training import Classifier, fit
 
 import rra_monitor as rra
+from rra_monitor.evidence import Finding
 from rra_monitor.integrations.lightning import RRACallback
+from rra_monitor.integrations.tensorboard.packed import packed
 
 
 class Faster(Classifier):
@@ -35,6 +40,16 @@ def tab(page):
     return eventually(page, lambda: next((f for f in page.frames if "plugin_entry" in f.url), None), bool)
 
 
+@contextmanager
+def shown(page, logdir, *options, **more):
+    """A server, left by the page before it stops: the page would go on asking."""
+    with serving(logdir, *options, **more) as server:
+        try:
+            yield server
+        finally:
+            page.goto("about:blank")
+
+
 def read_whole(server):
     """Wait until TensorBoard has read both trainings; it may meet them in the middle."""
     until(server.names, lambda names: names == ["a/v", "b/v"])
@@ -49,14 +64,14 @@ def opened(page, server):
 
 @pytest.mark.parametrize("loader", [FAST, SLOW], ids=["fast", "slow"])
 def test_the_walk(logdir, loader, browser_page):
-    with serving(logdir, *loader) as server:
+    with shown(browser_page, logdir, *loader) as server:
         read_whole(server)
         opened(browser_page, server)
         drive(browser_page, tab)
 
 
 def test_it_shows_the_values_of_the_store(logdir, browser_page):
-    with serving(logdir) as server:
+    with shown(browser_page, logdir) as server:
         read_whole(server)
         frame = opened(browser_page, server)
         wait_for_count(frame, "curve id", 2)
@@ -84,7 +99,7 @@ def test_comparisons_are_served_in_every_view(logdir):
 
 
 def test_what_is_logged_while_it_is_open_appears(tmp_path, browser_page):
-    with serving(tmp_path) as server:
+    with shown(browser_page, tmp_path) as server:
         frame = opened(browser_page, server)
         frame.get_by_text("RRACallback").wait_for()  # how to produce runs
         write_records(tmp_path / "run", [made_up_record(0)])
@@ -102,7 +117,7 @@ def test_odd_names_and_unreadable_runs_are_text(tmp_path, browser_page):
     write_records(tmp_path / "odd" / "x & 'y' <b>", [made_up_record(0, layers=("input", ODD))])
     write_tensor(tmp_path / "newer", "rra/moment", b'{"schema": "<img src=x>", "kind": "moment"}', np.zeros(3))
     write_tensor(tmp_path / "foreign", name, b"{}", np.zeros(3))
-    with serving(tmp_path) as server:
+    with shown(browser_page, tmp_path) as server:
         until(server.runs, lambda runs: runs["runs"] and "newer" in (runs["message"] or ""))
         frame = opened(browser_page, server)
         wait_until_drawn(frame)
@@ -113,8 +128,38 @@ def test_odd_names_and_unreadable_runs_are_text(tmp_path, browser_page):
         assert f"foreign: {name} is left out" in said
 
 
+def test_markup_in_every_name_stays_text_in_the_tab(tmp_path, browser_page):
+    record = made_up_record(0, [f"ref-{name}" for name in MARKUP], probes=("train", *MARKUP), layers=("input", *MARKUP))
+    finding = Finding(MARKUP[0], MARKUP[1], MARKUP, "".join(MARKUP), 1.0, {MARKUP[0]: 1.0})
+    write_records(tmp_path / "run", [dataclasses.replace(record, findings=(finding,))])
+    with shown(browser_page, tmp_path) as server:
+        until(server.names, bool)
+        frame = opened(browser_page, server)
+        look_around(frame)
+        assert frame.locator(".findings li").inner_text().endswith("".join(MARKUP))
+
+
+def test_bad_runs_are_named_and_the_good_one_is_drawn(tmp_path, browser_page):
+    write_records(tmp_path / "good", [made_up_record(0), made_up_record(1)])
+    write_tensor(tmp_path / "nested", "rra/moment", b"[" * 100_000, np.zeros(3))
+    content = next(each.content for each in packed(made_up_record(0)) if each.tag.startswith("rra/curves"))
+    moment = ("rra/moment", b'{"schema": 1, "kind": "moment"}', np.zeros(3))
+    odd = content.replace(b'"nnls_chance": 0', b'"nnls_chance": 9')
+    assert odd != content
+    write_tensors(tmp_path / "chance", [("rra/curves", odd, np.zeros(3)), moment])
+    write_tensors(tmp_path / "huge", [("rra/curves", content, claiming(1 << 30)), moment])
+    with shown(browser_page, tmp_path) as server:
+        until(server.runs, lambda runs: len(runs["runs"]) == 3 and "nested" in (runs["message"] or ""))
+        frame = opened(browser_page, server)
+        wait_for_count(frame, "curve id", 1)
+        assert frame.locator(".message").inner_text().startswith("nested: rra/moment is left out: not written by")
+        for name, reason in {"chance": "nnls_chance is 9", "huge": "shape [1073741824], expected one that"}.items():
+            frame.locator(".runs li", has_text=name).locator(".warning", has_text=reason).wait_for()
+        np.testing.assert_allclose(lines(frame, "curve id")[0], made_up_record(1).snapshots["train"].id, rtol=1e-6)
+
+
 def test_a_tab_that_can_not_load_says_why(tmp_path, browser_page):
     (tmp_path / "shadows").mkdir()
     (tmp_path / "shadows" / "sitecustomize.py").write_text("import sys; sys.modules['plotly'] = None")
-    with serving(tmp_path, shadows=tmp_path / "shadows") as server:
+    with shown(browser_page, tmp_path, shadows=tmp_path / "shadows") as server:
         opened(browser_page, server).get_by_text("pip install 'rra-monitor[report,tensorboard]'").wait_for()

@@ -4,11 +4,12 @@ import base64
 import json
 import re
 import shutil
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
-from tensorboard_records import made_up_record, write_records, write_tensor, write_tensors
+from tensorboard_records import claiming, made_up_record, write_records, write_tensor, write_tensors
 from tensorboard_server import FAST, SLOW, accepts_gzip, serving, until
 from torch.utils.tensorboard import SummaryWriter  # noqa: TID251
 from training import fit
@@ -55,6 +56,10 @@ def logdir(digits, tmp_path_factory):
     write_tensors(path / "misshapen", tensors, step=8)
     write_tensor(path / "misshapen", "rra/moment", content, np.zeros((2, 2)), step=9)
     write_tensor(path / "lone", "rra/moment", content, np.zeros(3))
+    write_records(path / "huge", whole[:2])
+    write_tensors(path / "huge", [("rra/curves", curves, claiming(1 << 30)), ("rra/moment", content, moment)], step=8)
+    write_tensor(path / "huge", "rra/moment", content, claiming(1 << 31), step=9)
+    write_tensor(path / "nested", "rra/moment", b"[" * 100_000, np.zeros(3))
     (path / "garbage").mkdir()
     (path / "garbage" / events.name).write_bytes(bytes(range(256)) * 10)
     plain = SummaryWriter(path / "plain")
@@ -150,8 +155,9 @@ def test_what_a_resumed_training_wrote_again_replaces_what_it_had_written(server
 
 def test_what_can_not_be_read_is_said_and_hides_nothing_else(server):
     runs = server.runs()
-    assert {"newer", "foreign", "garbage", "plain"}.isdisjoint(run["name"] for run in runs["runs"])
+    assert {"newer", "foreign", "garbage", "plain", "nested"}.isdisjoint(run["name"] for run in runs["runs"])
     assert "newer: rra/moment is left out: schema 2, expected 1; read it with the version" in runs["message"]
+    assert "nested: rra/moment is left out: not written by rra-monitor" in runs["message"]
     assert "foreign: whät <ever> is left out: not written by rra-monitor" in runs["message"]
     assert not any(name in runs["message"] for name in ("many", "garbage", "plain"))
     run = server.run("misshapen")
@@ -160,6 +166,20 @@ def test_what_can_not_be_read_is_said_and_hides_nothing_else(server):
     assert len(run["notes"]) == 2
     assert run["notes"][0].startswith("the moment at step 9 is left out: ")
     assert re.match("rra/curves at step 8 is left out: it is not as described: shape ", run["notes"][1])
+
+
+def test_a_tensor_that_claims_a_huge_shape_is_left_out(server):
+    run = server.run("huge")
+    assert [moment["step"] for moment in run["moments"]] == [0, 1, 8]
+    assert len(run["notes"]) == 2
+    assert all("shape [" in note and "expected one that" in note for note in run["notes"])
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "\0", "<script>alert(1)</script>", "a" * 5000, "many/", ""])
+def test_a_run_of_an_odd_name_is_not_found(server, name):
+    status, headers, body = server.get(f"data/plugin/rra/run?name={quote(name, safe='')}")
+    assert (status, headers["X-Content-Type-Options"]) == (404, "nosniff")
+    assert b"TensorBoard has no run" in body
 
 
 def test_a_run_that_is_not_there_or_has_no_snapshots_is_refused_in_words(server):

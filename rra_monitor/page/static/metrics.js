@@ -12,7 +12,7 @@ const KNOWN = {
 };
 
 export function metric(name) {
-  if (KNOWN[name]) return KNOWN[name];
+  if (Object.hasOwn(KNOWN, name)) return KNOWN[name];
   const other = name.replace(/^nnls_/, "");
   return { title: `Similarity to the ${comparison(other)}`, short: "NNLS", choice: `NNLS: ${comparison(other)}`, share: true, digits: 3, nnls: true };
 }
