@@ -115,13 +115,13 @@ class TestSeries:
         store = rra.RunStore(tmp_path)
         store.save(snapshot_of(0))
         store.save(odd)
-        with pytest.warns(UserWarning) as warned:
+        with pytest.warns(UserWarning, match=".") as warned:
             found = stored_series(store, "run")
         assert [moment.step for moment in found.moments] == [0]
         assert len(warned) == 1
 
     def test_a_snapshot_of_many_views_of_one_layer_takes_little_time_and_memory(self):
-        views = ("full", *(f"avg{number}" for number in range(2, 60_000)))
+        views = ("full", *(f"avg{number}" for number in range(2, 20_000)))
         one = snapshot_of(0, layers=("l0",))
         one = dataclasses.replace(
             one,
@@ -129,7 +129,7 @@ class TestSeries:
             aliases={f"l0@{view}": "l0" for view in views[1:]},
         )
         found = stacked([probe_moment(one, {})], n=30, k=4, classes=3, nncs_chance=0.3, nnls_chance=0.1)
-        assert found.matrices["self"].values.shape == (1, 59_999, 1, 1)
+        assert found.matrices["self"].values.shape == (1, 19_999, 1, 1)
 
     def test_one_snapshot_without_labels_is_a_run(self, tmp_path):
         store = rra.RunStore(tmp_path)
