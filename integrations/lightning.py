@@ -11,11 +11,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from rra_monitor.capture import Forward, call_model
+from rra_monitor.checks import whole_number
+from rra_monitor.integrations.directories import default_directory, lies_where_the_trainer_writes
 from rra_monitor.integrations.loggers import logger_sinks
 from rra_monitor.integrations.tensorboard.charts import Choice, checked_choice
 from rra_monitor.integrations.wandb import reference_path
 from rra_monitor.integrations.watchers import check_watchers
-from rra_monitor.monitor import Monitor, Plan
+from rra_monitor.monitor import Monitor, Plan, check_options, checked_layers, checked_probes
 from rra_monitor.names import FULL
 from rra_monitor.pooling import checked_views
 from rra_monitor.record import summaries
@@ -23,6 +25,7 @@ from rra_monitor.recorder import Align, Recorder
 from rra_monitor.sample import FixedSample
 from rra_monitor.sinks import JSONLSink, Sink
 from rra_monitor.store import KeepGraphs, RunStore
+from rra_monitor.texts import visible
 
 
 class RRACallback(Callback):
@@ -43,7 +46,8 @@ class RRACallback(Callback):
         references: name to the run directory of an earlier run with the same samples; every snapshot is compared.
             `wandb:<entity>/<project>/<artifact>:<alias>` is downloaded at fit start.
         align: with the reference's snapshot of the same epoch ("epoch") or its last one ("last").
-        dirpath: of this run; `rra/` in the first logger's directory if None. A resumed run goes on in its own.
+        dirpath: of this run; `rra/` in the first logger's directory if None. A resumed run goes on in its own, if that
+            lies below the trainer's `default_root_dir` or a logger's `save_dir`.
         keep_graphs: "all", "last" or a number of snapshots whose graphs stay on disk.
         on_error: what a failing snapshot does: "warn" or "raise".
         layers: which to watch, see `Monitor`.
@@ -82,8 +86,8 @@ class RRACallback(Callback):
         tensorboard_scalars: Choice = "summaries",
         **monitor_options: Any,
     ) -> None:
-        if every_n_epochs < 1:
-            raise ValueError(f"every_n_epochs={every_n_epochs}; expected 1 or more")
+        every_n_epochs = whole_number("every_n_epochs", every_n_epochs, 1)
+        n, seed = whole_number("n", n, 3), whole_number("seed", seed, 0)
         if on_error not in ("warn", "raise"):
             raise ValueError(f"on_error={on_error!r}; expected 'warn' or 'raise'")
         if unknown := set(monitor_options) - _MONITOR_OPTIONS:
@@ -91,6 +95,18 @@ class RRACallback(Callback):
                 f"RRACallback has no option {', '.join(sorted(unknown))}; "
                 f"beside its own it takes {', '.join(sorted(_MONITOR_OPTIONS))}"
             )
+        if probes is not None:
+            probes = checked_probes(probes, k)
+        if references is not None and not isinstance(references, Mapping):
+            raise TypeError(f"references={references!r:.80}; expected a dictionary of names and directories of runs")
+        if not isinstance(artifacts, bool):
+            raise TypeError(f"artifacts={artifacts!r:.80}; expected True or False")
+        if dirpath is not None and not isinstance(dirpath, (str, os.PathLike)):
+            raise TypeError(f"dirpath={dirpath!r:.80}; expected a path")
+        check_options(k=k, forward=forward, **monitor_options)
+        # What these two would refuse at fit start. Nothing is opened.
+        Recorder(None, align=align)
+        RunStore("memory://", keep_graphs)
         self.probes = probes
         self.every_n_epochs = every_n_epochs
         self.references = dict(references or {})
@@ -98,7 +114,7 @@ class RRACallback(Callback):
         self.dirpath = dirpath
         self.keep_graphs = keep_graphs
         self.on_error = on_error
-        self.layers = layers
+        self.layers = checked_layers(layers)
         self.views = checked_views(views)
         self.k = k
         self.forward = forward or call_model
@@ -171,7 +187,7 @@ class RRACallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the directory of the run that is resumed."""
-        self._resumed = state_dict.get("dirpath")
+        self._resumed = state_dict.get("dirpath") if isinstance(state_dict, Mapping) else None
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         """Measure on every rank, record on rank zero; its summaries on every rank."""
@@ -247,9 +263,20 @@ class RRACallback(Callback):
         if trainer.global_step == 0:
             return None
         path = self._resumed if self.store is None else self.store.path
-        if path is not None and not RunStore(path).probes():
+        if path is None:
+            return None
+        said = visible(str(path))
+        if self.store is None and not lies_where_the_trainer_writes(path, trainer):
             warnings.warn(
-                f"{path}, where the resumed run was stored, is not here; going on in a new directory", stacklevel=2
+                f"{said}, where the checkpoint says that its run is stored, is neither below default_root_dir "
+                f"({trainer.default_root_dir}) nor below a logger's save_dir, and a checkpoint may come from somebody "
+                "else; going on in a new directory. If it is yours, pass that default_root_dir, or dirpath",
+                stacklevel=2,
+            )
+            return None
+        if not RunStore(path).probes():
+            warnings.warn(
+                f"{said}, where the resumed run was stored, is not here; going on in a new directory", stacklevel=2
             )
             return None
         return path
@@ -308,19 +335,6 @@ def samples_of(trainer: Trainer, n: int, seed: int) -> dict[str, FixedSample]:
     if refused:
         warnings.warn(f"not probed: {reasons} Pass it in probes={{…}} of RRACallback.", stacklevel=2)
     return samples
-
-
-def default_directory(trainer: Trainer) -> str:
-    """`rra` in the first logger's directory, beside the checkpoints; without a logger the first free `rra`, `rra-1`…"""
-    if trainer.loggers:
-        logger = trainer.loggers[0]
-        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-        return os.path.join(logger.save_dir or trainer.default_root_dir, str(logger.name), version, "rra")
-    number, path = 0, os.path.join(trainer.default_root_dir, "rra")
-    while RunStore(path).probes():
-        number += 1
-        path = os.path.join(trainer.default_root_dir, f"rra-{number}")
-    return path
 
 
 def _datasets(loaders: Any) -> Iterator[Any]:

@@ -1,19 +1,22 @@
 """The files of `rra-monitor analyze`: curves and pairs of layers as CSV and JSON, and pictures."""
 
-import csv
-import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from rra_monitor.curves import HEALTH
-from rra_monitor.figures import curves_figure, nnls_figure, views_figure
+from rra_monitor.figures import curves_figure, nnls_figure, resolution, views_figure
 from rra_monitor.names import FULL, split_view
 from rra_monitor.ratios_figure import ratios_figure
 from rra_monitor.snapshot import Curve, Snapshot
-from rra_monitor.tables import Row, plain
+from rra_monitor.tables import Row, plain, write_csv, write_json
 
 SCHEMA = 1
 """Version of `analysis.json`."""
+
+LETTERS = 100
+"""Of a probe's name in the name of a file."""
 
 
 def layer_rows(snapshot: Snapshot) -> list[Row]:
@@ -38,11 +41,10 @@ def layer_rows(snapshot: Snapshot) -> list[Row]:
     ]
 
 
-def pair_rows(snapshot: Snapshot) -> list[Row]:
+def pair_rows(snapshot: Snapshot) -> Iterator[Row]:
     """One row for each pair of layers; the CKA, where it was asked for, of pairs without pooled views."""
     full = [layer for layer in snapshot.layers if split_view(layer)[1] == FULL]
     place = {layer: at for at, layer in enumerate(full)}
-    rows = []
     for a, first in enumerate(snapshot.layers):
         for b, second in enumerate(snapshot.layers):
             row: Row = {"probe": snapshot.probe, "layer_a": first, "layer_b": second}
@@ -50,22 +52,17 @@ def pair_rows(snapshot: Snapshot) -> list[Row]:
             if snapshot.cka is not None:
                 both = first in place and second in place
                 row["cka"] = float(snapshot.cka[place[first], place[second]]) if both else None
-            rows.append(row)
-    return rows
+            yield row
 
 
 def write_analysis(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
     """Write `layers.csv`, `layer_pairs.csv` and `analysis.json`; undefined values are empty, or null."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables: dict[str, Callable[[Snapshot], list[Row]]] = {"layers": layer_rows, "layer_pairs": pair_rows}
-    files = []
-    for name, rows_of in tables.items():
-        rows = [row for snapshot in snapshots for row in rows_of(snapshot)]
-        files.append(folder / f"{name}.csv")
-        with files[-1].open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows({key: plain(value) for key, value in row.items()} for row in rows)
+    tables: dict[str, Callable[[Snapshot], Iterable[Row]]] = {"layers": layer_rows, "layer_pairs": pair_rows}
+    written = [
+        write_csv(folder / f"{name}.csv", chain.from_iterable(map(rows_of, snapshots)))
+        for name, rows_of in tables.items()
+    ]
     found = [
         {
             "probe": snapshot.probe,
@@ -86,10 +83,8 @@ def write_analysis(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
         }
         for snapshot in snapshots
     ]
-    files.append(folder / "analysis.json")
-    text = json.dumps({"schema": SCHEMA, "snapshots": found}, indent=1, ensure_ascii=False, allow_nan=False)
-    files[-1].write_text(text + "\n", encoding="utf-8")
-    return files
+    written.append(write_json(folder / "analysis.json", {"schema": SCHEMA, "snapshots": found}))
+    return [file for file in written if file is not None]
 
 
 def pictures(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
@@ -101,9 +96,14 @@ def pictures(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
         if len(snapshot.settings.views) > 1:
             figures["views"] = views_figure(snapshot)
         for name, figure in figures.items():
-            files.append(folder / f"{snapshot.probe}-{name}.png")
-            figure.savefig(files[-1], dpi=150)
+            files.append(folder / f"{_file_name(snapshot.probe)}-{name}.png")
+            figure.savefig(files[-1], dpi=resolution(figure))
     return files
+
+
+def _file_name(probe: str) -> str:
+    """A probe's name as the beginning of a file's; those that a `Monitor` takes are as they are."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", probe)[:LETTERS]
 
 
 def _at(curve: Curve | None, at: int) -> float | None:

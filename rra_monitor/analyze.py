@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -23,12 +22,16 @@ from rra_monitor.finding import findings
 from rra_monitor.groups import open_run
 from rra_monitor.monitor import Monitor
 from rra_monitor.snapshot import Snapshot
-from rra_monitor.sources import named_model, samples
+from rra_monitor.sources import folder_of_run, named_model, samples
 from rra_monitor.store import RunStore
 from rra_monitor.tables import free_folder, named_folder
+from rra_monitor.terminal import cell, print_line
+from rra_monitor.texts import sentence
 from rra_monitor.trees import iter_tensors
 
 SAMPLES = 2000
+
+LARGEST_SEED = 1 << 63
 
 
 def run_analyze(
@@ -58,6 +61,8 @@ def run_analyze(
     console, notes = Console(), list[str]()
     chosen = {name: value for name, value in chosen.items() if value is not None}
     folder = named_folder(out) if out else None
+    if not 0 <= seed < LARGEST_SEED:
+        raise ValueError(f"--seed {seed}: expected 0 or more, less than {LARGEST_SEED}")
     if source is not None:
         given = {"MODEL": model, "--data": data} | {f"--{name}": value for name, value in chosen.items()}
         if others := [name for name, value in given.items() if value is not None]:
@@ -70,32 +75,31 @@ def run_analyze(
         )
     else:
         folder = folder or free_folder("rra-analysis")
+        if (images := folder_of_run(data)) is not None:
+            print_line(console, f"Images, from where the run says: {images}", soft_wrap=True)
         with _warnings_as(notes):
             snapshots = measured_analysis(model, data, RunStore(folder), notes, probe=probe, seed=seed, **chosen)
     for snapshot in snapshots:
         settings = snapshot.settings
-        console.print(
-            f"{snapshot.probe}: {settings.n} samples, {settings.k} neighbours, epoch {snapshot.epoch}", style="bold"
+        print_line(
+            console,
+            f"{snapshot.probe}: {settings.n} samples, {settings.k} neighbours, epoch {snapshot.epoch}",
+            style="bold",
         )
         console.print(table(snapshot))
-        console.print(_legend(snapshot), highlight=False)
+        print_line(console, _legend(snapshot))
     for finding in findings({snapshot.probe: snapshot for snapshot in snapshots}):
-        console.print(f"• {finding.sentence}", markup=False, highlight=False)
+        print_line(console, f"• {finding.sentence}")
     for note in notes:
-        console.print(f"• {note}", markup=False, highlight=False)
+        print_line(console, f"• {note}")
     if folder is not None:
         files = write_analysis(snapshots, folder)
         if find_spec("matplotlib"):
             files += pictures(snapshots, folder)
         names = ", ".join(file.name for file in files)
-        console.print(f"Files: {folder}/ ({names})", markup=False, soft_wrap=True, highlight=False)
+        print_line(console, f"Files: {folder}/ ({names})", soft_wrap=True)
     if source is None:
-        console.print(
-            f"Again, without the network: rra-monitor analyze --from {folder}",
-            markup=False,
-            soft_wrap=True,
-            highlight=False,
-        )
+        print_line(console, f"Again, without the network: rra-monitor analyze --from {folder}", soft_wrap=True)
 
 
 def measured_analysis(
@@ -162,7 +166,8 @@ def stored_analysis(source: str, probe: str | None = None) -> list[Snapshot]:
         snapshot = store.load(name, steps[-1])
         if not snapshot.graphs:
             raise ValueError(f"{store.path}: the graphs of probe {name!r} at step {steps[-1]} are gone")
-        found.append(computed_anew(snapshot))
+        # By the name that the run has it under: files are named after it.
+        found.append(replace(computed_anew(snapshot), probe=name))
     return found
 
 
@@ -202,7 +207,7 @@ def table(snapshot: Snapshot) -> Table:
     for name in shown:
         found.add_column(titles.get(name, name), justify="right")
     for row in layer_rows(snapshot):
-        found.add_row(escape(row["layer"]), *(_cell(row[name], count) for name, count in shown.items()))
+        found.add_row(cell(row["layer"]), *(_cell(row[name], count) for name, count in shown.items()))
     return found
 
 
@@ -238,4 +243,4 @@ def _warnings_as(notes: list[str]) -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         yield
-    notes += dict.fromkeys(str(found.message) for found in caught if found.category is UserWarning)
+    notes += dict.fromkeys(sentence(found.message) for found in caught if found.category is UserWarning)

@@ -1,14 +1,17 @@
 """The command `rra-monitor`. Each subcommand imports what it needs when it runs, so that --help is instant."""
 
 import inspect
+import sys
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, Literal
 
 from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
 
 from rra_monitor.recipes.options import TrainOptions
+from rra_monitor.recipes.options_file import OptionsFile, refused_words
+from rra_monitor.terminal import one_sentence, print_trace
 
 
 def demo(out: str | None = None, epochs: int = 10) -> None:
@@ -27,7 +30,8 @@ def demo(out: str | None = None, epochs: int = 10) -> None:
         raise SystemExit(
             f"rra-monitor demo needs the package {error.name!r}. Install rra-monitor with its extra [recipes]."
         ) from error
-    run_demo(out, epochs)
+    with one_sentence("demo"):
+        run_demo(out, epochs)
 
 
 def compare(
@@ -62,10 +66,8 @@ def compare(
     """
     from rra_monitor.compare_command import run_compare
 
-    try:
+    with one_sentence("compare"):
         run_compare(runs, group, probe, epoch, out)
-    except ValueError as error:
-        raise SystemExit(f"rra-monitor compare: {error}") from error
 
 
 def _compare_parser() -> ArgumentParser:
@@ -102,10 +104,8 @@ def report(runs: list[str], group: list[list[str]], out: str | None = None) -> N
     """
     from rra_monitor.report_command import run_report
 
-    try:
+    with one_sentence("report"):
         run_report(runs, group, out)
-    except ValueError as error:
-        raise SystemExit(f"rra-monitor report: {error}") from error
 
 
 def _report_parser() -> ArgumentParser:
@@ -172,7 +172,7 @@ def analyze(
     """
     from rra_monitor.analyze import run_analyze
 
-    try:
+    with one_sentence("analyze", TypeError):
         run_analyze(
             model,
             data,
@@ -190,8 +190,6 @@ def analyze(
             backend=backend,
             cka=cka or None,
         )
-    except (ValueError, TypeError) as error:
-        raise SystemExit(f"rra-monitor analyze: {error}") from error
 
 
 def _analyze_parser() -> ArgumentParser:
@@ -215,10 +213,8 @@ def recipes(pattern: str | None) -> None:
     """
     from rra_monitor.recipes.listing import print_recipes
 
-    try:
+    with one_sentence("recipes"):
         print_recipes(pattern)
-    except ValueError as error:
-        raise SystemExit(f"rra-monitor recipes: {error}") from error
 
 
 def _recipes_parser() -> ArgumentParser:
@@ -227,7 +223,7 @@ def _recipes_parser() -> ArgumentParser:
     return parser
 
 
-def train(name: str | None = None, **options: Any) -> None:
+def train(name: str | None = None, config: Sequence[dict[str, Any]] = (), **options: Any) -> None:
     """Train a recipe of the thesis with the monitor on; `rra-monitor recipes` lists them.
 
     Leaves checkpoints, numbers by epoch, the graphs and curves of every layer, its whole configuration and the versions
@@ -244,6 +240,10 @@ def train(name: str | None = None, **options: Any) -> None:
       rra-monitor train resnet20-cifar10-stac --data DIR --window 8,4,8 --max-epochs 40
     Options from a file; what the command line names counts more:
       rra-monitor train --config runs/resnet20-digits/seed0/config.json --out again
+
+    A file may come from somebody else. So where images are read from (--data, --download), where the training goes
+    (--out, --resume) and whether pickles are read, which runs what they contain (--allow-pickle), is taken from the
+    command line alone; what a file says about it is printed and left out.
     """
     try:
         from rra_monitor.recipes.train_command import run_train
@@ -251,15 +251,21 @@ def train(name: str | None = None, **options: Any) -> None:
         raise SystemExit(
             f"rra-monitor train needs the package {error.name!r}. Install rra-monitor with its extra [recipes]."
         ) from error
-    try:
-        run_train(TrainOptions(**options | {"recipe": name or options["recipe"]}))
-    except (ValueError, TypeError) as error:
-        raise SystemExit(f"rra-monitor train: {error}") from error
+    with one_sentence("train", TypeError):
+        chosen = TrainOptions(**options | {"recipe": name or options["recipe"]})
+        if words := refused_words(config, chosen):
+            print(f"rra-monitor train: {words}", file=sys.stderr)
+        run_train(chosen)
 
 
 def _train_parser() -> ArgumentParser:
     parser = ArgumentParser(description=_description(train), formatter_class=_Help)
-    parser.add_argument("--config", action="config", metavar="FILE", help="options in JSON or YAML")
+    parser.add_argument(
+        "--config",
+        action=OptionsFile,
+        metavar="FILE",
+        help="options in JSON or YAML, but for --data, --download, --out, --resume and --allow-pickle",
+    )
     for option in fields(TrainOptions):
         name = "--" + option.name.replace("_", "-")
         kind: dict[str, Any] = {"default": option.default, "help": option.metadata["help"]}
@@ -299,10 +305,8 @@ def suggest(
     """
     from rra_monitor.recipes.suggest_command import run_suggest
 
-    try:
+    with one_sentence("suggest"):
         run_suggest(runs, strategy, probe, side)
-    except ValueError as error:
-        raise SystemExit(f"rra-monitor suggest: {error}") from error
 
 
 def _suggest_parser() -> ArgumentParser:
@@ -341,13 +345,13 @@ def main() -> None:
         train: _train_parser(),
         suggest: _suggest_parser(),
     }
+    sys.excepthook = print_trace
     parser = ArgumentParser(prog="rra-monitor", description=main.__doc__, formatter_class=_Help)
     choice = parser.add_subcommands()
     for command, own in commands.items():
         choice.add_subcommand(command.__name__, own, help=_description(command).split("\n")[0])
     given = parser.parse_args()
     options = given[given.subcommand].as_dict()
-    options.pop("config", None)  # its content stands in the others
     {command.__name__: command for command in commands}[given.subcommand](**options)
 
 

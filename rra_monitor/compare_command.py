@@ -9,7 +9,6 @@ from pathlib import Path
 import fsspec
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from rra_monitor.comparison import Comparison, compare_runs
@@ -17,6 +16,8 @@ from rra_monitor.epochs import Settling, settling
 from rra_monitor.groups import Floats, Group, deviation, mean
 from rra_monitor.names import FULL, split_view
 from rra_monitor.tables import free_folder, named_folder, write_tables
+from rra_monitor.terminal import cell, heading, print_line
+from rra_monitor.texts import visible
 
 COLUMN = 16
 """Letters that one column takes."""
@@ -49,7 +50,7 @@ def run_compare(
     for table in _settling_tables(found, settled):
         console.print(table)
     for note in (*found.notes, *notes, *_unshared(found, settled), *_refusals(found)):
-        console.print(f"• {note}", markup=False, highlight=False)
+        print_line(console, f"• {note}")
     if page:
         from rra_monitor.report_command import comparison_report, say
 
@@ -58,7 +59,7 @@ def run_compare(
         return
     folder = folder or free_folder("rra-compare")
     files = write_tables(found, folder, settled)
-    console.print(f"Files: {folder}/ ({', '.join(file.name for file in files)})", soft_wrap=True, highlight=False)
+    print_line(console, f"Files: {folder}/ ({', '.join(file.name for file in files)})", soft_wrap=True)
 
 
 def run_names(runs: Sequence[str]) -> dict[str, str]:
@@ -154,7 +155,7 @@ def _curve_tables(comparison: Comparison, width: int) -> list[Table]:
             name: dict(zip(layers, _cells(mean(array), deviation(array), digits), strict=True))
             for name, (layers, array) in columns.items()
         }
-        runs = {name: f"{name}\n{_counted(len(array), 'run')}" for name, (_, array) in columns.items()}
+        runs = {name: f"{visible(name)}\n{_counted(len(array), 'run')}" for name, (_, array) in columns.items()}
         tables += _tables(titles[quantity], _shown(comparison), {runs[name]: cells[name] for name in cells}, width)
     return tables
 
@@ -167,7 +168,7 @@ def _pair_tables(comparison: Comparison, width: int) -> list[Table]:
             continue
         cells = _cells(mean(pairs.same_layer()), pairs.same_layer_deviation(), 3)
         head = f"within {pairs.a}" if pairs.a == pairs.b else f"{pairs.a} ~ {pairs.b}"
-        columns[f"{head}\n{_counted(len(pairs.runs), 'pair')}"] = dict(zip(pairs.layers_a, cells, strict=True))
+        columns[f"{visible(head)}\n{_counted(len(pairs.runs), 'pair')}"] = dict(zip(pairs.layers_a, cells, strict=True))
         chances.add(f"{pairs.chance:.3f}")
     when = "last snapshots" if comparison.moment == "last" else f"epoch {comparison.moment}"
     title = f"layers of one name in two runs (NNLS), {when}; chance {', '.join(sorted(chances))}"
@@ -215,12 +216,12 @@ def _tables(title: str, layers: Sequence[str], columns: dict[str, dict[str, str]
     heads = list(columns)
     tables = []
     for first in range(0, len(heads), fit):
-        table = Table(title=escape(title), title_justify="left")
+        table = Table(title=heading(title), title_justify="left")
         table.add_column("layer")
         for head in heads[first : first + fit]:
-            table.add_column(escape(head), justify="right")
+            table.add_column(heading(head), justify="right")
         for layer in layers:
-            table.add_row(escape(layer), *(columns[head].get(layer, "") for head in heads[first : first + fit]))
+            table.add_row(cell(layer), *(columns[head].get(layer, "") for head in heads[first : first + fit]))
         tables.append(table)
     return tables
 

@@ -26,6 +26,7 @@ from rra_monitor.page.series import stored_series
 from rra_monitor.recorder import Recorder
 from rra_monitor.snapshot import Snapshot
 from rra_monitor.store import RunStore
+from rra_monitor.terminal import print_line
 
 TRAINING_IMAGES = 1400
 BATCH = 64
@@ -117,6 +118,8 @@ def train(out: Path, seed: int, epochs: int, references: dict[str, str], callbac
 
 def run_demo(out: str | None, epochs: int) -> None:
     """Train two seeds, print the table, draw the pictures, say how to go on."""
+    if epochs < 1:
+        raise ValueError(f"--epochs {epochs}: expected at least 1")
     console = Console()
     folder = _folder(out)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -135,13 +138,13 @@ def run_demo(out: str | None, epochs: int) -> None:
     console.print("ID: dimensions that a layer uses. NNCS: share of neighbours of the same digit.")
     console.print(f"NNLS: share of the {end.settings.k} neighbours on which both seeds agree (by chance {chance:.3f}).")
     for finding in findings({"train": end}, {"train": start}):
-        console.print(f"• {finding.sentence}", markup=False, highlight=False)
+        print_line(console, f"• {finding.sentence}")
     for name, figure in (("curves", curves_figure(end, start)), ("nnls", nnls_figure(end, matches))):
         figure.savefig(folder / f"{name}.png", dpi=110)
-    console.print(f"Pictures: {folder / 'curves.png'} and {folder / 'nnls.png'}", soft_wrap=True, highlight=False)
+    print_line(console, f"Pictures: {folder / 'curves.png'} and {folder / 'nnls.png'}", soft_wrap=True)
     report = write_report([stored_series(first, "seed0"), stored_series(second, "seed1")], folder / "report.html")
-    console.print(f"Report, for any browser: {report.path}", soft_wrap=True, highlight=False)
-    console.print(f"Dashboard: tensorboard --logdir {folder}", soft_wrap=True, highlight=False, style="bold")
+    print_line(console, f"Report, for any browser: {report.path}", soft_wrap=True)
+    print_line(console, f"Dashboard: tensorboard --logdir {folder}", soft_wrap=True, style="bold")
     console.print("Its tab RRA has everything.")
 
 
@@ -169,6 +172,6 @@ def _folder(out: str | None) -> Path:
         number += 1
         folder = Path(f"rra-demo-{number}")
     if any(RunStore(folder / f"seed{seed}" / "rra").probes() for seed in (0, 1)):
-        raise SystemExit(f"{folder} holds an earlier run; pass another --out, or delete that directory")
+        raise ValueError(f"{folder} holds an earlier run; pass another --out, or delete that directory")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from rra_monitor.names import FULL, split_view
 from rra_monitor.record import PREVIOUS, Match
 from rra_monitor.snapshot import Curve, Snapshot
+from rra_monitor.texts import PICTURED, in_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 INCH_PER_LAYER = 0.24
 INCH_PER_LETTER = 0.065
 LEGEND_COLUMNS = 5
+NAMED = 400
+"""Layers whose names stand at an axis; of more some are left out, evenly."""
+
+DOTS, PIXELS, SIDE = 150, 40_000_000, 60_000
+"""Dots per inch of a picture, and the most that it has, in all and along a side: those of many layers are coarser."""
+
 FAINT, BOLD, CHANCE = "#9aa5b1", "#1f5fa8", "#b0413e"
 
 Panel = tuple[str, tuple[str, ...], tuple[str, ...], Curve]
@@ -50,7 +57,15 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
             if view != FULL:
                 rows = snapshot.view(view)
                 at = [layers.index(layer) for layer in rows.layers]
-                axis.plot(at, curve[rows.indices], ".-", color=f"C{number}", linewidth=0.9, markersize=3, label=view)
+                axis.plot(
+                    at,
+                    curve[rows.indices],
+                    ".-",
+                    color=f"C{number}",
+                    linewidth=0.9,
+                    markersize=3,
+                    label=in_picture(view),
+                )
         if name == "nncs" and snapshot.nncs_chance is not None:
             axis.axhline(snapshot.nncs_chance, color=CHANCE, linestyle=":", label="chance")
             axis.set_ylim(0, 1.02)
@@ -59,8 +74,8 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
         axis.set_ylabel(title, fontsize=9)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
-        axis.set_xticks(where, layers if axis is axes[-1] else [""] * len(where), rotation=90, fontsize=7)
-    title = f"{snapshot.probe}: n = {snapshot.settings.n}, k = {snapshot.settings.k}"
+        axis.set_xticks(*_ticks(layers if axis is axes[-1] else [""] * len(where)), rotation=90, fontsize=7)
+    title = f"{in_picture(snapshot.probe)}: n = {snapshot.settings.n}, k = {snapshot.settings.k}"
     figure.suptitle(title, x=left / figure.get_figwidth(), ha="left", fontsize=10)
     handles, labels = axes[-1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper right", ncols=LEGEND_COLUMNS, frameon=False, fontsize=8)
@@ -107,6 +122,7 @@ def _pixels(figure: "Figure") -> npt.NDArray[np.uint8]:
     """(height, width, 3) of a drawn figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    figure.set_dpi(min(figure.get_dpi(), resolution(figure)))
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
@@ -122,16 +138,15 @@ def _heatmaps(snapshot: Snapshot, panels: Sequence[Panel], about: str, lines: in
     )
     for axis, (title, rows, columns, matrix) in zip(axes, panels, strict=True):
         image = axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-        axis.set_title(title, fontsize=9)
-        axis.set_xticks(np.arange(len(columns)), columns, rotation=90, fontsize=7)
-        named = rows if axis is axes[0] or lines > 1 else [""] * len(rows)
-        axis.set_yticks(np.arange(len(rows)), named, fontsize=7)
+        axis.set_title(in_picture(title), fontsize=9)
+        axis.set_xticks(*_ticks(columns), rotation=90, fontsize=7)
+        axis.set_yticks(*_ticks(rows if axis is axes[0] or lines > 1 else [""] * len(rows)), fontsize=7)
     box = axes[-1].get_position()
     bar = figure.add_axes((box.x1 + 0.15 / figure.get_figwidth(), box.y0, 0.12 / figure.get_figwidth(), box.height))
     figure.colorbar(image, cax=bar).ax.tick_params(labelsize=7)
     chance = f"chance {snapshot.nnls_chance:.3f}"
     wide, high = figure.get_size_inches()
-    title = f"{snapshot.probe}: layer similarity (NNLS, {chance}); {about}"
+    title = f"{in_picture(snapshot.probe)}: layer similarity (NNLS, {chance}); {about}"
     figure.suptitle(title, x=names / wide, y=1 - 0.1 / high, ha="left", fontsize=10)
     return figure
 
@@ -169,6 +184,18 @@ def _panels(
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
+def resolution(figure: "Figure") -> float:
+    """Dots per inch at which a figure has at most `PIXELS`, and `SIDE` along its longer side."""
+    wide, high = figure.get_size_inches()
+    return float(min(DOTS, (PIXELS / (wide * high)) ** 0.5, SIDE / max(wide, high)))
+
+
+def _ticks(names: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Places and names at an axis."""
+    step = max(1, ceil(len(names) / NAMED))
+    return np.arange(0, len(names), step), [in_picture(name) for name in names[::step]]
+
+
 def _letters(layers: tuple[str, ...]) -> float:
     """Inches that the longest name takes."""
-    return 0.15 + INCH_PER_LETTER * max(map(len, layers))
+    return 0.15 + INCH_PER_LETTER * min(max(map(len, layers)), PICTURED)

@@ -11,6 +11,9 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 Labels = npt.NDArray[np.int64]
 
+LARGEST = 1 << 63
+"""What a label is less than."""
+
 LABEL_KEYS = ("label", "labels", "target", "targets", "y")
 """Where an item that is a dictionary keeps its label."""
 
@@ -31,17 +34,36 @@ def split_item(item: Any, at: int = -1) -> tuple[Any, Any]:
         before = tuple(item[:at])
         return before[0] if len(before) == 1 else before, item[at]
     if isinstance(item, (tuple, list)):
+        if not item:
+            raise ValueError(f"an item of the data set is an empty {type(item).__name__}; expected inputs, and a label")
         return item[0], None
     return item, None
+
+
+def item_of(dataset: Any, index: int) -> Any:
+    """An item of a data set.
+
+    Raises:
+        ValueError: the data set has fewer items than its length says.
+    """
+    try:
+        return dataset[index]
+    except IndexError as error:
+        raise ValueError(
+            f"{type(dataset).__name__} says that it has {len(dataset)} items, and has no item {index}: {error!r}"
+        ) from error
 
 
 def as_labels(values: Any, *, length: int) -> Labels | None:
     """One class per sample as (length,) int64, or None where `values` are something else.
 
-    Integers, booleans and whole floats are classes, in shape (length,) or (length, 1).
+    Integers, booleans and whole floats are classes, in shape (length,) or (length, 1), if they fit into 64 bits.
     """
     if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
+        if values.is_meta or values.is_nested:
+            return None
+        values = values.detach().cpu().to_dense()
+        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     elif isinstance(values, (list, tuple)):
         values = [value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value for value in values]
     try:
@@ -53,6 +75,9 @@ def as_labels(values: Any, *, length: int) -> Labels | None:
     if array.shape != (length,) or array.dtype.kind not in "biuf":
         return None
     if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.round(array)).all()):
+        return None
+    # Beyond 64 bits several numbers would become one class.
+    if array.size and not -LARGEST <= int(array.min()) <= int(array.max()) < LARGEST:
         return None
     return array.astype(np.int64)
 
@@ -88,7 +113,7 @@ def label_position(items: list[Any], labels: Labels) -> int | None:
 def read_labels(dataset: Any) -> Labels | None:
     """The labels found by reading every item (slow: it loads the inputs too), or None where the items have none."""
     length = len(dataset)
-    if as_labels([split_item(dataset[0])[1]], length=1) is None:
+    if as_labels([split_item(item_of(dataset, 0))[1]], length=1) is None:
         return None
     items = track(range(length), description="reading labels item by item", transient=True, disable=length < 10_000)
-    return as_labels([split_item(dataset[index])[1] for index in items], length=length)
+    return as_labels([split_item(item_of(dataset, index))[1] for index in items], length=length)

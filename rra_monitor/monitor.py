@@ -1,6 +1,5 @@
 """Monitor: from a network and fixed samples to snapshots. It knows no trainer."""
 
-import operator
 import re
 import time
 import warnings
@@ -8,10 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 
 from rra_monitor.capture import Forward, call_model, collect, device_of, find_layers, iter_features
+from rra_monitor.checks import whole_number
 from rra_monitor.curves import layer_curves
 from rra_monitor.graph import KnnGraph, default_k, knn_graph
 from rra_monitor.graph.build import BACKENDS
@@ -92,23 +93,10 @@ class Monitor:
         memory_budget: int = 4 << 30,
         cka: bool = False,
     ) -> None:
-        layers = layers if isinstance(layers, str) else tuple(layers)
-        if not probes:
-            raise ValueError("probes is empty; pass at least one sample, as {'train': FixedSample.from_dataset(…)}")
-        for name, sample in probes.items():
-            if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-                raise ValueError(
-                    f"probe name {name!r}: letters, digits, '_' and '-' only, since keys and files carry it"
-                )
-            if k is not None and not 2 <= k < sample.n:
-                raise ValueError(f"k={k} for probe {name!r} of n={sample.n} samples; k must lie in 2 to {sample.n - 1}")
-        if not layers:
-            raise ValueError("layers is empty; pass 'auto', or names and patterns of modules")
-        if backend not in BACKENDS:
-            raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
-        self.probes = dict(probes)
-        self.layers = layers
+        self.probes = checked_probes(probes, k)
+        self.layers = checked_layers(layers)
         self.views = checked_views(views)
+        check_options(k=k, backend=backend, forward=forward, batch_size=batch_size, memory_budget=memory_budget)
         self.backend = backend
         self.forward = forward or call_model
         self.batch_size = batch_size
@@ -153,7 +141,7 @@ class Monitor:
         Raises:
             ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer.
         """
-        step, epoch = operator.index(step), operator.index(epoch)
+        step, epoch = whole_number("step", step, 0), whole_number("epoch", epoch, 0)
         return {probe: self._snapshot(model, probe, step, epoch, on_graph) for probe in self.probes}
 
     def plan(self, model: nn.Module) -> dict[str, Plan]:
@@ -240,6 +228,75 @@ class Monitor:
         slope = max(at_high - at_low, 0.0) / (high - low)
         dims = [dim for layer in layers for dim in view_dims(layer).values()]
         return passes + sum((sample.n / rows) ** 2 * (at_low + slope * max(dim - low, 0)) for dim in dims)
+
+
+def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> dict[str, FixedSample]:
+    """The samples by name.
+
+    Raises:
+        TypeError: anything but samples by name.
+        ValueError: none, a name that can not be a key, a k that a sample is too small for.
+    """
+    if not isinstance(probes, Mapping):
+        raise TypeError(
+            f"probes={probes!r:.80}; expected names and samples, as {{'train': FixedSample.from_dataset(…)}}"
+        )
+    if not probes:
+        raise ValueError("probes is empty; pass at least one sample, as {'train': FixedSample.from_dataset(…)}")
+    for name, sample in probes.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise ValueError(f"probe name {name!r}: letters, digits, '_' and '-' only, since keys and files carry it")
+        if not isinstance(sample, FixedSample):
+            raise TypeError(
+                f"probe {name!r} is a {type(sample).__name__}, expected a FixedSample; make one with "
+                "FixedSample.from_dataset(…) or FixedSample.from_tensors(…)"
+            )
+        if k is not None and not 2 <= whole_number("k", k) < sample.n:
+            raise ValueError(f"k={k} for probe {name!r} of n={sample.n} samples; k must lie in 2 to {sample.n - 1}")
+    return dict(probes)
+
+
+def checked_layers(layers: str | Iterable[str]) -> str | tuple[str, ...]:
+    """The layers to watch, as they were given.
+
+    Raises:
+        TypeError: no names.
+        ValueError: none.
+    """
+    if not isinstance(layers, (str, Iterable)):
+        raise TypeError(f"layers={layers!r:.80}; expected 'auto', or names and patterns of modules")
+    layers = layers if isinstance(layers, str) else tuple(layers)
+    if wrong := [layer for layer in layers if not isinstance(layer, str)]:
+        raise TypeError(f"layers has {wrong[0]!r:.80}; expected names and patterns of modules")
+    if not layers:
+        raise ValueError("layers is empty; pass 'auto', or names and patterns of modules")
+    return layers
+
+
+def check_options(
+    *,
+    k: int | None = None,
+    backend: str = "auto",
+    forward: Forward | None = None,
+    batch_size: int = 128,
+    memory_budget: int = 4 << 30,
+    cka: bool = False,
+) -> None:
+    """Refuse options of a `Monitor` that are wrong for any probe.
+
+    Raises:
+        TypeError: an option of another type.
+        ValueError: one out of range.
+    """
+    if k is not None and whole_number("k", k) < 2:
+        raise ValueError(f"k={k}; k must lie in 2 to n - 1")
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
+    if forward is not None and not callable(forward):
+        raise TypeError(f"forward={forward!r:.80}; expected a function of the model and a batch")
+    whole_number("batch_size", batch_size, 1)
+    if isinstance(memory_budget, bool) or not isinstance(memory_budget, (int, float, np.number)) or memory_budget <= 0:
+        raise ValueError(f"memory_budget={memory_budget!r:.80}; expected bytes, more than 0")
 
 
 def _timed(call: Callable[[], object]) -> float:

@@ -33,6 +33,8 @@ def checked_views(views: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
         ValueError: an unknown name, or views without "full", which summaries and inter matrices need.
     """
+    if not isinstance(views, (str, Iterable)):
+        raise TypeError(f"views={views!r:.80}; expected names of views: {VIEW_FORMS}")
     asked = tuple(dict.fromkeys([views] if isinstance(views, str) else views))
     for view in asked:
         if not isinstance(view, str) or not is_view(view):

@@ -14,6 +14,7 @@ from rra_monitor.groups import CALLBACK_FOLDER, open_run
 from rra_monitor.page.compared import comparison_payload
 from rra_monitor.page.report import Report, write_report
 from rra_monitor.page.series import RunSeries, stored_series
+from rra_monitor.terminal import print_line
 
 Named = tuple[str, str | None, str]
 """A run's name, its group and its directory."""
@@ -51,11 +52,9 @@ def comparison_report(comparison: Comparison, runs: Iterable[tuple[str | None, s
 def say(console: Console, report: Report) -> None:
     """Print where a report is, how large, and what is left out."""
     for note in report.notes:
-        console.print(f"• {note}", markup=False, highlight=False)
+        print_line(console, f"• {note}")
     size = f"{report.size / 1e6:.1f} MB"
-    console.print(
-        f"Report: {report.path} ({size}, one file, works offline)", soft_wrap=True, markup=False, highlight=False
-    )
+    print_line(console, f"Report: {report.path} ({size}, one file, works offline)", soft_wrap=True)
 
 
 def named(found: Iterable[tuple[str | None, str]]) -> list[Named]:

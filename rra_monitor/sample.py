@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import IterableDataset, default_collate
 
-from rra_monitor.labels import Labels, as_labels, label_position, read_labels, split_item, stored_labels
+from rra_monitor.checks import whole_number
+from rra_monitor.labels import Labels, as_labels, item_of, label_position, read_labels, split_item, stored_labels
 from rra_monitor.rng import preserved_rng
 from rra_monitor.trees import iter_tensors
 
@@ -66,6 +67,7 @@ class FixedSample:
 
     def batches(self, batch_size: int = 128) -> Iterator[Any]:
         """The inputs in order, collated, in even batches of up to `batch_size`. Consumes no global random numbers."""
+        batch_size = whole_number("batch_size", batch_size, 1)
         cuts = np.linspace(0, self.n, -(-self.n // batch_size) + 1).astype(int).tolist()
         for start, stop in pairwise(cuts):
             yield self.read(range(start, stop))
@@ -109,7 +111,7 @@ class FixedSample:
                 f"{type(dataset).__name__} has no items that can be read again by index, so no fixed sample can be "
                 "drawn from it. Collect some inputs and labels and use FixedSample.from_tensors(inputs, labels)."
             )
-        _check_n(n)
+        n, seed = _checked_n(n), whole_number("seed", seed, 0)
         with preserved_rng():
             labels, at = _labels_of(dataset)
             settled = labels is None
@@ -117,14 +119,16 @@ class FixedSample:
                 draw = _draw(len(dataset), labels, n, seed, shrink)
 
                 def read(positions: Sequence[int], draw: Positions = draw, at: int = at) -> Any:
-                    return _collated([split_item(dataset[int(draw[position])], at)[0] for position in positions])
+                    return _collated(
+                        [split_item(item_of(dataset, int(draw[position])), at)[0] for position in positions]
+                    )
 
                 inspected = _spread(len(draw))
                 once = _one_by_one(read, inspected)
                 _refuse_random_transforms(once, _one_by_one(read, inspected[::8]), draw[inspected])
                 size = sum(tensor.nbytes for item in once for tensor in iter_tensors(item)) / len(once) * len(draw)
                 looked_at = draw if size <= MATERIALISE_BYTES else draw[inspected]
-                items = [dataset[int(position)] for position in looked_at]
+                items = [item_of(dataset, int(position)) for position in looked_at]
                 if settled or labels is None or label_position(items, labels[looked_at]) is not None:
                     break
                 # The few items looked at before agreed with the stored labels, these do not.
@@ -151,14 +155,12 @@ class FixedSample:
         lengths = {len(tensor) for tensor in iter_tensors(inputs)}
         if len(lengths) != 1:
             raise ValueError(f"inputs need equal first axes, found lengths {sorted(lengths)}")
-        n = lengths.pop()
-        _check_n(n)
+        n = _checked_n(lengths.pop())
         checked = None if labels is None else as_labels(labels, length=n)
         if labels is not None and checked is None:
-            found = np.asarray(labels)
             raise ValueError(
-                f"labels are {found.dtype} of shape {found.shape}, expected integers of shape ({n},): "
-                "one class per input. Pass labels=None for data without classes."
+                f"labels are {_outline(labels)}, expected integers of shape ({n},), of at most 64 bits: one class "
+                "per input. Pass labels=None for data without classes."
             )
         names = np.arange(n) if ids is None else as_labels(ids, length=n)
         if names is None or len(np.unique(names)) != n:
@@ -184,7 +186,7 @@ def _draw(length: int, labels: Labels | None, n: int, seed: int, shrink: bool) -
 
 def balanced_draw(labels: Labels, n: int, seed: int) -> Positions:
     """Positions of n samples, equally many of each class, in random order."""
-    _check_n(n)
+    n = _checked_n(n)
     classes, counts = np.unique(labels, return_counts=True)
     if n < 2 * len(classes):
         raise ValueError(
@@ -210,7 +212,7 @@ def balanced_draw(labels: Labels, n: int, seed: int) -> Positions:
 
 def uniform_draw(length: int, n: int, seed: int) -> Positions:
     """Positions of n of `length` samples in random order."""
-    _check_n(n)
+    n = _checked_n(n)
     if length < n:
         raise ValueError(f"the data set has {length} samples, fewer than the n={n} asked for. Pass n={length} or less.")
     return np.random.default_rng(seed).permutation(length)[:n].astype(np.int64)
@@ -233,11 +235,22 @@ def fingerprint(items: list[Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _check_n(n: int) -> None:
-    if n < 3:
+def _checked_n(n: int) -> int:
+    if whole_number("n", n) < 3:
         raise ValueError(
             f"a sample of n={n} has no two nearest neighbours; n must be at least 3, usefully 1000 or more"
         )
+    return int(n)
+
+
+def _outline(labels: Any) -> str:
+    """Type and shape of what are no labels."""
+    if not isinstance(labels, torch.Tensor):
+        try:
+            labels = np.asarray(labels)
+        except (ValueError, TypeError, RuntimeError):
+            return f"a {type(labels).__name__}"
+    return f"{labels.dtype} of shape {tuple(labels.shape)}"
 
 
 def _take(inputs: Any, positions: Sequence[int]) -> Any:
@@ -285,7 +298,7 @@ def _labels_of(dataset: Any) -> tuple[Labels | None, int]:
     stored = stored_labels(dataset)
     if stored is not None:
         positions = _spread(len(stored))[::8]
-        at = label_position([dataset[int(position)] for position in positions], stored[positions])
+        at = label_position([item_of(dataset, int(position)) for position in positions], stored[positions])
         if at is not None:
             return stored, at
     return read_labels(dataset), -1
@@ -307,11 +320,17 @@ def _refuse_random_transforms(once: list[Any], again: list[Any], ids: Positions)
 
 def _as_tensors(inputs: Any) -> Any:
     if isinstance(inputs, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(inputs))
+        # ascontiguousarray would give a single number an axis.
+        inputs = torch.from_numpy(np.ascontiguousarray(inputs).reshape(inputs.shape))
     if isinstance(inputs, dict):
         return {key: _as_tensors(value) for key, value in inputs.items()}
     if isinstance(inputs, (tuple, list)):
         return tuple(_as_tensors(value) for value in inputs)
     if not isinstance(inputs, torch.Tensor):
         raise TypeError(f"inputs must be tensors, arrays or a dictionary or tuple of them, got {type(inputs).__name__}")
+    if inputs.is_meta or inputs.is_nested or inputs.layout != torch.strided:
+        kind = "without values" if inputs.is_meta else "nested" if inputs.is_nested else str(inputs.layout)
+        raise ValueError(f"inputs must be dense tensors, got one that is {kind}; see Tensor.to_dense()")
+    if not inputs.ndim:
+        raise ValueError("inputs need a first axis, of samples; got a single number")
     return inputs

@@ -3,6 +3,8 @@
 import ast
 import difflib
 import importlib
+import importlib.util
+import inspect
 import os
 import re
 import sys
@@ -16,6 +18,9 @@ from rra_monitor.sample import FixedSample
 
 DATA = "data"
 """Name of the sample of data in one part."""
+
+MOST_LETTERS = 2000
+"""Of the arguments of a function."""
 
 PARTS = {"train": ("train",), "val": ("val", "validation", "test")}
 """Names of samples, with the folders that hold them."""
@@ -64,6 +69,8 @@ def named_values(text: str | None) -> dict[str, Any]:
     >>> named_values("run='runs/w8,4,8',deep=True")
     {'run': 'runs/w8,4,8', 'deep': True}
     """
+    if text and len(text) > MOST_LETTERS:
+        raise ValueError(f"the arguments have {len(text)} letters, expected at most {MOST_LETTERS}: {text[:40]}…")
     found: dict[str, Any] = {}
     for part in re.split(r",(?=(?:[^']*'[^']*')*[^']*$)", text) if text else []:
         name, _, value = (piece.strip() for piece in part.partition("="))
@@ -71,7 +78,8 @@ def named_values(text: str | None) -> dict[str, Any]:
             raise ValueError(f"the arguments {text!r}: expected NAME=VALUE with commas between, found {part!r}")
         try:
             found[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        # The last two: brackets or signs by the thousand.
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             found[name] = value
     return found
 
@@ -80,8 +88,9 @@ def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -
     """Name to sample of each part of the data.
 
     Args:
-        spec: `digits`, `cifar10:DIR`, `run:RUN` for the data of a run of `rra-monitor train`, a folder of folders of
-            images, or `module:function`.
+        spec: `digits`, `cifar10:DIR`, `run:RUN` for the data of a run of `rra-monitor train`, read from where the run
+            says, `pickled-run:RUN:DIR` for those that lie as pickles in DIR, which runs what they contain, a folder of
+            folders of images, or `module:function`.
         n: samples of each part; fewer where there are not enough.
         size: of the images of a folder: their shorter side is scaled to it and the centre cut out; as they are if None.
         probe: the part to take, or the name of data in one part.
@@ -103,7 +112,7 @@ def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -
             if probe in (None, name)
         }
     except TypeError as error:
-        if size is not None or not Path(spec).expanduser().is_dir():
+        if size is not None or not Path(os.path.expanduser(spec)).is_dir():
             raise
         raise TypeError(f"the images of {spec} differ in size; --size 224 makes them alike ({error})") from error
 
@@ -116,7 +125,7 @@ def data_parts(spec: str, size: int | None = None) -> dict[str, Any]:
         TypeError: a function that returns no data set.
     """
     origin, _, rest = spec.partition(":")
-    folder = Path(spec).expanduser()
+    folder = Path(os.path.expanduser(spec))
     if size is not None and not folder.is_dir():
         raise ValueError(f"--size is for folders of images, and the data {spec!r} are none; drop it")
     if spec == "digits":
@@ -126,9 +135,17 @@ def data_parts(spec: str, size: int | None = None) -> dict[str, Any]:
             raise ValueError(f"the data 'digits' need {error.name}: pip install 'rra-monitor[recipes]'") from error
         return dict(zip(PARTS, digits(), strict=True))
     if origin == "cifar10" and rest:
-        return cifar10(Path(rest).expanduser())
-    if origin in ("run", "pickled-run") and rest:
-        return run_parts(rest, allow_pickle=origin == "pickled-run")
+        return cifar10(Path(os.path.expanduser(rest)))
+    if origin == "run" and rest:
+        return dict(_trained().data_of(rest))
+    if origin == "pickled-run" and rest:
+        run, _, where = rest.rpartition(":")
+        if not run or not where:
+            raise ValueError(
+                f"the data {spec!r}: reading pickles runs what they contain, so where they lie is not taken from the "
+                f"run; expected pickled-run:RUN:DIR, as in pickled-run:{rest.rstrip(':')}:/data/imagenet64"
+            )
+        return dict(_trained().data_of(run, allow_pickle=True, data=where))
     if folder.is_dir():
         return folder_parts(folder, size, IMAGENET_SCALE)
     if not rest or "/" in origin:
@@ -156,14 +173,22 @@ def cifar10(folder: Path) -> dict[str, Any]:
     return {name: datasets.CIFAR10(folder, train=name == "train", transform=transform) for name in PARTS}
 
 
-def run_parts(run: str, allow_pickle: bool = False) -> dict[str, Any]:
-    """The two parts that a run of `rra-monitor train` was trained with, read as there."""
+def folder_of_run(spec: str) -> str | None:
+    """Where a run says that its images lie, for data `run:RUN`; None for other data, and for those of a package.
+
+    Raises:
+        ValueError: no run of `rra-monitor train`.
+    """
+    origin, _, run = spec.partition(":")
+    return _trained().data_folder(run) if origin == "run" and run else None
+
+
+def _trained() -> Any:
     try:
         # By its name, since the recipes are built on this module.
-        trained = importlib.import_module("rra_monitor.recipes.trained")
+        return importlib.import_module("rra_monitor.recipes.trained")
     except ModuleNotFoundError as error:
         raise ValueError(f"the data of a run need {error.name}: pip install 'rra-monitor[recipes]'") from error
-    return trained.data_of(run, allow_pickle)  # type: ignore[no-any-return]
 
 
 def folder_parts(folder: Path, size: int | None, scale: Scale) -> dict[str, Any]:
@@ -205,8 +230,7 @@ def _returned(spec: str, what: str, ready: type | None, arguments: dict[str, Any
     if not origin or not name:
         forms = "module:function" + (", torchvision:NAME or timm:NAME" if what == "MODEL" else "")
         raise ValueError(f"{what} {spec!r}: expected {forms}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a console command has its own directory there instead
+    _make_findable(origin)
     try:
         found = importlib.import_module(origin)
     except ModuleNotFoundError as error:
@@ -218,15 +242,55 @@ def _returned(spec: str, what: str, ready: type | None, arguments: dict[str, Any
     if not hasattr(found, name):
         near = ", ".join(difflib.get_close_matches(name, dir(found), n=5, cutoff=0.4))
         raise ValueError(
-            f"{what} {spec!r}: {origin} has no {name!r}" + (f"; the nearest names: {near}" if near else "")
+            f"{what} {spec!r}: {origin} has no {name!r}"
+            + (f"; the nearest names: {near}" if near else "")
+            + f" (it is {getattr(found, '__file__', None) or 'a part of Python'}; what is installed goes before the "
+            "working directory)"
         )
     value = getattr(found, name)
     if ready is not None and isinstance(value, ready):
         return value
     if not callable(value):
         raise TypeError(f"{what} {spec!r} is a {type(value).__name__}, expected a function")
+    _check_arguments(value, arguments, f"{what} {spec!r}")
     try:
         return value(**arguments)
     except Exception as error:
+        if origin.partition(".")[0] == __name__.partition(".")[0] and isinstance(error, (ValueError, TypeError)):
+            raise type(error)(f"{what} {spec!r}: {error}") from error
         # With its trace: the fault lies in code that the reader knows.
         raise RuntimeError(f"{what} {spec!r}: calling it failed: {error}") from error
+
+
+def _make_findable(module: str) -> None:
+    """Let a module in the working directory be imported, if it is not installed; others there do not come before any.
+
+    A console command has its own directory at the front of `sys.path`. The working directory may hold foreign files, so
+    it stands last, and stands there only for a module that the reader named.
+    """
+    if os.getcwd() not in sys.path and _is_missing(module.partition(".")[0]):
+        sys.path.append(os.getcwd())
+        importlib.invalidate_caches()
+
+
+def _is_missing(package: str) -> bool:
+    try:
+        return package not in sys.modules and importlib.util.find_spec(package) is None
+    except ValueError:  # a name that none can have
+        return True
+
+
+def _check_arguments(function: Any, arguments: dict[str, Any], what: str) -> None:
+    """Refuse arguments that a function does not take, or lacks; what has no signature of its own is called anyway.
+
+    Raises:
+        ValueError: the first such argument.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{what} takes {signature}: {error}; see --arguments") from error

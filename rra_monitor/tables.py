@@ -3,7 +3,8 @@
 import csv
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ SCHEMA = 1
 """Version of `comparison.json`."""
 
 Row = dict[str, Any]
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of what a spreadsheet computes, which may start a program."""
 
 
 def named_folder(out: str) -> Path:
@@ -178,21 +182,32 @@ def write_tables(comparison: Comparison, folder: Path, runs: Sequence[Settling] 
         "same_layer": same_layer_rows(comparison),
         "settling": settling_rows(runs),
     }
-    files = []
-    for name, table in tables.items():
-        file, rows = folder / f"{name}.csv", list(table)
-        if not rows:
-            file.unlink(missing_ok=True)
-            continue
-        with file.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows({key: plain(value) for key, value in row.items()} for row in rows)
-        files.append(file)
-    whole = folder / "comparison.json"
-    text = json.dumps(as_json(comparison, runs), indent=1, ensure_ascii=False, allow_nan=False)
-    whole.write_text(text + "\n", encoding="utf-8")
-    return [*files, whole]
+    files = [file for name, table in tables.items() if (file := write_csv(folder / f"{name}.csv", table))]
+    return [*files, write_json(folder / "comparison.json", as_json(comparison, runs))]
+
+
+def write_csv(file: Path, rows: Iterable[Row]) -> Path | None:
+    """Write rows of one form as they come; None, and no file, where there are none.
+
+    Names may be anything that a file said. One that a spreadsheet would take for a formula has an apostrophe before it.
+    """
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        file.unlink(missing_ok=True)
+        return None
+    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(first))
+        writer.writeheader()
+        writer.writerows({key: _csv_cell(value) for key, value in row.items()} for row in chain([first], rows))
+    return file
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> Path:
+    """Write plain values; NaN is refused. Halves of surrogate pairs, in a path say, come back as they were."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    return file
 
 
 def plain(value: Any) -> Any:
@@ -202,6 +217,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _csv_cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else plain(value)
 
 
 def _curves(group: Group) -> list[tuple[str, Floats, float | None]]:

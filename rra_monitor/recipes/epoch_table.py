@@ -57,8 +57,7 @@ class EpochTable(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look into the file where a checkpoint of an earlier version holds no numbers."""
         if not self.numbers:
-            row = self._file.at(trainer.global_step)
-            self.numbers = {name: float(row[name]) for name in NUMBERS if row.get(name)}
+            self.numbers = _numbers(self._file.at(trainer.global_step))
 
     def state_dict(self) -> dict[str, Any]:
         """The numbers."""
@@ -66,4 +65,12 @@ class EpochTable(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Those of the checkpoint that is resumed."""
-        self.numbers = state_dict["numbers"]
+        self.numbers = _numbers(state_dict.get("numbers"))
+
+
+def _numbers(found: Any) -> dict[str, float]:
+    """The numbers of a row, of a file or a checkpoint; none where it has anything else."""
+    try:
+        return {name: float(found[name]) for name in NUMBERS if found.get(name) not in (None, "")}
+    except (AttributeError, TypeError, ValueError):
+        return {}

@@ -41,7 +41,7 @@ def planned(options: TrainOptions) -> Plan:
     recipe = recipe_named(options.recipe)
     for name in ("max_epochs", "batch_size", "learning_rate", "limit", "every", "n"):
         value = getattr(options, name)
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} {value}: expected more than 0")
     if isinstance(options.limit, float) and options.limit > 1:
         raise ValueError(f"--limit {options.limit}: expected a whole number of batches, or a share up to 1.0")

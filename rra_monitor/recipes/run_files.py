@@ -15,11 +15,19 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from rra_monitor.recipes.described import checked_description, fits
 from rra_monitor.recipes.options import PLACE, TrainOptions
 from rra_monitor.recipes.overrides import Plan
 
 CONFIG, RUN, RESULT, METRICS = "config.json", "run.json", "result.json", "metrics.csv"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
+ACCURACIES = ("train_accuracy", "val_accuracy")
+
+LONGEST_STEP = 19
+"""Digits."""
+
+MOST_BYTES = 16 << 20
+"""Of a file that is read whole. A description of 1,000 classes has 30 kB."""
 
 IN_WORDS = frozenset({"source", "accuracy", "deviation", "note"})
 """What a recipe says about itself, which no training depends on."""
@@ -50,8 +58,13 @@ def versions() -> dict[str, str]:
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
-    """What `write_description` left, or None."""
-    return _read(folder / RUN)
+    """What `write_description` left, or None.
+
+    Raises:
+        ValueError: see `checked_description`.
+    """
+    found = _read(folder / RUN)
+    return None if found is None else checked_description(found, folder / RUN)
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
@@ -60,8 +73,29 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The final numbers of a finished training, or None."""
-    return _read(folder / RESULT)
+    """The final numbers of a finished training, or None.
+
+    Raises:
+        ValueError: a file that holds no such numbers.
+    """
+    found = _read(folder / RESULT)
+    if found is not None and (wrong := [name for name in ACCURACIES if not fits(found.get(name), float)]):
+        raise ValueError(
+            f"{folder / RESULT} is damaged ({wrong[0]} is {found.get(wrong[0])!r:.80}, expected a number); delete the "
+            "run's folder, or restore the file"
+        )
+    return found
+
+
+def refuse_links_out(folder: Path) -> None:
+    """Refuse a run's folder in which links lead out of it: what is written through them lies elsewhere.
+
+    Raises:
+        ValueError: the first such link.
+    """
+    for within in (folder, folder / CHECKPOINT.parent):
+        for entry in sorted(within.iterdir()) if within.is_dir() else ():
+            _refuse_a_way_out(entry, folder)
 
 
 def differing_options(folder: Path, options: TrainOptions, plan: Plan) -> list[str]:
@@ -75,7 +109,7 @@ def differing_options(folder: Path, options: TrainOptions, plan: Plan) -> list[s
     # Through JSON, which turns tuples into lists.
     here = json.loads(json.dumps({"options": asdict(options), "plan": asdict(plan)}))
     found = [
-        f"--{name.replace('_', '-')} {there['options'].get(name)} there, {value} here"
+        f"--{name.replace('_', '-')} {there['options'].get(name)!s:.200} there, {value!s:.200} here"
         for name, value in here["options"].items()
         if name not in PLACE and name in there["options"] and there["options"][name] != value
     ]
@@ -90,7 +124,7 @@ def _changes(there: Any, here: Any, name: str = "plan") -> Iterator[str]:
         for key in (key for key in there if key in here and key not in IN_WORDS):
             yield from _changes(there[key], here[key], f"{name}.{key}")
     elif there != here:
-        yield f"{name}: {there} there, {here} here"
+        yield f"{name}: {there!s:.200} there, {here!s:.200} here"
 
 
 class MetricsFile:
@@ -137,12 +171,17 @@ class MetricsFile:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     """The whole rows of a file of numbers, none where there is no file."""
-    if not file.exists():
-        return []
     # A machine that went down may have left half a line, or zeros in the place of one.
-    text = file.read_bytes().decode(errors="replace").replace("\0", "")
+    text = (_text(file) or "").replace("\0", "")
     rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
-    return [row for row in rows if None not in row and None not in row.values() and row.get("step", "").isdecimal()]
+    try:
+        return [row for row in rows if None not in row and None not in row.values() and _is_step(row.get("step", ""))]
+    except csv.Error as error:
+        raise ValueError(f"{file} is damaged ({error}); delete it, the training goes on without its rows") from error
+
+
+def _is_step(text: str) -> bool:
+    return text.isdecimal() and len(text) < LONGEST_STEP
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:
@@ -153,17 +192,46 @@ def _replace(file: Path, text: str) -> None:
     """Write a file whole or not at all."""
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8", newline="")
+        # A link that lies there is not followed.
+        partial.unlink(missing_ok=True)
+        with partial.open("x", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            stream.write(text)
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    """The object in a file of JSON; None where there is no file."""
+    text = _text(file)
+    if text is None:
         return None
-    except json.JSONDecodeError as error:
+    try:
+        found = json.loads(text)
+    # ValueError: also numbers of too many digits. RecursionError: brackets within brackets.
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged ({error}); delete the run's folder, or restore the file") from error
-    return dict(found)
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} is damaged (a {type(found).__name__} in place of an object); restore it")
+    return found
+
+
+def _text(file: Path) -> str | None:
+    """The text of a file of a run; None where there is none.
+
+    Raises:
+        ValueError: what is no file, one that is too large for what it should be, or a link out of the folder.
+    """
+    if not file.exists():
+        return None
+    _refuse_a_way_out(file, file.parent)
+    if not file.is_file():
+        raise ValueError(f"{file} is no file; delete it")
+    if (size := file.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"{file} has {size} bytes, expected at most {MOST_BYTES}; restore or delete it")
+    return file.read_bytes().decode(errors="replace")
+
+
+def _refuse_a_way_out(path: Path, folder: Path) -> None:
+    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{path} is a link out of the run's folder, to {path.resolve()}; put there what it leads to")

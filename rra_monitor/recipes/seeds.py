@@ -16,6 +16,10 @@ from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.overrides import Plan, planned
 from rra_monitor.recipes.run_files import differing_options, read_result
 from rra_monitor.recipes.train_command import SNAPSHOTS, begun, folder_of, read_data, report, train_one
+from rra_monitor.terminal import print_line
+
+MOST, LARGEST = 1000, 1 << 32
+"""How many seeds one command takes; what a seed is less than."""
 
 
 def train_seeds(options: TrainOptions) -> None:
@@ -37,7 +41,7 @@ def train_seeds(options: TrainOptions) -> None:
     for seed, one in each.items():
         folder = folder_of(one)
         if (result := read_result(folder)) is not None:
-            console.print(f"seed {seed} is finished, in {folder}", highlight=False)
+            print_line(console, f"seed {seed} is finished, in {folder}")
             results[seed] = result
             continue
         parts = parts or read_data(one, plan)
@@ -66,13 +70,19 @@ def read_seeds(text: str) -> list[int]:
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = (piece.strip() for piece in part.partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        if not _is_number(first) or (dash and not _is_number(last)):
             raise ValueError(f"--seeds {text!r}: expected numbers and ranges with commas, as in 0-7 or 0,3,5-6")
-        several = range(int(first), int(last or first) + 1)
+        several = range(min(int(first), LARGEST), min(int(last or first), LARGEST) + 1)
         if not several:
             raise ValueError(f"--seeds {text!r}: the range {part.strip()} is empty; give the smaller number first")
+        if several[-1] == LARGEST or len(found) + len(several) > MOST:
+            raise ValueError(f"--seeds {text!r:.80}: expected at most {MOST} seeds, each less than {LARGEST}")
         found += several
     return list(dict.fromkeys(found))
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 20
 
 
 def _table(plan: Plan, results: dict[int, dict[str, Any]]) -> Table:

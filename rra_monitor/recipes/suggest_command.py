@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from rra_monitor.groups import open_run
 from rra_monitor.names import FULL
+from rra_monitor.recipes.described import fits
 from rra_monitor.recipes.networks import stage_sides
 from rra_monitor.recipes.options import FLAGS, VIEWS, TrainOptions
 from rra_monitor.recipes.overrides import named_windows
@@ -22,6 +23,8 @@ from rra_monitor.recipes.table import STRATEGIES
 from rra_monitor.recipes.windows import StageChoice, greedy, largest_uniform, max_cs, stage_blocks
 from rra_monitor.snapshot import Snapshot
 from rra_monitor.store import RunStore
+from rra_monitor.terminal import print_line
+from rra_monitor.texts import visible
 
 Strategy = Literal["max-cs", "uniform", "greedy"]
 THESIS = {(data, name): windows for data, rows in STRATEGIES.items() for name, (windows, _) in rows.items()} | {
@@ -39,6 +42,8 @@ def run_suggest(runs: Sequence[str], strategy: Strategy, probe: str, side: int |
     """
     if strategy != "greedy" and len(runs) > 1:
         raise ValueError(f"{strategy} reads one run, got {len(runs)}; several are for --strategy greedy")
+    if side is not None and side < 1:
+        raise ValueError(f"--side {side}: expected the side of an image in pixels, at least 1")
     console = Console()
     about = _described(Path(runs[0]))
     if strategy == "max-cs":
@@ -54,7 +59,7 @@ def run_suggest(runs: Sequence[str], strategy: Strategy, probe: str, side: int |
     known = THESIS.get((str(data), str(strategy))) if network == "resnet20" else None
     console.print(_table(choices, strategy, known))
     for line in (*_notes(choices, strategy), _command(choices, about)):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        print_line(console, line, soft_wrap=True)
 
 
 def _max_cs(run: str, probe: str, side: int | None, about: dict[str, Any] | None) -> list[StageChoice]:
@@ -163,19 +168,29 @@ def _command(choices: Sequence[StageChoice], about: dict[str, Any] | None) -> st
     windows = named_windows(tuple(choice.window for choice in choices))
     if about is None:
         return f"With a recipe of yours: rra-monitor train RECIPE --attention stac --window {windows}"
-    words = [about["options"]["recipe"], "--attention", "stac", "--window", windows, *_kept(about["options"])]
-    return f"Train with them: rra-monitor train {shlex.join(words)} --out runs/suggested"
+    recipe = about["options"]["recipe"]
+    # What begins with a hyphen would be an option of its own.
+    words = [f"--recipe={recipe}" if recipe.startswith("-") else recipe]
+    words += ["--attention", "stac", "--window", windows, *_kept(about["options"])]
+    return f"Train with them: rra-monitor train {visible(shlex.join(words))} --out runs/suggested"
 
 
 def _kept(options: Mapping[str, Any]) -> Iterator[str]:
-    """The options of a run as words, but for what the next one has of its own: all else stays as it was."""
-    own = {"recipe", "attention", "window", "out", "resume", "seeds", "download"}
+    """The options of a run as words, but for what the next one has of its own: all else stays as it was.
+
+    A permission is none of them: a run may come from somebody else.
+    """
+    own = {"recipe", "attention", "window", "out", "resume", "seeds", "download", "allow_pickle"}
+    kinds = get_type_hints(TrainOptions)
     for field in fields(TrainOptions):
         value = options.get(field.name, field.default)
-        if field.name in own or value == field.default:
+        if field.name in own or value == field.default or not fits(value, kinds[field.name]):
             continue
-        name = field.name.replace("_", "-")
-        yield from [f"--{name}" if value else f"--no-{name}"] if field.name in FLAGS else [f"--{name}", str(value)]
+        option, text = f"--{field.name.replace('_', '-')}", str(value)
+        if field.name in FLAGS:
+            yield option if value else f"--no-{option[2:]}"
+        else:
+            yield from [f"{option}={text}"] if text.startswith("-") else [option, text]
 
 
 def _way(run: str, probe: str, about: dict[str, Any] | None) -> str:
@@ -183,14 +198,14 @@ def _way(run: str, probe: str, about: dict[str, Any] | None) -> str:
     words = ["MODEL", "--checkpoint", "FILE", "--data", "DATA"]
     side = ""
     if about is not None:
-        folder, options = _folder(Path(run)), about["options"]
+        folder = _folder(Path(run))
         named = f"'{folder}'" if "," in str(folder) else folder
         words = ["rra_monitor.recipes.trained:network_of", "--arguments", f"run={named}"]
         words += ["--checkpoint", str(folder / CHECKPOINT)]
-        words += ["--data", f"{'pickled-run' if options.get('allow_pickle') else 'run'}:{folder}"]
+        words += ["--data", f"run:{folder}"]
         side = f" --side {DATA[about['plan']['recipe']['data']].side}"
     words += ["--views", VIEWS, "--probe", probe, "--out", "rra-pooled"]
     return (
         "The windows are read off average-pooled views, which its checkpoint gives: "
-        f"rra-monitor analyze {shlex.join(words)}; then: rra-monitor suggest rra-pooled{side}"
+        f"rra-monitor analyze {visible(shlex.join(words))}; then: rra-monitor suggest rra-pooled{side}"
     )

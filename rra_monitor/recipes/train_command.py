@@ -1,6 +1,6 @@
 """The command `rra-monitor train`: one recipe, monitored, in a folder from which it can go on."""
 
-import pickle
+import os
 import shutil
 import time
 import warnings
@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
+from rra_monitor.checkpoints import read_checkpoint
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.recipes.choices import AUGMENTATIONS, SAMPLE_SEED
 from rra_monitor.recipes.classifier import Classifier
@@ -37,11 +38,13 @@ from rra_monitor.recipes.run_files import (
     MetricsFile,
     differing_options,
     read_result,
+    refuse_links_out,
     write_description,
     write_result,
 )
 from rra_monitor.sample import FixedSample
 from rra_monitor.tables import named_folder
+from rra_monitor.terminal import print_line
 
 SNAPSHOTS = "rra"
 """The monitor's folder within a training's."""
@@ -74,7 +77,7 @@ def read_data(options: TrainOptions, plan: Plan) -> Parts:
     """The data of a training, once for all seeds."""
     return read_parts(
         DATA[plan.recipe.data],
-        None if options.data is None else Path(options.data).expanduser(),
+        None if options.data is None else Path(os.path.expanduser(options.data)),
         download=options.download,
         allow_pickle=options.allow_pickle,
         lazy=options.loader == "workers",
@@ -185,6 +188,7 @@ def resumed_from(options: TrainOptions, plan: Plan, folder: Path) -> str | None:
             checkpoint.
     """
     checkpoint = folder / CHECKPOINT
+    refuse_links_out(folder)
     if not begun(folder):
         return None
     if differing := differing_options(folder, options, plan):
@@ -204,14 +208,11 @@ def resumed_from(options: TrainOptions, plan: Plan, folder: Path) -> str | None:
 
 
 def _check_readable(checkpoint: Path) -> None:
-    """Refuse a checkpoint that was cut off, or damaged otherwise."""
+    """Refuse a checkpoint that was cut off, or damaged otherwise, or holds code."""
     try:
-        torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
-        raise ValueError(
-            f"{checkpoint} is damaged ({reason}). Restore it, or delete it: --resume then starts from the beginning"
-        ) from error
+        read_checkpoint(checkpoint)
+    except ValueError as error:
+        raise ValueError(f"{error} Restore it, or delete it: --resume then starts from the beginning") from error
 
 
 def _trainer(options: TrainOptions, **arguments: Any) -> L.Trainer:
@@ -230,10 +231,10 @@ def report(console: Console, plan: Plan, folder: Path, result: dict[str, Any], o
     """Say what came out, and how to go on."""
     recipe = plan.recipe
     known = f"; the thesis has {thesis_accuracy(recipe)} % ({recipe.source})" if recipe.accuracy is not None else ""
-    console.print(
+    print_line(
+        console,
         f"{recipe.name}, seed {result['seed']}: validation accuracy {100 * result['val_accuracy']:.1f} % after "
         f"{result['epochs']} epochs{known}",
-        highlight=False,
     )
     lines = [f"Files: {folder}/ ({METRICS}, {CHECKPOINT}, config.json, run.json)"]
     if options.monitor:
@@ -241,7 +242,7 @@ def report(console: Console, plan: Plan, folder: Path, result: dict[str, Any], o
     if find_spec("tensorboard"):
         lines += [f"Curves: tensorboard --logdir {folder.parent}"]
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        print_line(console, line, soft_wrap=True)
 
 
 def _monitoring(options: TrainOptions, plan: Plan, parts: Parts, folder: Path) -> list[L.Callback]:

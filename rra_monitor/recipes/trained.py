@@ -1,5 +1,6 @@
 """The network and the data of a training, for `rra-monitor analyze` and for a notebook."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,36 +35,57 @@ def network_of(run: str) -> nn.Module:
     return built(Network(**fields), len(about["classes"]), DATA[recipe["data"]].channels)
 
 
-def data_of(run: str, allow_pickle: bool = False) -> dict[str, Normalised]:
+def data_of(run: str, allow_pickle: bool = False, data: str | None = None) -> dict[str, Normalised]:
     """The data sets `train` and `val` of a run of `rra-monitor train`, normalised as there, without augmentation.
 
     Args:
         run: its folder.
         allow_pickle: read pickled batches of ImageNet64x64, which runs what they contain. Not taken from the run, which
-            may come from someone else.
+            may come from someone else; neither is, then, where they lie.
+        data: directory of the images; what the run says if None, for images and arrays that are no pickles.
 
     Raises:
-        ValueError: a folder without a description of a training, data that are not where they were, or are others.
+        ValueError: a folder without a description of a training, data that are not where they were, or are others,
+            or a permission to read pickles from where the run says.
     """
+    if allow_pickle and data is None:
+        raise ValueError(
+            f"allow_pickle=True, and where the data of {run} lie is left to the run, which could name any pickle; pass "
+            "data=DIR, too"
+        )
     about = _description(run)
-    data, options = DATA[about["plan"]["recipe"]["data"]], about["options"]
-    folder = None if options["data"] is None else Path(options["data"]).expanduser()
+    of, folder = DATA[about["plan"]["recipe"]["data"]], _folder(about) if data is None else data
     try:
         # A sample is drawn of them: images in single files need not all be read.
-        parts = read_parts(data, folder, allow_pickle=allow_pickle, lazy=True, check=False)
+        place = None if folder is None else Path(os.path.expanduser(folder))
+        parts = read_parts(of, place, allow_pickle=allow_pickle, lazy=True, check=False)
     except ValueError as error:
-        there = f"; for analyze that is --data pickled-run:{run}" if options.get("allow_pickle") else ""
+        there = f"; for analyze that is --data pickled-run:{run}:DIR" if about["options"].get("allow_pickle") else ""
         raise ValueError(f"the data of {run}: {error}{there}") from error
     if list(parts.classes) != about["classes"]:
         raise ValueError(
             f"the data of {run} have changed: {folder} has {len(parts.classes)} classes ({some(parts.classes)}), "
             f"expected {len(about['classes'])} ({some(about['classes'])}). Put back what it was trained with"
         )
-    return {"train": Normalised(parts.train, data.scale), "val": Normalised(parts.val, data.scale)}
+    return {"train": Normalised(parts.train, of.scale), "val": Normalised(parts.val, of.scale)}
+
+
+def data_folder(run: str) -> str | None:
+    """Where a run of `rra-monitor train` says that its images lie; None for data that come with a package.
+
+    Raises:
+        ValueError: a folder without a description of a training.
+    """
+    return _folder(_description(run))
+
+
+def _folder(about: dict[str, Any]) -> str | None:
+    folder: str | None = about["options"]["data"]
+    return folder
 
 
 def _description(run: str) -> dict[str, Any]:
-    about = read_description(Path(run).expanduser())
+    about = read_description(Path(os.path.expanduser(run)))
     if about is None:
         raise ValueError(f"{run} has no {RUN}: it is no folder of `rra-monitor train`")
     return about

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from rra_monitor.checkpoints import some
 from rra_monitor.evidence import SURE, TIED, Change, nncs_change
-from rra_monitor.names import FULL, layer_view, split_view
+from rra_monitor.names import FULL, is_view, layer_view, split_view
 from rra_monitor.recipes.recipe import Window
 from rra_monitor.snapshot import Snapshot
 
-BLOCK = re.compile(r"(?:.*\.)?layer(\d+)\.\d+")
+BLOCK = re.compile(r"(?:.*\.)?layer([0-9]{1,4})\.[0-9]+")
 """Residual blocks, as ResNets name them, here and in torchvision."""
 
 
@@ -51,7 +52,7 @@ def max_cs(snapshot: Snapshot, sides: Sequence[int] | None) -> list[StageChoice]
     """
     if snapshot.nncs is None:
         raise ValueError(f"the probe {snapshot.probe!r} has no labels, and so no NNCS to choose windows by")
-    views = [view for view in snapshot.settings.views if view == FULL or view.startswith("avg")]
+    views = [view for view in snapshot.settings.views if view == FULL or (view.startswith("avg") and is_view(view))]
     if len(views) < 2:
         raise ValueError(
             f"the probe {snapshot.probe!r} was measured without pooled views (it has "
@@ -78,7 +79,7 @@ def stage_blocks(snapshot: Snapshot) -> dict[int, list[str]]:
         if number:
             found.setdefault(number, []).extend(blocks)
     if not found:
-        raise ValueError(f"the run has no residual stages: no layers layer1.0, … among {', '.join(names)}")
+        raise ValueError(f"the run has no residual stages: no layers layer1.0, … among {some(names, 20)}")
     return found
 
 

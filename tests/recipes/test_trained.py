@@ -15,6 +15,7 @@ from rra_monitor.recipes.images import normalised
 from rra_monitor.recipes.overrides import planned
 from rra_monitor.recipes.recipe import DATA
 from rra_monitor.recipes.run_files import write_description
+from rra_monitor.recipes.trained import data_of
 from rra_monitor.sources import data_parts, samples
 
 
@@ -79,9 +80,20 @@ def test_pickled_batches_of_a_run_need_permission(tmp_path, monkeypatch):
     small_imagenet(monkeypatch)
     write_batches(data := tmp_path / "batches", pickled=True)
     folder, parts = described(tmp_path / "run", "resnet20-imagenet64-50", data, allow_pickle=True)
-    with pytest.raises(ValueError, match=rf"is a pickle.* for analyze that is --data pickled-run:{folder}"):
+    with pytest.raises(ValueError, match=rf"is a pickle.* for analyze that is --data pickled-run:{folder}:DIR"):
         data_parts(f"run:{folder}")
-    the_same({name: each(part) for name, part in data_parts(f"pickled-run:{folder}").items()}, parts)
+    found = data_parts(f"pickled-run:{folder}:{data}")
+    the_same({name: each(part) for name, part in found.items()}, parts)
+
+
+@pytest.mark.parametrize("read", [lambda run: data_parts(f"pickled-run:{run}"), lambda run: data_of(run, True)])
+def test_a_run_does_not_choose_which_pickles_of_its_data_are_read(tmp_path, monkeypatch, read):
+    small_imagenet(monkeypatch)
+    write_batches(data := tmp_path / "batches", pickled=True)
+    folder, _ = described(tmp_path / "run", "resnet20-imagenet64-50", data, allow_pickle=True)
+    monkeypatch.setattr(pickle, "load", None)
+    with pytest.raises(ValueError, match=r"pickled-run:RUN:DIR|pass data=DIR, too"):
+        read(str(folder))
 
 
 def test_data_that_are_gone_or_have_changed_are_named(tmp_path):
