@@ -21,8 +21,8 @@ LARGEST_COUNT = 1 << 53
 EPOCHS = ("loops", "fit_loop", "epoch_progress", "current", "processed")
 """Where Lightning keeps the number of completed epochs."""
 
-LETTERS = 100
-"""Of a name in an error."""
+LETTERS, REASON = 100, 300
+"""Of a name in an error, and of what another library says."""
 
 
 def load_checkpoint(model: nn.Module, file: str | os.PathLike[str]) -> tuple[int, int, list[str]]:
@@ -93,11 +93,15 @@ def read_checkpoint(file: str | os.PathLike[str]) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     # Whatever a damaged file makes torch raise; a dozen types were seen.
     except Exception as error:
-        reason = shortened(sentence(str(error).strip().split("\n")[0]) or type(error).__name__, 300)
         raise ValueError(
-            f"{file} can not be read as weights alone ({reason}). Save it with torch.save(model.state_dict(), FILE) "
-            "where it was trained, and give that file"
+            f"{file} can not be read as weights alone ({reason_of(error)}). Save it with "
+            "torch.save(model.state_dict(), FILE) where it was trained, and give that file"
         ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what an error says, or else its name."""
+    return shortened(sentence(str(error).strip().split("\n")[0]) or type(error).__name__, REASON)
 
 
 def some(names: Sequence[str], most: int = 5) -> str:

@@ -91,7 +91,11 @@ def pooled(features: torch.Tensor, view: str, channels_last: bool = False) -> to
     """
     if not is_view(view):
         raise ValueError(f"unknown view {view!r}; expected {VIEW_FORMS}")
+    if not isinstance(features, torch.Tensor):
+        raise TypeError(f"features are a {type(features).__name__}, expected a tensor; see torch.as_tensor")
     shape = tuple(features.shape[1:])
+    if 0 in shape:
+        raise ValueError(f"features of shape {tuple(features.shape)} are empty; there is nothing to pool")
     if view not in (found := resolve(shape, [view], channels_last)):
         raise ValueError(f"features of shape {tuple(features.shape)} have no {view!r}; it is of (n, tokens, channels)")
     view = found[view]

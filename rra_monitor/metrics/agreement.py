@@ -25,9 +25,14 @@ BLOCK = 1 << 20
 """Numbers held at once."""
 
 
+def _array(values: Any) -> npt.NDArray[Any]:
+    """An array of an array, a sequence, or a tensor that may need a gradient."""
+    return np.asarray(values.detach() if hasattr(values, "detach") else values)
+
+
 def checked_labels(labels: Any, n: int) -> npt.NDArray[np.int64]:
     """The labels as (n,) int64, or a ValueError that says what they are instead."""
-    array = np.asarray(labels)
+    array = _array(labels)
     if array.shape != (n,) or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
             f"labels are {array.dtype} of shape {array.shape}, expected integers of shape ({n},): one class per "
@@ -44,7 +49,7 @@ def checked_targets(targets: Any, n: int, agreement: Agreement | None) -> npt.ND
     """
     if agreement is None:
         return checked_labels(targets, n)
-    array = np.asarray(targets)
+    array = _array(targets)
     if array.ndim == 0 or len(array) != n or array.dtype == object:
         raise ValueError(
             f"targets are {array.dtype} of shape {array.shape}, expected an array ({n}, …): one target per sample"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rra_monitor.checks import whole_number
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics.intrinsic_dimension import undefined_reason
 from rra_monitor.metrics.ratios import Method, check_fit, exponential_rate
@@ -76,9 +77,12 @@ def decimated_twonn(
     check_share(graph, None)
     if graph.k < 2:
         raise ValueError(f"the ID needs two neighbours per sample, the graph has k={graph.k}; build it with k >= 2")
-    numbers = _default_parts(graph, least_covered) if parts is None else np.array(parts, dtype=np.int64)
-    if not len(numbers) or numbers.min() < 1 or numbers.max() > graph.n / 3:
-        raise ValueError(f"parts={numbers.tolist()} must each lie in 1 to {graph.n // 3}, a third of n={graph.n}")
+    if parts is not None and (not isinstance(parts, (Sequence, np.ndarray)) or isinstance(parts, str)):
+        raise TypeError(f"parts={parts!r:.80}; expected several whole numbers, as in (1, 2, 4)")
+    asked = None if parts is None else [whole_number("parts", number) for number in parts]
+    if asked is not None and (not asked or min(asked) < 1 or max(asked) > graph.n / 3):
+        raise ValueError(f"parts={asked} must each lie in 1 to {graph.n // 3}, a third of n={graph.n}")
+    numbers = _default_parts(graph, least_covered) if asked is None else np.array(asked, dtype=np.int64)
     order = np.random.default_rng(seed).permutation(graph.n)
     rows = [_one(graph, order, int(number), method, discard, least_covered) for number in numbers]
     columns = np.array(rows, dtype=np.float64).T

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from rra_monitor.checks import whole_number
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics.ratios import log_ratios
 from rra_monitor.metrics.shares import sums_over_samples
@@ -74,7 +76,7 @@ def ratio_histogram(
     >>> ratio_histogram(knn_graph([0.0, 1.0, 3.0, 7.0], k=2), bins=3, upper=2.5).counts  # ratios 3, 2, 1.5, 1.5
     array([0, 2, 1])
     """
-    if bins < 1 or not upper > 1:
+    if whole_number("bins", bins) < 1 or not isinstance(upper, Real) or not 1 < upper < math.inf:
         raise ValueError(f"bins={bins} must be at least 1 and upper={upper} above 1, where ratios begin")
     edges = np.linspace(1, upper, bins + 1)
 

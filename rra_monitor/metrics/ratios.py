@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -59,7 +60,7 @@ def check_fit(method: str, discard: float) -> None:
     """Refuse a method that is none and a share that can not be discarded."""
     if method not in get_args(Method):
         raise ValueError(f"method={method!r} is none of {', '.join(map(repr, get_args(Method)))}")
-    if not 0 <= discard < 1:
+    if not isinstance(discard, Real) or not 0 <= discard < 1:
         raise ValueError(f"discard={discard} must lie in 0 to 1 (excluded): the share of the largest ratios left out")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from rra_monitor.checks import whole_number
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics.intrinsic_dimension import undefined_reason
 from rra_monitor.metrics.ratios import Method, check_fit, exponential_rate, log_ratios
@@ -56,7 +57,8 @@ def twonn_standard_error(
     Source: Efron 1979; drawing pairs together is our choice, measured as above.
     """
     check_fit(method, discard)
-    if replicates < 2:
+    seed = whole_number("seed", seed, 0)
+    if whole_number("replicates", replicates) < 2:
         raise ValueError(f"replicates={replicates} must be at least 2, better 200: their deviation is the result")
 
     def own() -> Rows:

@@ -60,7 +60,7 @@ def attention_layer(attention: Attention, channels: int, window: Window, place: 
 
     Raises:
         ValueError: an unknown name.
-        TypeError: neither a name nor a callable.
+        TypeError: neither a name nor a callable that makes a module.
     """
     valid = f"valid: {', '.join(map(repr, NAMED))}, None, or a callable that makes a layer of a channel count"
     if isinstance(attention, str):
@@ -69,6 +69,8 @@ def attention_layer(attention: Attention, channels: int, window: Window, place: 
         layer = NAMED[attention](channels, window)
     elif callable(attention) and not isinstance(attention, nn.Module):
         layer = attention(channels)
+        if not isinstance(layer, nn.Module):
+            raise TypeError(f"attention({channels}) is a {type(layer).__name__}, expected a torch.nn.Module")
     else:
         raise TypeError(f"no attention: {type(attention).__name__}; {valid}")
     if isinstance(layer, STAC):

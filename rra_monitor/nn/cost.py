@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from rra_monitor.nn.sizes import positive
+
 aten = torch.ops.aten
 
 NORMS = ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
@@ -45,16 +47,23 @@ def network_cost(network: nn.Module, image: Sequence[int] = (3, 32, 32)) -> Cost
         network: takes a batch of images.
         image: shape of one image, (channels, height, width).
 
+    Raises:
+        ValueError: a shape that the network does not take.
+
     Source: thesis, Table 7.1, whose print for ResNet20 is 41.5M.
 
     >>> from rra_monitor.nn import resnet20
     >>> network_cost(resnet20())
     Cost(flops=41493120, parameters=272474)
     """
+    sides = [positive("a side of the image", side) for side in image]
     shadow = copy.deepcopy(network).to("meta").eval()
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
-    with torch.no_grad(), counter:
-        shadow(torch.empty(1, *image, device="meta"))
+    try:
+        with torch.no_grad(), counter:
+            shadow(torch.empty(1, *sides, device="meta"))
+    except RuntimeError as error:
+        raise ValueError(f"the network takes no image of shape {tuple(sides)}: {error}") from error
     # The counter's own formulas take a multiply-add for two.
     counts = counter.get_flop_counts()["Global"]
     flops = sum(count if operation in FORMULAS else count // 2 for operation, count in counts.items())

@@ -98,6 +98,8 @@ def insert_attention(
     )
     """
     checked_placement(placement)
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"network is a {type(network).__name__}, expected a torch.nn.Module")
     stages = _stages(network)
     kinds: list[Attention] = per_stage("attention", attention, len(stages))
     windows: list[Window] = per_stage("window", window, len(stages))

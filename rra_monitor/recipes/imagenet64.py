@@ -1,5 +1,6 @@
 """ImageNet64x64 in its published batches (Chrabaszcz et al. 2017), and the thesis's subset of 50 classes."""
 
+import os
 import pickle
 import zipfile
 import zlib
@@ -14,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from rra_monitor.checkpoints import some
+from rra_monitor.checkpoints import SPARE, UNPACKED, some
 from rra_monitor.recipes.choices import SUBSET_CLASSES, SUBSET_IMAGES, SUBSET_SEED
 from rra_monitor.recipes.images import InMemory, Parts
 from rra_monitor.recipes.recipe import Data
@@ -23,7 +24,10 @@ CLASSES, CHANNELS = 1000, 3
 TRAINING = tuple(f"train_data_batch_{number}" for number in range(1, 11))
 """The published training batches."""
 
-BROKEN = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError, OSError, RuntimeError, ValueError)
+BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, SyntaxError, EOFError, OSError, RuntimeError),
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError, OverflowError, NotImplementedError),
+)
 """What zipfile, numpy and pickle raise for a file that is corrupt."""
 
 ZIP_START = b"PK\x03\x04"
@@ -196,6 +200,12 @@ def _npz(stream: IO[bytes], name: str, allow_pickle: bool) -> dict[str, Any]:
     # numpy takes what is no archive for a pickle.
     if stream.read(len(ZIP_START)) != ZIP_START or not zipfile.is_zipfile(stream):
         raise zipfile.BadZipFile("its start or its end is not that of a zip archive")
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    with zipfile.ZipFile(stream) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist() if entry.filename == f"{name}.npy")
+    if unpacked > UNPACKED * size + SPARE:
+        raise zipfile.BadZipFile(f"its {size} bytes unpack to {unpacked}, which no images do")
     stream.seek(0)
     with np.load(stream, allow_pickle=allow_pickle) as held:
         return {key: held[key] if key == name else None for key in held}

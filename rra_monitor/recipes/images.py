@@ -19,6 +19,9 @@ from rra_monitor.sources import Scale
 CORRUPT_NAMED = 5
 """Files that an error names; the others are counted."""
 
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+"""What is decoded. PIL knows others, whatever a file is called, and starts a program for some of them (EPS)."""
+
 CHUNK = 64
 """Images that a thread decodes between two steps of the bar."""
 
@@ -88,17 +91,20 @@ class Files:
         Raises:
             ValueError: as `read`.
         """
-        path = self.paths[position]
+        path, size = self.paths[position], (self.side, self.side)
+        if not os.path.isfile(path):  # opening a pipe waits for ever
+            raise ValueError(f"{path} is no file")
         try:
-            with Image.open(path) as opened:
-                image = opened.convert("RGB")
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what PIL raises for broken files
+            with Image.open(path, formats=FORMATS) as opened:
+                found = opened.size
+                # Only now is anything decoded.
+                image = opened.convert("RGB") if self.resize or found == size else None
+        # What PIL raises for broken files; the last of them for very large ones.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(f"{path} is corrupt ({str(error).removesuffix(repr(path)).strip()})") from error
-        if image.size != (self.side, self.side):
-            if not self.resize:
-                raise ValueError(
-                    f"{path} has {image.width} x {image.height} pixels, expected {self.side} x {self.side}"
-                )
+        if image is None:
+            raise ValueError(f"{path} has {found[0]} x {found[1]} pixels, expected {self.side} x {self.side}")
+        if found != size:
             image = _centre(image, self.side)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 

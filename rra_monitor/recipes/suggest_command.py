@@ -58,7 +58,7 @@ def run_suggest(runs: Sequence[str], strategy: Strategy, probe: str, side: int |
     # Table 7.6 is of ResNet20.
     known = THESIS.get((str(data), str(strategy))) if network == "resnet20" else None
     console.print(_table(choices, strategy, known))
-    for line in (*_notes(choices, strategy), _command(choices, about)):
+    for line in (*_notes(choices, strategy), _command(choices, about), *_permission(about)):
         print_line(console, line, soft_wrap=True)
 
 
@@ -173,6 +173,13 @@ def _command(choices: Sequence[StageChoice], about: dict[str, Any] | None) -> st
     words = [f"--recipe={recipe}" if recipe.startswith("-") else recipe]
     words += ["--attention", "stac", "--window", windows, *_kept(about["options"])]
     return f"Train with them: rra-monitor train {visible(shlex.join(words))} --out runs/suggested"
+
+
+def _permission(about: Mapping[str, Any] | None) -> list[str]:
+    """What a run was allowed, and its suggestion is not."""
+    if about is None or not about["options"].get("allow_pickle"):
+        return []
+    return ["The run read pickles, which runs what they contain. Add --allow-pickle if you trust those of --data."]
 
 
 def _kept(options: Mapping[str, Any]) -> Iterator[str]:

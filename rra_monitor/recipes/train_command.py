@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from rra_monitor.checkpoints import read_checkpoint
+from rra_monitor.checkpoints import read_checkpoint, reason_of
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.recipes.choices import AUGMENTATIONS, SAMPLE_SEED
 from rra_monitor.recipes.classifier import Classifier
@@ -212,7 +212,10 @@ def _check_readable(checkpoint: Path) -> None:
     try:
         read_checkpoint(checkpoint)
     except ValueError as error:
-        raise ValueError(f"{error} Restore it, or delete it: --resume then starts from the beginning") from error
+        reason = reason_of(error.__cause__ or error).partition(". ")[0]
+        raise ValueError(
+            f"{checkpoint} is damaged ({reason}). Restore it, or delete it: --resume then starts from the beginning"
+        ) from error
 
 
 def _trainer(options: TrainOptions, **arguments: Any) -> L.Trainer:
