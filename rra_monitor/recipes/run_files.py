@@ -233,5 +233,6 @@ def _text(file: Path) -> str | None:
 
 
 def _refuse_a_way_out(path: Path, folder: Path) -> None:
-    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{path} is a link out of the run's folder, to {path.resolve()}; put there what it leads to")
+    # realpath, and not resolve, which fails for a link to itself.
+    if path.is_symlink() and not Path(place := os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise ValueError(f"{path} is a link out of the run's folder, to {place}; put there what it leads to")

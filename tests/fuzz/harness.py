@@ -17,7 +17,7 @@ from typing import Protocol
 
 from . import guard
 
-READERS = ("store", "events")
+READERS = ("store", "events", "checkpoints")
 
 Files = dict[str, bytes | Path]
 """Path below the input's folder to contents, or to the place that a symbolic link points to."""
