@@ -63,9 +63,7 @@ def options_of(file: Path) -> dict[str, Any]:
                 f"--config {file}: there is no option {name!r:.80}" + (f"; did you mean {near[0]}?" if near else "")
             )
         if isinstance(value, str) and not value.isprintable():
-            raise ValueError(
-                f"--config {file}: {name} is {value!r:.80}, expected a text of visible letters on one line"
-            )
+            raise ValueError(f"--config {file}: {name} is {value!r:.80}, expected visible letters")
         if not (value is None or isinstance(value, (str, bool, int, float))):
             raise ValueError(f"--config {file}: {name} is a {type(value).__name__}, expected a number or a text")
     return found
