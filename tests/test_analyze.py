@@ -1,7 +1,11 @@
 import csv
 import json
+import os
+import re
 import subprocess
 import sys
+import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +16,16 @@ import torch
 from digit_runs import network, overlap
 from PIL import Image
 from sklearn.datasets import load_digits
+from test_store import snapshot_of
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import rra_monitor as rra
-from rra_monitor.analyze import computed_anew, run_analyze
+from rra_monitor.analysis_files import pictures
+from rra_monitor.analyze import computed_anew, run_analyze, stored_analysis
 from rra_monitor.checkpoints import load_checkpoint
 from rra_monitor.sources import data_parts, named_model, samples
+from rra_monitor.tables import write_csv, write_json
 
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
 
@@ -242,6 +249,7 @@ class TestStored:
             ("one run", "train", {}, "has no probe 'train'; it has val"),
             ("one run", None, {"k": 5, "layers": None}, "so --k can not be chosen"),
             (None, None, {}, "name a model and its data"),
+            ("one run", "../x", {}, "has no probe '../x'"),
         ],
     )
     def test_what_is_not_stored_is_named(self, done, here, source, probe, chosen, text):
@@ -321,8 +329,142 @@ class TestCheckpoints:
         with pytest.raises(ValueError, match="can not be read as weights alone"):
             load_checkpoint(network(), tmp_path / "cut.pt")
 
+    @pytest.mark.parametrize(
+        ("change", "text"),
+        [
+            (lambda w: {1: w["0.bias"]}, r"found the entries \(int\)"),
+            (lambda w: {("a",): w["0.bias"]}, r"found the entries \(tuple\)"),
+            (lambda w: {"state_dict": {1: w["0.bias"]}}, "found the entries state_dict"),
+            (lambda w: {"x" * 10**6: w["0.bias"]}, "unexpected: x{40,50}…x{40,50}"),
+            (lambda w: w | {"0.bias": w["0.bias"].to_sparse()}, "0.bias is not dense there"),
+            (lambda w: w | {"0.bias": w["0.bias"].to("meta")}, "0.bias is without values there"),
+            (lambda w: w | {"0.bias": w["0.bias"].to(torch.complex64)}, "0.bias is complex there, real in MODEL"),
+            (lambda w: {"state_dict": w, "global_step": -5}, "global_step is no count"),
+            (lambda w: {"state_dict": w, "global_step": 10**30}, "global_step is no count"),
+            (lambda w: {"state_dict": w, "global_step": True}, "global_step is no count"),
+            (lambda w: {"state_dict": w, "global_step": w["0.bias"]}, "global_step is no count"),
+            (lambda w: {"a": doubled(60)}, "found the entries a"),
+            (lambda w: {"state_dict": w, "global_step": doubled(60)}, "global_step is no count"),
+        ],
+    )
+    def test_an_odd_checkpoint_is_named_with_what_is_odd(self, tmp_path, change, text):
+        torch.save(change(dict(network().state_dict())), tmp_path / "w.pt")
+        with pytest.raises(ValueError, match=rf"^{tmp_path}/w\.pt.*{text}"):
+            load_checkpoint(network(), tmp_path / "w.pt")
+
+    @pytest.mark.parametrize("content", [b"", b"PK\x03\x04" + bytes(100), b"ckpt\nckpt\n", bytes(1000), b"\x80\x02}."])
+    def test_a_file_that_is_no_checkpoint_is_named(self, tmp_path, content):
+        (tmp_path / "w.pt").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"^{tmp_path}/w\.pt "):
+            load_checkpoint(network(), tmp_path / "w.pt")
+
+    def test_what_is_no_file_is_no_checkpoint(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        for path in (tmp_path, tmp_path / "pipe", "/dev/zero"):
+            with pytest.raises(ValueError, match=rf"there is no checkpoint {path}: it is no file"):
+                load_checkpoint(network(), path)
+
+    def test_a_checkpoint_that_unpacks_to_far_more_than_its_size_is_refused(self, tmp_path):
+        torch.save(network().state_dict(), tmp_path / "w.pt")
+        with zipfile.ZipFile(tmp_path / "w.pt", "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("more", bytes(250_000_000))
+        with pytest.raises(ValueError, match=r"its \d{6} bytes unpack to 2500\d{5}"):
+            load_checkpoint(network(), tmp_path / "w.pt")
+
+    def test_weights_in_half_precision_and_a_state_dict_with_a_step_of_its_own_are_loaded(self, tmp_path):
+        net = network()
+        net.register_buffer("global_step", torch.tensor(7))
+        halves = {name: value.half() for name, value in net.state_dict().items()}
+        torch.save(halves, tmp_path / "w.pt")
+        assert load_checkpoint(net, tmp_path / "w.pt") == (0, 0, [])
+
+    def test_the_prefix_of_a_checkpoint_is_found_in_time_that_grows_with_its_names(self, tmp_path):
+        many = {f"a{at}.3.weight": torch.zeros(1) for at in range(20_000)}
+        own = {f"{'b.' * 200}{name}": value for name, value in network().state_dict().items()}
+        torch.save(many | own, tmp_path / "w.pt")
+        started = time.process_time()
+        assert len(load_checkpoint(network(), tmp_path / "w.pt")[2]) == len(many)
+        assert time.process_time() - started < 5
+
+
+def doubled(times):
+    """A list of lists whose text would be larger than any memory."""
+    value = 1
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
+class TestPictures:
+    def test_a_probes_name_is_no_path(self, tmp_path):
+        snapshot = snapshot_of(0)
+        (tmp_path / "out").mkdir()
+        for probe in ("../../victim/x", str(tmp_path / "owned"), "..", "a\\b", "x" * 10_000, "\x1b[2J"):
+            for file in pictures([replace(snapshot, probe=probe)], tmp_path / "out"):
+                assert file.parent == tmp_path / "out"
+                assert re.fullmatch(r"[A-Za-z0-9_-]{1,100}-(curves|nnls|ratios)\.png", file.name)
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+        assert pictures([snapshot], tmp_path)[0].name == "train-curves.png"
+
+    def test_the_files_of_a_stored_run_are_named_after_its_folder_of_the_probe(self, tmp_path):
+        run = rra.RunStore(tmp_path / "run")
+        run.save(snapshot_of(0))
+        assert [found.probe for found in stored_analysis(str(tmp_path / "run"))] == ["train"]
+
+
+class TestTables:
+    def test_a_name_that_a_spreadsheet_would_compute_is_text(self, tmp_path):
+        names = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "layer1.0"]
+        write_csv(tmp_path / "t.csv", ({"layer": name, "id": -1.5} for name in names))
+        rows = list(csv.DictReader((tmp_path / "t.csv").open(newline="")))
+        assert [row["layer"] for row in rows] == [*(f"'{name}" for name in names[:-1]), "layer1.0"]
+        assert {row["id"] for row in rows} == {"-1.5"}
+
+    def test_halves_of_surrogate_pairs_are_written_and_come_back(self, tmp_path):
+        content = {"runs": ["a\udcff", "\ud800"]}
+        assert json.loads(write_json(tmp_path / "t.json", content).read_text(encoding="utf-8")) == content
+        assert write_csv(tmp_path / "t.csv", [content]).read_text(encoding="utf-8")
+
 
 class TestNames:
+    @pytest.fixture
+    def path_here(self, tmp_path, monkeypatch):
+        """A working directory that is not on the path of modules, with files that would take the place of others."""
+        monkeypatch.chdir(tmp_path)
+        elsewhere = [entry for entry in sys.path if Path(entry).resolve() != tmp_path]
+        monkeypatch.setattr(sys, "path", elsewhere)
+        monkeypatch.setattr(sys, "modules", dict(sys.modules))
+        (tmp_path / "matplotlib.py").write_text("raise SystemExit('foreign code')")
+        (tmp_path / "own_module_here.py").write_text("def build():\n    import torch\n    return torch.nn.ReLU()\n")
+        return elsewhere
+
+    @pytest.mark.parametrize("spec", ["rra_monitor.nn:resnet20", "torchvision:squeezenet1_1", "torch.nn:ReLU"])
+    def test_modules_in_the_working_directory_are_not_found_where_none_was_named(self, path_here, spec):
+        named_model(spec)
+        assert sys.path == path_here
+
+    def test_a_module_of_ones_own_is_found_in_the_working_directory_after_all_others(self, path_here, tmp_path):
+        assert isinstance(named_model("own_module_here:build"), torch.nn.ReLU)
+        assert sys.path == [*path_here, str(tmp_path)]
+
+    def test_a_module_that_is_missing_is_named(self, path_here):
+        with pytest.raises(ValueError, match="there is no module 'not_there', neither installed nor in the working"):
+            named_model("not_there:build")
+
+    @pytest.mark.parametrize(
+        ("spec", "arguments", "text"),
+        [
+            ("os:system", None, "missing a required argument: 'command'; see --arguments"),
+            ("rra_monitor.nn:resnet20", "nonsense=1", "nonsense"),
+            ("rra_monitor.nn:resnet20", "num_classes=" + "(" * 500, "num_classes must be an integer of at least 1"),
+            ("rra_monitor.nn:resnet20", "num_classes=" + "-" * 20_000 + "1", "have 20013 letters, expected at most"),
+            ("rra_monitor.nn:resnet20", "num_classes=" + "-" * 1900 + "1", "num_classes must be an integer"),
+        ],
+    )
+    def test_arguments_that_a_function_does_not_take_are_one_sentence(self, spec, arguments, text):
+        with pytest.raises((ValueError, TypeError), match=text):
+            named_model(spec, arguments)
+
     def test_a_torchvision_name_is_a_network_of_that_many_classes(self):
         assert named_model("torchvision:squeezenet1_1", "num_classes=7").num_classes == 7
 

@@ -1,13 +1,15 @@
 import dataclasses
 from itertools import pairwise
 
-import matplotlib
+import matplotlib.figure
+import matplotlib.text
 import numpy as np
 import pytest
 from test_store import snapshot_of
 
 import rra_monitor as rra
-from rra_monitor.figures import curves_figure, montage, nnls_figure, views_figure
+from rra_monitor.figures import _ticks, curves_figure, montage, nnls_figure, resolution, views_figure
+from rra_monitor.ratios_figure import ratios_figure
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -31,6 +33,31 @@ def test_heatmaps_share_a_fixed_scale_and_name_their_layers():
     assert all(axis.images[0].get_clim() == (0, 1) for axis in panels)
     assert [text.get_text() for text in panels[2].get_xticklabels()] == ["input", "fc"]
     assert [text.get_text() for text in panels[0].get_yticklabels()] == ["input", "a/b c", "fc"]
+
+
+@pytest.mark.parametrize("name", ["x" * 30_000, "x$y$z", "$\\frac$", "a\x1b[2J\nb"])
+def test_pictures_show_odd_names_in_bounded_room(name):
+    snapshot = snapshot_of(5, layers=("input", name, "fc"))
+    snapshot = dataclasses.replace(snapshot, probe=name)
+    for figure in (curves_figure(snapshot), nnls_figure(snapshot, {}), ratios_figure(snapshot)):
+        figure.draw_without_rendering()
+        assert max(figure.get_size_inches()) < 20
+        for text in figure.findobj(matplotlib.text.Text):
+            assert len(text.get_text()) < 200
+            assert all(line.isprintable() for line in text.get_text().split("\n"))
+    assert montage(snapshot, {}).nbytes < 20_000_000
+
+
+def test_pictures_of_very_many_layers_have_bounded_pixels_and_names():
+    names = [f"layer{number}" for number in range(3000)]
+    assert len(_ticks(names)[1]) <= 400
+    assert _ticks(names[:100])[1] == names[:100]
+    assert _ticks([])[1] == []
+    for size in ((6, 5), (720, 720), (2400, 5), (5, 2400)):
+        wide, high = (side * resolution(matplotlib.figure.Figure(figsize=size)) for side in size)
+        assert wide * high <= 40_000_000
+        assert max(wide, high) <= 60_000
+    assert resolution(matplotlib.figure.Figure(figsize=(20, 20))) == 150
 
 
 @pytest.fixture

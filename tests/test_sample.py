@@ -233,3 +233,72 @@ class TestBadInput:
 def test_batches_are_even():
     sample = rra.FixedSample.from_tensors(torch.zeros(129, 2))
     assert [len(batch) for batch in sample.batches(128)] == [64, 65]
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_batches_of_no_size_are_refused(sample, size):
+    with pytest.raises(ValueError, match=f"batch_size={size}; expected 1 or more"):
+        next(sample.batches(size))
+    with pytest.raises(TypeError, match=r"batch_size=1.5; expected a whole number"):
+        next(sample.batches(1.5))
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array([1e19, 2e19, 3e19, 4e19, 5e19]), np.arange(5, dtype=np.uint64) + 2**63, [1e300, 1e301, 1, 2, 3]]
+)
+def test_labels_that_64_bits_can_not_tell_apart_are_refused(labels):
+    with pytest.raises(ValueError, match=r"expected integers of shape \(5,\), of at most 64 bits"):
+        rra.FixedSample.from_tensors(torch.zeros(5, 2), labels)
+    with pytest.raises(ValueError, match="5 different integers"):
+        rra.FixedSample.from_tensors(torch.zeros(5, 2), ids=labels)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array([2**62, -(2**63), 0, 1, 2]), torch.arange(5).bfloat16(), torch.ones(5) > 0]
+)
+def test_labels_of_64_bits_are_labels(labels):
+    found = rra.FixedSample.from_tensors(torch.zeros(5, 2), labels).labels
+    assert found.tolist() == [int(label) for label in labels]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        (torch.tensor(1.0), "inputs need a first axis"),
+        (np.array(1.0), "inputs need a first axis"),
+        (torch.eye(5).to_sparse(), "inputs must be dense tensors"),
+        (torch.eye(5).to("meta"), "one that is without values"),
+    ],
+)
+def test_inputs_that_are_no_samples_are_named(inputs, text):
+    with pytest.raises(ValueError, match=text):
+        rra.FixedSample.from_tensors(inputs)
+
+
+class Lying:
+    """A data set that has fewer items than it says, or none to speak of."""
+
+    def __init__(self, items, length):
+        self.items, self.length = items, length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+def test_data_sets_that_do_not_hold_what_they_say_are_named():
+    pair = (torch.zeros(2), 0)
+    with pytest.raises(ValueError, match="says that it has 50 items, and has no item 5"):
+        rra.FixedSample.from_dataset(Lying([pair] * 5, 50), n=10)
+    with pytest.raises(ValueError, match="an item of the data set is an empty tuple"):
+        rra.FixedSample.from_dataset(Lying([()] * 9, 9), n=3)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "error"), [({"seed": -1}, ValueError), ({"seed": 1.5}, TypeError), ({"n": "3"}, TypeError)]
+)
+def test_a_draw_by_an_odd_number_names_the_argument(dataset, chosen, error):
+    with pytest.raises(error, match=f"{next(iter(chosen))}="):
+        rra.FixedSample.from_dataset(dataset, **{"n": 20} | chosen)

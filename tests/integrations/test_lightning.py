@@ -1,6 +1,7 @@
 import json
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from training import Classifier, epochs, fit
 
 import rra_monitor as rra
+from rra_monitor.integrations import directories, lightning
 from rra_monitor.integrations.lightning import RRACallback
 
 
@@ -99,6 +101,74 @@ class TestMoments:
         lines = [json.loads(line) for line in (Path(again[0].store.path) / "records.jsonl").read_text().splitlines()]
         assert [line["epoch"] for line in lines] == [0, 1, 2, 3, 4]
         assert lines[3]["probes"]["train"]["nnls"]["prev"]["epoch"] == 2
+
+    @pytest.fixture(scope="class")
+    def foreign(self, digits, sample, tmp_path_factory):
+        """A run of one's own, and a checkpoint of somebody else's whose callback state can be changed."""
+        root = tmp_path_factory.mktemp("foreign")
+        fit(digits, root / "own", [RRACallback({"train": sample}, layers=["input"])], epochs=2)
+        trainer = fit(digits, root / "first", [RRACallback({"train": sample}, layers=["input"])], epochs=1)
+        trainer.save_checkpoint(root / "first.ckpt")
+        return root, torch.load(root / "first.ckpt", weights_only=True)
+
+    @pytest.mark.parametrize(
+        "place", ["{}/own/rra", "{}/mine/../own/rra", "http://localhost:1/x?delete=1", "memory://own", "~/x", 5]
+    )
+    def test_a_checkpoint_does_not_choose_the_directory_of_its_run(
+        self, digits, tmp_path, sample, foreign, place, monkeypatch
+    ):
+        root, held = foreign
+        (key,) = (key for key in held["callbacks"] if "RRACallback" in key)
+        named = place.format(root) if isinstance(place, str) else place
+        torch.save(held | {"callbacks": {key: {"dirpath": named}}}, tmp_path / "foreign.ckpt")
+        own = {path: path.read_bytes() for path in (root / "own").rglob("*") if path.is_file()}
+        opened = []
+        monkeypatch.setattr(lightning, "RunStore", lambda path, *keep: opened.append(path) or rra.RunStore(path, *keep))
+        again = RRACallback({"train": sample}, layers=["input"])
+        with pytest.warns(UserWarning, match=r"is neither below default_root_dir .* nor below a logger's save_dir"):
+            fit(digits, tmp_path, [again], epochs=2, ckpt_path=tmp_path / "foreign.ckpt")
+        assert opened == ["memory://", again.store.path]  # the first to check an option
+        assert again.store.path == str(tmp_path / "rra")
+        assert epochs(again.store) == [1, 2]
+        assert {path: path.read_bytes() for path in (root / "own").rglob("*") if path.is_file()} == own
+
+    @pytest.mark.parametrize(
+        ("path", "allowed"),
+        [
+            ("/root_dir/rra", True),
+            ("/root_dir/a/b/rra", True),
+            ("/root_dir", False),
+            ("/root_dir2/rra", False),
+            ("/root_dir/../rra", False),
+            ("rra", False),
+            ("~/rra", False),
+            ("/logs/run/version_0/rra", True),
+            ("file:///logs/run/rra", True),
+            ("s3://bucket/logs/run/rra", True),
+            ("s3://bucket/logs2/run/rra", False),
+            ("s3://bucket/logs/../other/rra", False),
+            ("s3://bucket/logs//rra", False),
+            ("s3://other/logs/run/rra", False),
+            ("gs://bucket/logs/run/rra", False),
+            ("s3://bucket/logs/x::http://localhost/y", False),
+            ("simplecache::/root_dir/rra", False),
+            ("/root_dir/a\x1b[2J", False),
+            ("/root_dir/\0", False),
+            (None, False),
+            (["/root_dir/rra"], False),
+        ],
+    )
+    def test_a_directory_of_a_checkpoint_lies_below_one_of_the_trainers(self, path, allowed):
+        loggers = [SimpleNamespace(save_dir=place) for place in ("/logs", "s3://bucket/logs/", None)]
+        trainer = SimpleNamespace(default_root_dir="/root_dir", loggers=loggers)
+        assert directories.lies_where_the_trainer_writes(path, trainer) is allowed
+
+    def test_a_directory_of_a_checkpoint_is_not_reached_by_a_link(self, tmp_path):
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "root").mkdir()
+        (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere")
+        trainer = SimpleNamespace(default_root_dir=str(tmp_path / "root"), loggers=[])
+        assert not directories.lies_where_the_trainer_writes(str(tmp_path / "root" / "link" / "rra"), trainer)
 
     def test_a_directory_with_an_earlier_run_is_refused(self, digits, tmp_path, sample):
         fit(digits, tmp_path, [RRACallback(probes={"train": sample}, dirpath=tmp_path / "run")], epochs=1)
@@ -243,6 +313,30 @@ class TestWatchers:
             "tensorboard_scalars='few'; expected 'summaries', 'layers', 'all'",
         ),
         ({"layer": ["fc"]}, TypeError, "no option layer; beside its own it takes backend"),
+        ({"every_n_epochs": 1.5}, TypeError, "every_n_epochs=1.5; expected a whole number"),
+        ({"every_n_epochs": float("nan")}, TypeError, "every_n_epochs=nan; expected a whole number"),
+        ({"every_n_epochs": "2"}, TypeError, "every_n_epochs='2'"),
+        ({"every_n_epochs": True}, TypeError, "every_n_epochs=True"),
+        ({"align": "x"}, ValueError, "align='x'"),
+        ({"keep_graphs": 0}, ValueError, "keep_graphs=0"),
+        ({"layers": []}, ValueError, "layers is empty"),
+        ({"layers": 5}, TypeError, "layers=5"),
+        ({"views": None}, TypeError, "views=None"),
+        ({"k": 1}, ValueError, "k=1"),
+        ({"k": "a"}, TypeError, "k='a'"),
+        ({"n": 0}, ValueError, "n=0"),
+        ({"n": "x"}, TypeError, "n='x'"),
+        ({"seed": -1}, ValueError, "seed=-1"),
+        ({"dirpath": 5}, TypeError, "dirpath=5"),
+        ({"batch_size": 0}, ValueError, "batch_size=0"),
+        ({"memory_budget": "x"}, ValueError, "memory_budget='x'"),
+        ({"probes": 5}, TypeError, "probes=5"),
+        ({"probes": []}, TypeError, r"probes=\[\]"),
+        ({"probes": {"../x": None}}, ValueError, "probe name '../x'"),
+        ({"probes": {"train": 5}}, TypeError, "probe 'train' is a int, expected a FixedSample"),
+        ({"forward": 5}, TypeError, "forward=5"),
+        ({"artifacts": "x"}, TypeError, "artifacts='x'"),
+        ({"references": ["a"]}, TypeError, "references="),
     ],
 )
 def test_bad_options_are_refused(options, error, words):

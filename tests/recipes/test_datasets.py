@@ -1,5 +1,7 @@
 """Data sets in every form on disk, and what is said of those that do not fit."""
 
+import io
+import os
 import pickle
 from dataclasses import replace
 from http.client import IncompleteRead
@@ -342,3 +344,56 @@ def test_a_sample_sees_what_the_network_sees(tmp_path):
     assert label == 6
     pixel = found.train.images[13, 1, 5, 7].item() / 255
     assert image[1, 5, 7].item() == pytest.approx((pixel - 0.4822) / 0.2435, abs=1e-6)
+
+
+class TestForeign:
+    """Data sets that somebody else made: images and arrays, nothing else."""
+
+    @pytest.fixture
+    def one(self, tmp_path):
+        """A way to put one image into a tree, and to read it."""
+
+        def read(save, data=CIFAR):
+            tree(tmp_path, count=1)
+            save(path := tmp_path / "train" / "airplane" / "0000.png")
+            return read_parts(data, tmp_path, lazy=True, check=False).train.image(0), path
+
+        return read
+
+    def test_an_image_of_a_format_that_starts_a_program_is_not_decoded(self, one, monkeypatch):
+        monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", None)
+        with pytest.raises(ValueError, match=r"0000\.png is corrupt \(cannot identify image file"):
+            one(lambda path: Image.new("RGB", (32, 32)).save(path, "EPS"))
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF"])
+    def test_images_of_every_honest_format_are_decoded(self, one, kind):
+        assert one(lambda path: Image.new("RGB", (32, 32), (255, 0, 0)).save(path, kind))[0].shape == (3, 32, 32)
+
+    def test_an_image_of_another_size_is_refused_before_it_is_decoded(self, one, monkeypatch):
+        monkeypatch.setattr("PIL.Image.Image.load", None)
+        with pytest.raises(ValueError, match=r"0000\.png has 64 x 64 pixels, expected 32 x 32"):
+            one(lambda path: path.write_bytes(PNG))
+
+    def test_a_pipe_among_the_images_is_not_waited_for(self, one):
+        with pytest.raises(ValueError, match=r"0000\.png is no file"):
+            one(lambda path: (path.unlink(), os.mkfifo(path)))
+
+    def test_pickles_in_the_place_of_cifar10_are_not_read(self, tmp_path, monkeypatch):
+        (tmp_path / "cifar-10-batches-py").mkdir()
+        for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"):
+            (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps({"data": []}))
+        monkeypatch.setattr(pickle, "load", None)
+        with pytest.raises(ValueError, match=r"6 of 6 files in .* are missing or corrupt"):
+            read_parts(CIFAR, tmp_path)
+
+    def test_batches_that_unpack_to_far_more_than_their_size_are_refused(self, tmp_path, small_imagenet):
+        write_batches(tmp_path)
+        np.savez_compressed(tmp_path / "val_data.npz", data=np.zeros((1, 1)), labels=np.zeros(30_000_000))
+        with pytest.raises(ValueError, match=r"val_data\.npz is corrupt .*its \d+ bytes unpack to 240000128, "):
+            read_parts(small_imagenet[1], tmp_path)
+
+
+PNG = io.BytesIO()
+Image.new("RGB", (64, 64)).save(PNG, "PNG")
+PNG = PNG.getvalue()
+"""An image of 64 pixels."""
