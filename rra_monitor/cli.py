@@ -154,8 +154,9 @@ def analyze(
         model: the network.
         source: a stored run.
         data: a folder of images by class (scaled as for ImageNet), `cifar10:DIR`, `digits`, `run:RUN` (what a run of
-            `rra-monitor train` was trained with, read as there), or `module:function` that returns a Dataset, or
-            a dictionary of them by name. Without random augmentation.
+            `rra-monitor train` was trained with, read as there: images from where the run says, which is printed,
+            never pickles; `pickled-run:RUN:DIR` reads those in DIR, which runs what they contain), or
+            `module:function` that returns a Dataset, or a dictionary of them by name. Without random augmentation.
         checkpoint: a Lightning checkpoint or a state_dict; the network's own weights, untrained mostly, by default.
         out: folder of the run and of the CSV and JSON files; the first free of rra-analysis, rra-analysis-1, … by
             default.

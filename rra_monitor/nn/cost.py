@@ -33,6 +33,16 @@ class Cost:
     parameters: int
 
 
+def _check_shape(network: nn.Module, image: Sequence[int]) -> None:
+    """Refuse a shape that a network does not take."""
+    sides = [positive("a side of the image", side) for side in image]
+    try:
+        with torch.no_grad():
+            copy.deepcopy(network).to("meta").eval()(torch.empty(1, *sides, device="meta"))
+    except RuntimeError as error:
+        raise ValueError(f"the network takes no image of shape {tuple(sides)}: {error}") from error
+
+
 def network_cost(network: nn.Module, image: Sequence[int] = (3, 32, 32)) -> Cost:
     """Parameters and FLOPs of a network, in the counting that gives the numbers printed in the thesis.
 
@@ -56,14 +66,11 @@ def network_cost(network: nn.Module, image: Sequence[int] = (3, 32, 32)) -> Cost
     >>> network_cost(resnet20())
     Cost(flops=41493120, parameters=272474)
     """
-    sides = [positive("a side of the image", side) for side in image]
+    _check_shape(network, image)
     shadow = copy.deepcopy(network).to("meta").eval()
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
-    try:
-        with torch.no_grad(), counter:
-            shadow(torch.empty(1, *sides, device="meta"))
-    except RuntimeError as error:
-        raise ValueError(f"the network takes no image of shape {tuple(sides)}: {error}") from error
+    with torch.no_grad(), counter:
+        shadow(torch.empty(1, *image, device="meta"))
     # The counter's own formulas take a multiply-add for two.
     counts = counter.get_flop_counts()["Global"]
     flops = sum(count if operation in FORMULAS else count // 2 for operation, count in counts.items())

@@ -152,7 +152,7 @@ def train_one(
         with warnings.catch_warnings():
             # About its own use of torch, log intervals and resumable loaders, which are taken care of here.
             warnings.filterwarnings("ignore", module="lightning")
-            trainer.fit(module, data, ckpt_path=checkpoint)
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except (KeyboardInterrupt, SystemExit):
         Console(stderr=True).print("Interrupted. The same command with --resume goes on after the last whole epoch.")
         raise
