@@ -37,7 +37,7 @@ def layer_curves(
             undefined[layer] = str(caught[-1].message)
         errors.append(math.nan if layer in undefined else twonn_standard_error(graph))
     health = [graph_health(graph) for graph in in_order]
-    curves = {name: np.array([getattr(each, name) for each in health]) for name in HEALTH}
+    curves = {name: np.array([getattr(each, name) for each in health], dtype=float) for name in HEALTH}
     curves |= {"id": np.array(dimensions), "id_error": np.array(errors), "nnls": nnls_matrix(in_order)}
     classes = None if labels is None else np.array([nncs(graph, labels) for graph in in_order])
     return {**curves, "nncs": classes}, undefined

@@ -61,6 +61,8 @@ CURVES: Mapping[str, Values] = {
     "zeros": Values(0, 1, undefined=False, needed=True),
     "recall": Values(0, 1, undefined=False, needed=True),
     "hubness": Values(-math.inf, math.inf, undefined=True, needed=False),
+    "checked": Values(0, math.inf, undefined=False, needed=False),
+    "failed": Values(0, math.inf, undefined=False, needed=False),
     "cka": Values(0, 1, undefined=True, needed=False),
 }
 """Arrays of a snapshot by name: one value per layer, but `nnls` of all pairs, `cka` of those of the full views."""

@@ -53,7 +53,7 @@ def checked_graphs(arrays: Arrays, about: About, curves: Mapping[str, Curve | No
     Args:
         arrays: of the file.
         about: the metadata of the curves beside it.
-        curves: of the same snapshot; `ties`, `zeros` and `recall` are the graphs'.
+        curves: of the same snapshot; `ties`, `zeros`, `recall`, `checked` and `failed` are the graphs'.
 
     Raises:
         ValueError: an array that is missing, of another type or shape than n and k ask for, or that no graph has; the
@@ -71,6 +71,8 @@ def checked_graphs(arrays: Arrays, about: About, curves: Mapping[str, Curve | No
                 recall=float(health["recall"][position]),
                 metric=about.metric,
                 backend=about.backends[position],
+                checked=_count(curves["checked"], position),
+                failed=_count(curves["failed"], position),
                 audit=_audit(arrays, position, about),
             )
         except KeyError as error:
@@ -78,6 +80,11 @@ def checked_graphs(arrays: Arrays, about: About, curves: Mapping[str, Curve | No
         except ValueError as error:
             raise ValueError(f"layer {layer!r}: {error}") from None
     return graphs
+
+
+def _count(curve: Curve | None, position: int) -> int:
+    """A layer's count; earlier versions stored none."""
+    return 0 if curve is None else int(min(curve[position], 2**31))
 
 
 def _audit(arrays: Arrays, position: int, about: About) -> "Audit | None":
