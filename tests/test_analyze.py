@@ -436,7 +436,7 @@ class TestNames:
         monkeypatch.setattr(sys, "modules", dict(sys.modules))
         (tmp_path / "matplotlib.py").write_text("raise SystemExit('foreign code')")
         (tmp_path / "own_module_here.py").write_text("def build():\n    import torch\n    return torch.nn.ReLU()\n")
-        return elsewhere
+        return list(elsewhere)
 
     @pytest.mark.parametrize("spec", ["rra_monitor.nn:resnet20", "torchvision:squeezenet1_1", "torch.nn:ReLU"])
     def test_modules_in_the_working_directory_are_not_found_where_none_was_named(self, path_here, spec):

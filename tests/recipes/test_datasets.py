@@ -370,9 +370,12 @@ class TestForeign:
         assert one(lambda path: Image.new("RGB", (32, 32), (255, 0, 0)).save(path, kind))[0].shape == (3, 32, 32)
 
     def test_an_image_of_another_size_is_refused_before_it_is_decoded(self, one, monkeypatch):
-        monkeypatch.setattr("PIL.Image.Image.load", None)
+        def save(path):
+            path.write_bytes(PNG)
+            monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+
         with pytest.raises(ValueError, match=r"0000\.png has 64 x 64 pixels, expected 32 x 32"):
-            one(lambda path: path.write_bytes(PNG))
+            one(save)
 
     def test_a_pipe_among_the_images_is_not_waited_for(self, one):
         with pytest.raises(ValueError, match=r"0000\.png is no file"):

@@ -31,7 +31,7 @@ def foreign(tmp_path, monkeypatch):
     for name in [*(f"train_data_batch_{number}" for number in range(1, 11)), "val_data"]:
         (data / name).write_bytes(pickle.dumps(Evil(mark)))
     file = tmp_path / "run" / "config.json"
-    file.write_text(json.dumps({"recipe": "resnet34-imagenet64", "data": str(data), "allow_pickle": True}))
+    file.write_text(json.dumps({"recipe": "resnet34-imagenet64-se", "data": str(data), "allow_pickle": True}))
     return file, data, mark
 
 
