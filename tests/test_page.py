@@ -97,7 +97,7 @@ class TestSeries:
         assert np.isnan(values[20:]).all()
 
     def test_a_snapshot_of_many_views_of_few_layers_is_left_out_by_name(self, tmp_path):
-        views = ("full", *(f"avg{number}" for number in range(2, 4_000)))
+        views = ("full", *(f"avg{number}" for number in range(2, 101)))
         layers = tuple(f"l{number}" for number in range(300))
         graphs = snapshot_of(1, layers=("l0",)).graphs["l0"]
         several = {name: np.zeros(len(layers)) for name in ("id", "nncs", "ties", "zeros", "recall")}
@@ -110,7 +110,7 @@ class TestSeries:
             settings=dataclasses.replace(snapshot_of(1).settings, views=views),
             aliases={f"l0@{view}": "l0" for view in views[1:]},
         )
-        with pytest.raises(ValueError, match=r"3999 views of 300 layers, though 300 views were measured"):
+        with pytest.raises(ValueError, match=r"100 views of 300 layers, though 300 views were measured"):
             probe_moment(odd, {})
         store = rra.RunStore(tmp_path)
         store.save(snapshot_of(0))
