@@ -13,6 +13,7 @@ from rich.table import Table
 
 from rra_monitor.comparison import Comparison, compare_runs
 from rra_monitor.epochs import Settling, settling
+from rra_monitor.globbing import directories_matching
 from rra_monitor.groups import Floats, Group, deviation, mean
 from rra_monitor.names import FULL, split_view
 from rra_monitor.tables import free_folder, named_folder, write_tables
@@ -107,7 +108,7 @@ def directories(pattern: str) -> list[str]:
     """The directories that a pattern matches, sorted; on object storage, too (`s3://bucket/runs/a*`)."""
     if "://" in pattern:
         filesystem, root = fsspec.core.url_to_fs(pattern)
-        return sorted(filesystem.unstrip_protocol(found) for found in filesystem.glob(root) if filesystem.isdir(found))
+        return sorted(map(filesystem.unstrip_protocol, directories_matching(filesystem, root)))
     return sorted(found for found in glob.glob(os.path.expanduser(pattern)) if os.path.isdir(found))
 
 
