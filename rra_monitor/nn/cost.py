@@ -3,12 +3,12 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from rra_monitor.nn.sizes import positive
 
@@ -16,7 +16,6 @@ aten = torch.ops.aten
 
 NORMS = ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
 POOLS = ("avg_pool2d", "sum", "_adaptive_avg_pool2d", "mean", "max_pool2d_with_indices")
-UPSAMPLING = ("upsample_nearest2d",)
 ELEMENTWISE = ("relu", "relu_", "sigmoid", "add", "add_", "sub", "mul", "div")
 
 
@@ -50,8 +49,8 @@ def network_cost(network: nn.Module, image: Sequence[int] = (3, 32, 32)) -> Cost
     element of its input, ReLU, sigmoid, addition and multiplication as one per element of their output. Biases and
     copying, such as nearest-neighbour upsampling, are free, and so are operations that none of these networks has.
 
-    The counter is `torch.utils.flop_counter`; it sees operations, not modules, so functions within a `forward` count,
-    too. It runs on the meta device, in evaluation mode, on a copy: nothing is computed, the network stays as it is.
+    What is counted are operations, not modules, so functions within a `forward` count, too. It runs on the meta device,
+    in evaluation mode, on a copy: nothing is computed, the network stays as it is.
 
     Args:
         network: takes a batch of images.
@@ -68,34 +67,51 @@ def network_cost(network: nn.Module, image: Sequence[int] = (3, 32, 32)) -> Cost
     """
     _check_shape(network, image)
     shadow = copy.deepcopy(network).to("meta").eval()
-    counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
+    counter = _Counter()  # type: ignore[no-untyped-call, unused-ignore]
     with torch.no_grad(), counter:
         shadow(torch.empty(1, *image, device="meta"))
-    # The counter's own formulas take a multiply-add for two.
-    counts = counter.get_flop_counts()["Global"]
-    flops = sum(count if operation in FORMULAS else count // 2 for operation, count in counts.items())
-    return Cost(flops, sum(weights.numel() for weights in network.parameters() if weights.requires_grad))
+    return Cost(counter.flops, sum(weights.numel() for weights in network.parameters() if weights.requires_grad))
 
 
-def _twice_the_input(shape: Sequence[int], *_args: Any, **_kwargs: Any) -> int:
-    return 2 * prod(shape)
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
+    """Counts each operation whole.
+
+    `torch.utils.flop_counter.FlopCounterMode` takes operations apart where torch has a decomposition of them. That
+    depends on torch's version and on what was imported before: of an upsampling it then counts the arithmetic of the
+    indices, which is copying.
+    """
+
+    flops = 0
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        found = operation(*args, **kwargs)
+        name = operation.overloadpacket
+        if name in flop_registry:
+            # It takes a multiply-add for two.
+            self.flops += flop_registry[name](*args, **kwargs, out_val=found) // 2
+        elif name in FORMULAS:
+            self.flops += FORMULAS[name](args[0], found)
+        return found
 
 
-def _nothing(*_args: Any, **_kwargs: Any) -> int:
-    return 0
+def _two_per_element(given: torch.Tensor, found: Any) -> int:
+    return 2 * given.numel()
 
 
-def _input(shape: Sequence[int], *_args: Any, **_kwargs: Any) -> int:
-    return prod(shape)
+def _one_per_element(given: torch.Tensor, found: Any) -> int:
+    return given.numel()
 
 
-def _output(*_args: Any, out_shape: Sequence[int], **_kwargs: Any) -> int:
-    return prod(out_shape)
+def _one_per_result(given: Any, found: torch.Tensor) -> int:
+    return found.numel()
 
 
 FORMULAS = {
     getattr(aten, name): formula
-    for names, formula in ((NORMS, _twice_the_input), (POOLS, _input), (ELEMENTWISE, _output), (UPSAMPLING, _nothing))
+    for names, formula in ((NORMS, _two_per_element), (POOLS, _one_per_element), (ELEMENTWISE, _one_per_result))
     for name in names
 }
-"""The counter's operations that are neither convolutions nor products of matrices, to what they count."""
+"""Operations that are neither convolutions nor products of matrices, to what they count, by their input and output."""
