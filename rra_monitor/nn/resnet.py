@@ -120,7 +120,7 @@ class ResNet(nn.Module):
         """(n, in_channels, h, w) images to (n, num_classes) logits."""
         x = self.stem(x)
         for stage in self.stages:
-            x = self.get_submodule(stage)(x)
+            x = getattr(self, stage)(x)  # torch.export of older versions does not follow get_submodule
         return self.fc(self.pool(x).flatten(1))  # type: ignore[no-any-return]
 
 
