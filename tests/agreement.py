@@ -22,7 +22,11 @@ class Outcome:
             subprocess.Popen([sys.executable, script, str(rank), str(ranks), folder], stderr=subprocess.PIPE, text=True)
             for rank in range(ranks)
         ]
-        errors = [process.communicate(timeout=90)[1] for process in processes]
+        try:
+            errors = [process.communicate(timeout=900)[1] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
         for process, error in zip(processes, errors, strict=True):
             assert process.returncode == 0, error
         self.ranks = ranks

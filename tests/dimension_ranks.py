@@ -39,7 +39,7 @@ def main():
     rank, folder = int(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)
     store = dist.FileStore(str(folder / "store"), 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=30))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(minutes=5))
     graph, rows = whole_graph(), (slice(0, 190), slice(190, 300))[rank]
     share = KnnGraph(graph.indices[rows], graph.distances[rows], offset=rows.start, total=graph.n)
     (folder / f"{rank}.json").write_text(json.dumps(estimates(share, dist.group.WORLD)))

@@ -291,5 +291,5 @@ def test_ranks_that_share_a_graph_get_the_values_of_the_whole(tmp_path):
         for rank in range(3)
     ]
     for rank in ranks:
-        errors = rank.communicate(timeout=90)[1]
+        errors = rank.communicate(timeout=900)[1]
         assert rank.returncode == 0, errors

@@ -24,7 +24,7 @@ def test_an_unknown_command_is_an_error_that_names_the_known():
 def demo(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "out"
     done = subprocess.run(
-        [COMMAND, "demo", "--out", str(out), "--epochs", "1"], capture_output=True, text=True, check=True, timeout=300
+        [COMMAND, "demo", "--out", str(out), "--epochs", "1"], capture_output=True, text=True, check=True, timeout=900
     )
     return out, done.stdout
 

@@ -237,7 +237,7 @@ def test_the_first_search_of_a_process_is_like_every_later_one_and_leaves_torchs
         "assert torch.get_num_threads() == 1, torch.get_num_threads(); assert (a.indices == b.indices).all()"
     )
     environment = os.environ | {"NUMBA_NUM_THREADS": "2"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
 
 

@@ -49,7 +49,7 @@ def test_the_example_of_the_documentation_runs_under_torchrun(tmp_path):
     (tmp_path / "ids.py").write_text(re.search(r"```python\n(import torch.*?)```", text, re.DOTALL)[1])
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "ids.py"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(torchrun, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(torchrun, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     said = re.findall(r"rank (\d): KnnGraph\(n=1000, offset=(\d+), total=2000, .*?\), ID (\d+\.\d{3})", done.stdout)
     assert sorted(rank[:2] for rank in said) == [("0", "0"), ("1", "1000")]

@@ -357,7 +357,7 @@ def test_over_the_ranks_of_a_group_each_gets_the_value_of_the_whole_graph(tmp_pa
         subprocess.Popen([sys.executable, script, str(rank), tmp_path], stderr=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
-    errors = [process.communicate(timeout=90)[1] for process in processes]
+    errors = [process.communicate(timeout=900)[1] for process in processes]
     for process, error in zip(processes, errors, strict=True):
         assert process.returncode == 0, error
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))

@@ -218,8 +218,8 @@ def test_the_plan_is_what_is_then_measured(sample):
     assert tuple(layer.name for layer in plan.layers) == snapshot.layers
     assert (plan.n, plan.k, plan.classes) == (200, 2, 10)
     assert plan.bytes == sum(graph.indices.size * (1 + 4) for graph in snapshot.graphs.values())
-    # An estimate, on a machine that does other things, too.
-    assert snapshot.seconds / 30 < plan.seconds < 30 * snapshot.seconds
+    # An estimate in seconds, not in thousandths, on a machine that does other things, too.
+    assert snapshot.seconds / 300 < plan.seconds < 300 * snapshot.seconds
 
 
 def test_a_dead_layer_is_named_and_the_rest_is_measured(sample):

@@ -67,7 +67,7 @@ def _offline_run(file):
     return run
 
 
-def _finished(file, seconds=30):
+def _finished(file, seconds=300):
     """Its records, once the last is there: another process writes them, and a run's `finish` does not wait for it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

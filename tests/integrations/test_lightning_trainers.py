@@ -149,7 +149,7 @@ class TestTrainers:
             "OMP_NUM_THREADS": "1",
         }
         done = subprocess.run(
-            [sys.executable, str(script), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=300
+            [sys.executable, str(script), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, done.stderr
         assert epochs(rra.RunStore(tmp_path / "run")) == [0, 1, 2]
@@ -189,7 +189,7 @@ class TestTrainers:
             env=ENVIRONMENT | {"OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode != 0
         assert done.stderr.count("holds the snapshots of an earlier run") >= 2
