@@ -13,6 +13,8 @@ from agreement import CASES, assert_same_but_for_ties, truth
 import rra_monitor as rra
 from rra_monitor.graph import exact, sift
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 WAYS = ["exact", "in float32", "by full rows", "within a budget", "from a memory map", "auto", "nndescent"]
 RANKS = [1, 2, 4]
 BUDGET = 8 << 20
@@ -96,6 +98,6 @@ print(memory("VmHWM") - before)
 """
     if not os.access("/proc/self/clear_refs", os.W_OK):
         pytest.skip("needs Linux's account of a process's peak memory")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 100 << 20

@@ -7,6 +7,8 @@ from sklearn.neighbors import NearestNeighbors
 import rra_monitor as rra
 from rra_monitor.graph import direct, sift
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 RNG = np.random.default_rng(0)
 
 

@@ -22,6 +22,8 @@ from rra_monitor.metrics import (
     turnovers,
 )
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 RNG = np.random.default_rng(7)
 
 
