@@ -15,6 +15,24 @@ from rra_monitor.nn import resnet20
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
+FOREIGN = (
+    "tests/integrations/",
+    "tests/nn/",
+    "tests/recipes/",
+    "tests/test_capture.py",
+    "tests/test_guest.py",
+    "tests/test_layers.py",
+    "tests/test_monitor.py",
+    "tests/test_pooling.py",
+    "tests/test_variants.py",
+)
+"""Tests of what stands on other people's APIs: networks, their capture, hosts and dashboards."""
+
+
+def pytest_itemcollected(item):
+    if item.nodeid.startswith(FOREIGN):
+        item.add_marker("foreign")
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):

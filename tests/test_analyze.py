@@ -152,7 +152,7 @@ class TestMeasured:
         )
 
     def test_it_writes_nothing_to_the_error_stream(self, done):
-        assert done.stderr == ""
+        assert done.stderr.strip() == ""  # before 14.3 rich ends a progress bar that is not shown with an empty line
 
     def test_csv_and_json_hold_the_values(self, done, folder):
         found = stored(folder)

@@ -60,7 +60,7 @@ class TestCommand:
             assert words in done[1]
 
     def test_it_writes_nothing_to_the_error_stream(self, done):
-        assert done[2] == ""
+        assert done[2].strip() == ""  # before 14.3 rich ends a progress bar that is not shown with an empty line
 
     def test_a_table_without_rows_has_no_file_not_even_an_older_one(self, tmp_path):
         (tmp_path / "nnls.csv").write_text("of an earlier comparison")

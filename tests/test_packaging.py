@@ -1,13 +1,12 @@
 import subprocess
 import sys
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
-
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10, where pytest brings the same
-    import tomli as tomllib
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "torchvision", "lightning", "pytorch_lightning", "wandb", "tensorboard", "plotly", "matplotlib")
@@ -17,8 +16,44 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
+def pyproject():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def declared():
+    """Name to the requirements that name it, among the dependencies and all extras."""
+    project = pyproject()["project"]
+    found = {}
+    for line in chain(project["dependencies"], *project["optional-dependencies"].values()):
+        requirement = Requirement(line)
+        if requirement.name != project["name"]:
+            found.setdefault(requirement.name, []).append(requirement)
+    return found
+
+
+def test_the_lowest_environment_holds_the_lowest_declared_version_of_every_dependency():
+    bounds = {
+        name: min(
+            Version(bound.version)
+            for requirement in requirements
+            for bound in requirement.specifier
+            if bound.operator == ">="
+        )
+        for name, requirements in declared().items()
+    }
+    lines = [Requirement(line) for line in (ROOT / ".ci" / "lowest.txt").read_text().splitlines() if line[0] != "#"]
+    assert {line.name: Version(str(line.specifier).removeprefix("==")) for line in lines} == bounds
+
+
+@pytest.mark.parametrize("name", ["lightning", "pytorch-lightning"])
+def test_the_malicious_uploads_of_lightning_are_excluded_wherever_it_is_named(name):
+    assert declared()[name]
+    for requirement in declared()[name]:
+        assert not any(map(requirement.specifier.contains, ("2.6.2", "2.6.3"))), str(requirement)
+
+
 def test_every_package_on_disk_is_listed():
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    listed = set(pyproject()["tool"]["setuptools"]["packages"])
     own = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "rra_monitor").rglob("__init__.py")}
     hosts = {
         "rra_monitor." + ".".join(path.parent.relative_to(ROOT).parts)

@@ -173,7 +173,7 @@ def test_odd_names_are_text(tmp_path, browser_page):
     ticks = frame.locator("figure[data-key='curve id'] .xtick text")
     ticks.filter(has_text="</scrip").first.wait_for()
     assert frame.locator(".findings li").first.inner_text() == f"train: the ID peaks at {ODD}."
-    frame.locator("figure[data-key='curve nncs'] .plot").hover()
+    frame.locator("figure[data-key='curve nncs'] div.plot").hover()
 
 
 def test_markup_in_every_name_stays_text_in_the_report(tmp_path, browser_page):
