@@ -25,6 +25,9 @@ MOST_LETTERS = 2000
 PARTS = {"train": ("train",), "val": ("val", "validation", "test")}
 """Names of samples, with the folders that hold them."""
 
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+"""Images that are decoded. PIL knows others, whatever a file is called, and starts a program for some of them (EPS)."""
+
 Scale = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of each channel."""
 
@@ -170,7 +173,10 @@ def cifar10(folder: Path) -> dict[str, Any]:
         return folder_parts(folder, None, CIFAR10_SCALE)
     datasets = _library("torchvision.datasets", "CIFAR-10")
     transform = _transform(None, CIFAR10_SCALE)
-    return {name: datasets.CIFAR10(folder, train=name == "train", transform=transform) for name in PARTS}
+    try:
+        return {name: datasets.CIFAR10(folder, train=name == "train", transform=transform) for name in PARTS}
+    except RuntimeError as error:  # its files are pickles: torchvision reads none but the published ones
+        raise ValueError(f"{folder} holds another CIFAR-10 than the published one, or a part of it: {error}") from error
 
 
 def folder_of_run(spec: str) -> str | None:
@@ -198,7 +204,7 @@ def folder_parts(folder: Path, size: int | None, scale: Scale) -> dict[str, Any]
     datasets = _library("torchvision.datasets", f"the images of {folder}")
     try:
         return {
-            name: datasets.ImageFolder(path, _transform(size, scale))
+            name: datasets.ImageFolder(path, _transform(size, scale), loader=_rgb)
             for name, path in (found or {DATA: folder}).items()
         }
     except FileNotFoundError as error:
@@ -206,6 +212,25 @@ def folder_parts(folder: Path, size: int | None, scale: Scale) -> dict[str, Any]
             f"{folder} is no tree of images: {error}. Expected DIR/<class>/*.jpg (or png, …), or DIR/train/<class>/* "
             "and DIR/val/<class>/*"
         ) from error
+
+
+def open_image(path: str) -> Any:
+    """An image file, of which nothing is decoded yet.
+
+    Raises:
+        ValueError: a pipe, say, whose opening would wait for ever.
+        OSError: no image of one of the `FORMATS`.
+    """
+    from PIL import Image
+
+    if not os.path.isfile(path):
+        raise ValueError(f"{path} is no file")
+    return Image.open(path, formats=FORMATS)
+
+
+def _rgb(path: str) -> Any:
+    with open_image(path) as image:
+        return image.convert("RGB")
 
 
 def _transform(size: int | None, scale: Scale) -> Any:

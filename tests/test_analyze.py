@@ -529,6 +529,23 @@ class TestData:
     def test_fewer_samples_are_drawn_where_there_are_not_enough(self, images):
         assert samples(str(images / "train"), 2000, 16, None, 0)["data"].n == 24
 
+    def test_images_of_a_format_that_starts_a_program_and_pipes_are_not_opened(self, images):
+        Image.new("RGB", (20, 20)).save(images / "train" / "cat" / "0.png", "EPS")
+        (images / "train" / "cat" / "1.png").unlink()
+        os.mkfifo(images / "train" / "cat" / "1.png")
+        part = data_parts(str(images))["train"]
+        with pytest.raises(OSError, match="cannot identify image file"):
+            part[0]
+        with pytest.raises(ValueError, match=r"1\.png is no file"):
+            part[1]
+
+    def test_pickles_in_the_place_of_cifar10_are_not_read(self, tmp_path, monkeypatch):
+        (tmp_path / "cifar-10-batches-py").mkdir()
+        (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"a pickle")
+        monkeypatch.setattr("pickle.load", None)
+        with pytest.raises(ValueError, match="holds another CIFAR-10 than the published one"):
+            data_parts(f"cifar10:{tmp_path}")
+
     def test_cifar10_is_read_from_folders_in_its_own_scale(self, images):
         part = data_parts(f"cifar10:{images}")["train"]
         pixel = np.asarray(Image.open(images / "train" / "cat" / "0.png"))[0, 0, 0] / 255

@@ -14,13 +14,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from rra_monitor.recipes.recipe import Data
-from rra_monitor.sources import Scale
+from rra_monitor.sources import Scale, open_image
 
 CORRUPT_NAMED = 5
 """Files that an error names; the others are counted."""
-
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
-"""What is decoded. PIL knows others, whatever a file is called, and starts a program for some of them (EPS)."""
 
 CHUNK = 64
 """Images that a thread decodes between two steps of the bar."""
@@ -92,10 +89,8 @@ class Files:
             ValueError: as `read`.
         """
         path, size = self.paths[position], (self.side, self.side)
-        if not os.path.isfile(path):  # opening a pipe waits for ever
-            raise ValueError(f"{path} is no file")
         try:
-            with Image.open(path, formats=FORMATS) as opened:
+            with open_image(path) as opened:
                 found = opened.size
                 # Only now is anything decoded.
                 image = opened.convert("RGB") if self.resize or found == size else None
