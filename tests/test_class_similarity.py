@@ -273,7 +273,7 @@ dist.init_process_group("gloo", store=dist.FileStore(folder + "/store", 3), rank
 rng = np.random.default_rng(0)
 labels, whole = rng.integers(0, 4, 90), rra.knn_graph(rng.integers(0, 5, size=(90, 3)), 6)
 rows = [slice(0, 50), slice(50, 50), slice(50, 90)][rank]
-found = dict(ties=whole.ties, zeros=whole.zeros, offset=rows.start, total=90)
+found = dict(ties=whole.ties, zeros=whole.zeros, checked=whole.checked, offset=rows.start, total=90)
 share = rra.KnnGraph(whole.indices[rows], whole.distances[rows], **found)
 group, half = dist.group.WORLD, lambda a, b: abs(a - b) < 0.5
 assert (nncs_by_class(share, labels[rows], group).matrix == nncs_by_class(whole, labels).matrix).all()

@@ -107,11 +107,12 @@ def in_double(
     for here, table, own, others in _tables(points, rows, torch.float64, block_bytes):
         _measure_cancelled(points, rows[here], table, (own[:, None] + others).mul_(cancelling(points.dim)))
         # In float32 equal distances are equal again. Bits of numbers above 0 sort as the numbers do, then the index.
-        bits = table.clamp_(min=0).float().add_(0.0).view(torch.int32).long() << 32
-        order = bits.bitwise_or_(torch.arange(points.n, device=points.device))
+        bits = table.clamp_(min=0).float().add_(0.0).view(torch.int32)
+        order = table.view(torch.int64).copy_(bits).bitwise_left_shift_(32)
+        order |= torch.arange(points.n, device=points.device)
         order = order.topk(found, dim=1, largest=False).values
-        candidates[here] = order & 0xFFFFFFFF
         squared[here] = (order >> 32).int().view(torch.float32)
+        candidates[here] = order.bitwise_and_(0xFFFFFFFF)
     return squared, candidates
 
 

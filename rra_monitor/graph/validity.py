@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+BLOCK = 1 << 20
+"""Neighbours that are looked at at once, so that checking takes no copy of a graph."""
+
 
 def check_neighbours(indices: npt.NDArray[Any], samples: int, offset: int = 0) -> None:
     """Refuse neighbours that no graph has.
@@ -35,11 +38,17 @@ def check_neighbours(indices: npt.NDArray[Any], samples: int, offset: int = 0) -
             f"neighbour {place} of sample {offset + row} is {indices[row, place]}, expected positions among the "
             f"{samples} samples, 0 to {samples - 1}; give positions in the graph, not ids in the data set"
         )
-    own = indices == np.arange(offset, offset + len(indices))[:, None]
+    height = max(1, BLOCK // k)
+    for top in range(0, len(indices), height):
+        _check_rows(indices[top : top + height], offset + top)
+
+
+def _check_rows(indices: npt.NDArray[Any], first: int) -> None:
+    own = indices == np.arange(first, first + len(indices))[:, None]
     if own.any():
         row = int(np.argmax(own.any(axis=1)))
         raise ValueError(
-            f"sample {offset + row} is its own neighbour; leave it out by its index, and give the offset of the first "
+            f"sample {first + row} is its own neighbour; leave it out by its index, and give the offset of the first "
             "row where these are some of the samples"
         )
     ordered = np.sort(indices, axis=1)
@@ -47,7 +56,8 @@ def check_neighbours(indices: npt.NDArray[Any], samples: int, offset: int = 0) -
     if twice.any():
         row = int(np.argmax(twice.any(axis=1)))
         name = ordered[row, int(np.argmax(twice[row]))]
-        raise ValueError(f"sample {offset + row} has neighbour {name} twice, expected {k} different ones")
+        different = indices.shape[1]
+        raise ValueError(f"sample {first + row} has neighbour {name} twice, expected {different} different ones")
 
 
 def check_distances(distances: npt.NDArray[Any], offset: int = 0) -> None:

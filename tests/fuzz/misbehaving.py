@@ -47,7 +47,7 @@ def reads(run: Path) -> dict[str, Callable[[], object]]:
         "not our ValueError": lambda: int("x"),
         "nameless warning": lambda: warnings.warn("something is left out", stacklevel=1),
         "time": lambda: time.sleep(60),
-        "memory": lambda: bytearray(guard.SPARE + 100 * guard.FACTOR),
+        "memory": lambda: bytearray(4 * guard.SPARE),
         "reading outside": lambda: (run.parent / "secret" / "secret.txt").read_bytes(),
         "reading outside, swallowed": swallowed,
         "listing outside": lambda: os.listdir("/"),
