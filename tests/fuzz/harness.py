@@ -89,6 +89,9 @@ def campaign(reader: str, mutations: int, seed: int = 0, first: int = 0) -> Camp
         mutations: how many.
         seed: of the damage.
         first: number of the first.
+
+    Returns:
+        What came of it; where it was interrupted, of the cases until then.
     """
     found = Campaign()
     module = import_module(f"{__package__}.{reader}")
@@ -125,6 +128,8 @@ def campaign(reader: str, mutations: int, seed: int = 0, first: int = 0) -> Camp
             finally:
                 process.kill()
                 process.join()
+        return found
+    except KeyboardInterrupt:
         return found
     finally:
         shutil.rmtree(root, ignore_errors=True)
