@@ -55,7 +55,7 @@ class Values:
 CURVES: Mapping[str, Values] = {
     "id": Values(0, math.inf, undefined=True, needed=True),
     "id_error": Values(0, math.inf, undefined=True, needed=False),
-    "nncs": Values(0, 1, undefined=True, needed=False),
+    "nncs": Values(0, 1, undefined=False, needed=False),
     "nnls": Values(0, 1, undefined=False, needed=True),
     "ties": Values(0, 1, undefined=False, needed=True),
     "zeros": Values(0, 1, undefined=False, needed=True),
