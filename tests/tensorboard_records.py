@@ -70,8 +70,8 @@ def write_tensor(folder, tag, content, values, step=0):
     write_tensors(folder, [(tag, content, values)], step)
 
 
-def write_tensors(folder, tensors, step=0):
-    """One event with tensors of the plugin rra, each of a tag, any content, and values or a message that holds some."""
+def write_tensors(folder, tensors, step=0, more=()):
+    """Events, at a step and at more, of tensors of the plugin rra: a tag, any content, and values or a message each."""
     writer = _writer(folder)
     summary = Summary()
     for tag, content, values in tensors:
@@ -79,7 +79,10 @@ def write_tensors(folder, tensors, step=0):
         metadata = SummaryMetadata(plugin_data=about, data_class=DATA_CLASS_TENSOR)
         tensor = values if isinstance(values, TensorProto) else make_tensor_proto(values)
         summary.value.add(tag=tag, tensor=tensor, metadata=metadata)
-    writer._get_file_writer().add_summary(summary, step)
+    for each in (step, *more):
+        writer._get_file_writer().add_summary(summary, each)
+        for value in summary.value:
+            value.metadata.plugin_data.content = b""  # TensorBoard keeps the first
     writer.close()
 
 

@@ -49,19 +49,13 @@ def run_series(run: Run, read: Callable[[str], Sequence[Any]]) -> tuple[RunSerie
         of_kind[about["kind"]].append(tag)
     moments = _moments([datum for tag in of_kind[MOMENT] for datum in read(tag)], notes)
     found = _findings([pair for tag in of_kind[FINDINGS] for pair in _of(read(tag), moments)], notes)
-    parts: dict[Event, dict[str, _Part]] = {event: defaultdict(_Part) for event in moments}
-    for kind, add in ((CURVES, _add_curves), (NNLS, _add_matrix)):
-        for tag in of_kind[kind]:
-            for event, datum in _of(read(tag), moments):
-                try:
-                    add(parts[event], run.tags[tag], datum.numpy)
-                except ValueError as error:
-                    notes.append(left_out(f"{tag} at step {datum.step}", f"it is not as described: {error}"))
-    shown = _shown(parts)
+    tensors: dict[Event, list[tuple[str, Any]]] = {event: [] for event in moments}
+    for tag in (*of_kind[CURVES], *of_kind[NNLS]):
+        for event, datum in _of(read(tag), moments):
+            tensors[event].append((tag, datum.numpy))
+    shown = _shown(run, tensors, notes)
     if not any(shown.values()):
         raise ValueError(f"run {run.name!r} has no snapshot that can be read. {' '.join(few(notes))}".rstrip())
-    if len(shown) < len(moments):
-        notes.append(too_large(len(shown), len(moments)))
     probes = {}
     for probe in sorted({probe for here in shown.values() for probe in here}):
         last = next(here[probe] for here in reversed(shown.values()) if probe in here)
@@ -75,15 +69,33 @@ def run_series(run: Run, read: Callable[[str], Sequence[Any]]) -> tuple[RunSerie
     return RunSeries(run.name, tuple(read_moments), probes), notes
 
 
-def _shown(parts: Mapping[Event, Mapping[str, _Part]]) -> dict[Event, dict[str, _Part]]:
-    """What has curves, of the newest moments that fit into memory; in the order of the moments."""
+def _shown(
+    run: Run, tensors: Mapping[Event, Sequence[tuple[str, Any]]], notes: list[str]
+) -> dict[Event, dict[str, _Part]]:
+    """Moment to probe to what was found of it, of the newest moments that fit; in the order of the moments."""
     room, shown = Room(), {}
-    for event in reversed(list(parts)):
-        here = {probe: part for probe, part in parts[event].items() if part.about}
+    for event in reversed(list(tensors)):
+        here = _parts(run, event[0], tensors[event], notes)
         whole = {probe: _probe_moment(part) for probe, part in here.items()}
         if room.take(whole, sum(map(numbers, whole.values()))):
             shown[event] = here
+        elif shown:
+            notes.append(too_large(len(shown), len(tensors)))
+            break
+        else:
+            notes.append(left_out(f"the moment at step {event[0]}", "it has too many probes, metrics or views"))
     return dict(reversed(shown.items()))
+
+
+def _parts(run: Run, step: int, tensors: Sequence[tuple[str, Any]], notes: list[str]) -> dict[str, _Part]:
+    parts: dict[str, _Part] = defaultdict(_Part)
+    for tag, values in tensors:
+        about = run.tags[tag]
+        try:
+            (_add_curves if about["kind"] == CURVES else _add_matrix)(parts, about, values)
+        except ValueError as error:
+            notes.append(left_out(f"{tag} at step {step}", f"it is not as described: {error}"))
+    return {probe: part for probe, part in parts.items() if part.about}
 
 
 def _moments(data: Sequence[Any], notes: list[str]) -> dict[Event, tuple[int, float, float]]:

@@ -17,6 +17,9 @@ SPREAD = 2
 ROOM = 4_000_000
 """Numbers that may be held besides."""
 
+ARRAY = 16
+"""Numbers in whose place an array itself is held: a thousand arrays of one number are not a thousand numbers."""
+
 
 def fits(numbers: int, read: int) -> bool:
     """Whether so many numbers may be held where `read` were read."""
@@ -24,7 +27,7 @@ def fits(numbers: int, read: int) -> bool:
 
 
 class Room:
-    """Takes moments as long as their arrays, of all layers at all moments, fit."""
+    """Takes moments, the newest first, as long as their arrays, of all layers at all moments, fit."""
 
     def __init__(self) -> None:
         self._moments = 0
@@ -44,7 +47,7 @@ class Room:
             axes[key] = tuple(
                 some if some.issuperset(more) else some.union(more) for some, more in zip(before, names, strict=True)
             )
-        at_one = sum(math.prod(map(len, names)) for names in axes.values())
+        at_one = sum(len(arrays) * (math.prod(map(len, names)) + ARRAY) for arrays, *names in axes.values())
         if not fits((self._moments + 1) * at_one, self._read + read):
             return False
         self._moments, self._read, self._axes = self._moments + 1, self._read + read, axes
@@ -62,7 +65,8 @@ def numbers(part: "ProbeMoment") -> int:
 
 
 def _axes(parts: "Mapping[str, ProbeMoment]") -> Iterable[tuple[tuple[str, str], tuple[Iterable[str], ...]]]:
+    """For each group of arrays of one shape their names, and those on each of their axes."""
     for probe, part in parts.items():
-        yield (probe, ""), (part.curves, part.views, part.layers)
+        yield (probe, "curves"), (part.curves, part.views, part.layers)
         for kind, matrix in part.matrices.items():
-            yield (probe, f"matrix {kind}"), (matrix.views, matrix.rows, matrix.columns)
+            yield (probe, f"matrix {kind}"), ((kind,), matrix.views, matrix.rows, matrix.columns)

@@ -126,7 +126,7 @@ def _parts(
     matches: Mapping[tuple[int, str], Mapping[str, Match]],
 ) -> dict[int, dict[str, ProbeMoment]]:
     """Step to probe to what is shown of it, of the newest moments that fit; by step."""
-    room, parts, too_many = Room(), {}, 0
+    room, parts, left_out = Room(), {}, 0
     for step in sorted(snapshots, reverse=True):
         here, read = {}, 0
         for probe, snapshot in snapshots[step].items():
@@ -139,10 +139,15 @@ def _parts(
             read += snapshot.nnls.size + sum(match.nnls.size for match in compared.values())
         if here and room.take(here, read):
             parts[step] = here
-        elif here:
-            too_many += 1
-    if too_many:
-        warnings.warn(f"{store.path}: {too_large(len(parts), len(parts) + too_many)}", stacklevel=3)
+        elif here and parts:
+            warnings.warn(f"{store.path}: {too_large(len(parts), len(snapshots) - left_out)}", stacklevel=3)
+            break
+        else:
+            left_out += 1
+            if here:
+                warnings.warn(
+                    f"{store.path}, step {step} is left out: it has too many views for its layers", stacklevel=3
+                )
     return dict(reversed(parts.items()))
 
 

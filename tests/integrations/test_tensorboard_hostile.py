@@ -18,6 +18,7 @@ from tensorboard_records import (
 from tensorboard_server import InProcess
 
 from rra_monitor.integrations.tensorboard.arrays import Unreadable, bounded_arrays
+from rra_monitor.page import room
 
 MOMENT = b'{"schema": 1, "kind": "moment"}'
 
@@ -211,6 +212,29 @@ def test_tensorboard_tab_shows_the_newest_of_moments_with_other_layers_each_in_b
     expected = made_up_record(299, layers=range(10)).snapshots["train"].nnls
     np.testing.assert_allclose(newest[:10, :10], expected, atol=1e-4)
     assert np.isnan(newest[10:]).all()
+
+
+@pytest.mark.parametrize("probes", [1000, 1], ids=["probes", "metrics"])
+def test_tensorboard_tab_takes_bounded_memory_for_many_small_arrays(probes, tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "ROOM", room.ROOM // 10)
+    about = {"n": 50, "k": 5, "classes": 5, "nncs_chance": 0.1, "nnls_chance": 0.1, "views": ["full"]}
+    metrics = ["id", "nncs"] if probes > 1 else [f"nnls_{number}" for number in range(1000)]
+    axes = {"layers": ["a"], "curves": metrics}
+    several = [{"name": f"p{number}"} | about | axes for number in range(probes)]
+    content = json.dumps({"schema": 1, "kind": "curves", "metrics": metrics, "probes": several}).encode()
+    values = np.full((len(metrics), probes, 1, 1), 0.5, np.float32)
+    moments = [("rra/curves", content, values), ("rra/moment", MOMENT, np.array([1.0, 0.5, 0.1]))]
+    write_tensors(tmp_path / "run", moments, more=range(1, 40))
+    size = sum(file.stat().st_size for file in (tmp_path / "run").iterdir())
+    asked = InProcess(tmp_path)
+    tracemalloc.start()
+    status, found = asked.run("run")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert status == 200
+    assert peak < 10 * size + 200e6 // 10
+    assert [moment["step"] for moment in found["moments"]] == list(range(40))[-len(found["moments"]) :]
+    assert 10 < len(found["moments"]) < 40
 
 
 @pytest.mark.slow
