@@ -148,13 +148,14 @@ class TestRivals:
         torch.testing.assert_close(bam(y)[0, 0], y[0, 0] * (1 + weights))
 
     def test_bam_sees_as_far_as_its_dilation(self):
+        torch.manual_seed(0)
         y = torch.rand(1, 2, 32, 32, requires_grad=True)
         bam = BAM(2, dilation=4)
-        # Without the channel's part, and with positive weights so that no ReLU is shut.
+        # Without the channel's part, and with nothing negative so that no ReLU is shut.
         nn.init.zeros_(bam.channel[2].weight)
-        torch.manual_seed(0)
         for position in (0, 2, 4, 6):
             nn.init.uniform_(bam.spatial[position].weight, 0.01, 0.1)
+            nn.init.zeros_(bam.spatial[position].bias)
         bam(y)[0, 0, 16, 16].backward()
         seen = y.grad[0].abs().sum(0).nonzero()
         assert seen.min(0).values.tolist() == [8, 8]
