@@ -35,7 +35,7 @@ def test_heatmaps_share_a_fixed_scale_and_name_their_layers():
     assert [text.get_text() for text in panels[0].get_yticklabels()] == ["input", "a/b c", "fc"]
 
 
-@pytest.mark.parametrize("name", ["x" * 30_000, "x$y$z", "$\\frac$", "a\x1b[2J\nb"])
+@pytest.mark.parametrize("name", ["x" * 30_000, "$\\frac$ y$z$ a\x1b[2J\nb"])
 def test_pictures_show_odd_names_in_bounded_room(name):
     snapshot = snapshot_of(5, layers=("input", name, "fc"))
     snapshot = dataclasses.replace(snapshot, probe=name)

@@ -15,6 +15,16 @@ from rra_monitor.integrations import directories, lightning
 from rra_monitor.integrations.lightning import RRACallback
 
 
+@pytest.fixture(scope="module")
+def foreign(digits, sample, tmp_path_factory):
+    """A run of one's own, and a checkpoint of somebody else's whose callback state can be changed."""
+    root = tmp_path_factory.mktemp("foreign")
+    fit(digits, root / "own", [RRACallback({"train": sample}, layers=["input"])], epochs=2)
+    trainer = fit(digits, root / "first", [RRACallback({"train": sample}, layers=["input"])], epochs=1)
+    trainer.save_checkpoint(root / "first.ckpt")
+    return root, torch.load(root / "first.ckpt", weights_only=True)
+
+
 class TestMoments:
     @pytest.mark.parametrize(("every", "expected"), [(1, [0, 1, 2, 3]), (2, [0, 2, 3]), (5, [0, 3])])
     def test_untrained_every_nth_and_last(self, digits, tmp_path, sample, every, expected):
@@ -101,15 +111,6 @@ class TestMoments:
         lines = [json.loads(line) for line in (Path(again[0].store.path) / "records.jsonl").read_text().splitlines()]
         assert [line["epoch"] for line in lines] == [0, 1, 2, 3, 4]
         assert lines[3]["probes"]["train"]["nnls"]["prev"]["epoch"] == 2
-
-    @pytest.fixture(scope="class")
-    def foreign(self, digits, sample, tmp_path_factory):
-        """A run of one's own, and a checkpoint of somebody else's whose callback state can be changed."""
-        root = tmp_path_factory.mktemp("foreign")
-        fit(digits, root / "own", [RRACallback({"train": sample}, layers=["input"])], epochs=2)
-        trainer = fit(digits, root / "first", [RRACallback({"train": sample}, layers=["input"])], epochs=1)
-        trainer.save_checkpoint(root / "first.ckpt")
-        return root, torch.load(root / "first.ckpt", weights_only=True)
 
     @pytest.mark.parametrize(
         "place", ["{}/own/rra", "{}/mine/../own/rra", "http://localhost:1/x?delete=1", "memory://own", "~/x", 5]
