@@ -52,7 +52,8 @@ def true_rows(points: Points, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.flo
     """(s, n) squared distances of some samples to all, in float64."""
     squared = np.empty((len(rows), points.n))
     own = points.rows(torch.from_numpy(rows).to(points.device))
-    step = max(1, BLOCK_BYTES // (8 * points.dim))
+    whole = points.device.type == "cpu" and points.matrix.dtype == torch.float32  # read where it lies
+    step = points.n if whole else max(1, BLOCK_BYTES // (8 * points.dim))
     with Workers() as workers:
         for start in range(0, points.n, step):
             block = points.rows(slice(start, start + step))
