@@ -1,6 +1,7 @@
 """Weights from a file into a model, without running code of the file."""
 
 import os
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,9 @@ def read_checkpoint(file: str | os.PathLike[str]) -> Any:
         raise ValueError(f"there is no checkpoint {file}" + (": it is no file" if path.exists() else ""))
     try:
         _refuse_bombs(path)
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about how a file was written, which its reader can not change
+            return torch.load(file, map_location="cpu", weights_only=True)
     # Whatever a damaged file makes torch raise; a dozen types were seen.
     except Exception as error:
         raise ValueError(

@@ -110,7 +110,7 @@ def _rezipped(random: Random, data: bytes) -> bytes:
             if name == victim and what == 0:
                 continue
             if name == victim:
-                times = random.choice([0, 2, 1000, 1_000_000]) if len(content) < 1000 else 2
+                times = random.choice([0, 2, 1000, 100_000]) if len(content) < 1000 else 2
                 content = {
                     1: damaged_bytes(random, content, [data]),
                     2: content * times,
