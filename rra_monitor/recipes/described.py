@@ -8,8 +8,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.recipe import DATA, Network
 
-LARGEST_WINDOW, LARGEST_KERNEL = 4096, 63
-"""In pixels."""
+LARGEST_WINDOW, KERNELS = 4096, (1, 3)
+"""Sides of a window, up to that, and of STAC's convolutions, in pixels."""
 
 
 def checked_description(about: Any, file: Path) -> dict[str, Any]:
@@ -81,17 +81,13 @@ def fits(value: Any, kind: Any) -> bool:
 def _part_of_a_network(name: str, value: Any) -> bool:
     """Whether a network of the recipes can have it."""
 
-    def size(one: Any, most: int) -> bool:
-        return type(one) is int and 1 <= one <= most
+    def is_window(one: Any) -> bool:
+        return one in (None, "global") or (type(one) is int and 1 <= one <= LARGEST_WINDOW)
 
     if name == "windows":
         most = Network("resnet34").stages
-        return (
-            isinstance(value, list)
-            and len(value) <= most
-            and all(one in (None, "global") or size(one, LARGEST_WINDOW) for one in value)
-        )
+        return isinstance(value, list) and len(value) <= most and all(map(is_window, value))
     if name == "kernels":
-        return isinstance(value, list) and len(value) == 2 and all(size(one, LARGEST_KERNEL) for one in value)
+        return isinstance(value, list) and len(value) == 2 and all(type(one) is int and one in KERNELS for one in value)
     kinds: dict[str, Any] = get_type_hints(Network)
     return name in kinds and fits(value, kinds[name])

@@ -32,7 +32,10 @@ def network_of(run: str) -> nn.Module:
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in recipe["network"].items()
     }
-    return built(Network(**fields), len(about["classes"]), DATA[recipe["data"]].channels)
+    try:
+        return built(Network(**fields), len(about["classes"]), DATA[recipe["data"]].channels)
+    except ValueError as error:
+        raise ValueError(f"the network of {run}: {error}") from error
 
 
 def data_of(run: str, allow_pickle: bool = False, data: str | None = None) -> dict[str, Normalised]:

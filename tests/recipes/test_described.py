@@ -59,6 +59,7 @@ def test_a_description_that_was_not_touched_is_believed(described):
         ("plan.recipe.network.windows", [8, 8, 1e9]),
         ("plan.recipe.network.windows", [8, 8, 10**9]),
         ("plan.recipe.network.kernels", [10**6, 3]),
+        ("plan.recipe.network.kernels", [2, 3]),
         ("plan.recipe.network.attention", "os.system"),
         ("options.recipe", None),
         ("options.data", 5),
