@@ -72,7 +72,7 @@ def compare(
 
 def _compare_parser() -> ArgumentParser:
     parser = _parser(compare, skip={"runs", "group"})
-    parser.add_argument("runs", nargs="*", default=[], metavar="RUN", help="directory of a run, each one by itself")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="directory of a run, each one by itself")
     _add_groups(parser, "runs of one recipe, averaged and paired; once for each group")
     return parser
 
@@ -110,7 +110,7 @@ def report(runs: list[str], group: list[list[str]], out: str | None = None) -> N
 
 def _report_parser() -> ArgumentParser:
     parser = _parser(report, skip={"runs", "group"})
-    parser.add_argument("runs", nargs="*", default=[], metavar="RUN", help="directory of a run, or of several")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="directory of a run, or of several")
     _add_groups(parser, "runs of one recipe, drawn together; once for each group")
     return parser
 
