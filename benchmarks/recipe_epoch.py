@@ -24,16 +24,16 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from rra_monitor.datasets.images import InMemory, normalised
 from rra_monitor.nn import resnet20
 from rra_monitor.recipes.augment import augmented
 from rra_monitor.recipes.choices import AUGMENTATIONS
 from rra_monitor.recipes.data_module import VALIDATION_BATCH
-from rra_monitor.recipes.images import InMemory, normalised
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.overrides import planned
+from rra_monitor.recipes.plan import planned
 from rra_monitor.recipes.precision import chosen_precision
 from rra_monitor.recipes.run_files import METRICS, MetricsFile
-from rra_monitor.recipes.train_command import folder_of, read_data, train_one
+from rra_monitor.recipes.training import folder_of, read_data, train_one
 
 SCALE = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 BATCH, DECAY = 128, 5e-4

@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from rra_monitor.graph import distributed
+from rra_monitor.graph.distances import pair_differences
 from rra_monitor.graph.distributed import SPARE, distributed_graph
-from rra_monitor.graph.pairs import pair_differences
 from rra_monitor.graph.ring import Ring
-from rra_monitor.ranks import gathered
+from rra_monitor.utils.collectives import gathered
 
 
 def seconds_of(call: Callable[[], object]) -> float:

@@ -23,7 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import rra_monitor as rra
-from rra_monitor.demo import digits
+from rra_monitor.datasets.digits import digits
 from rra_monitor.nn import resnet20
 
 matplotlib.use("Agg")

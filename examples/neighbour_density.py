@@ -26,8 +26,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import rra_monitor as rra
-from rra_monitor.checkpoints import load_checkpoint
 from rra_monitor.nn import resnet20
+from rra_monitor.runs.checkpoint import load_checkpoint
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from rra_monitor.store import RunStore
+from rra_monitor.runs.store import RunStore
 
 
 def default_directory(trainer: Trainer) -> str:

@@ -10,22 +10,24 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from rra_monitor.capture import Forward, call_model
-from rra_monitor.checks import whole_number
+from rra_monitor.capture.features import Forward, call_model
+from rra_monitor.capture.names import FULL
+from rra_monitor.capture.sample import FixedSample
+from rra_monitor.capture.views import checked_views
 from rra_monitor.integrations.directories import default_directory, lies_where_the_trainer_writes
 from rra_monitor.integrations.loggers import logger_sinks
 from rra_monitor.integrations.tensorboard.charts import Choice, checked_choice
-from rra_monitor.integrations.wandb import reference_path
+from rra_monitor.integrations.wandb.references import reference_path
 from rra_monitor.integrations.watchers import check_watchers
-from rra_monitor.monitor import Monitor, Plan, check_options, checked_layers, checked_probes
-from rra_monitor.names import FULL
-from rra_monitor.pooling import checked_views
-from rra_monitor.record import summaries
-from rra_monitor.recorder import Align, Recorder
-from rra_monitor.sample import FixedSample
-from rra_monitor.sinks import JSONLSink, Sink
-from rra_monitor.store import KeepGraphs, RunStore
-from rra_monitor.texts import visible
+from rra_monitor.measure.monitor import Monitor, check_options, checked_layers, checked_probes
+from rra_monitor.measure.plan import Plan
+from rra_monitor.runs.jsonl import JSONLSink
+from rra_monitor.runs.record import summaries
+from rra_monitor.runs.recorder import Align, Recorder
+from rra_monitor.runs.sinks import Sink
+from rra_monitor.runs.store import KeepGraphs, RunStore
+from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.text import visible
 
 
 class RRACallback(Callback):

@@ -6,10 +6,10 @@ from typing import Any
 
 from rra_monitor.integrations.tensorboard.charts import Choice
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
-from rra_monitor.integrations.wandb import WandbSink
-from rra_monitor.record import Record, scalars
-from rra_monitor.sinks import Sink
-from rra_monitor.store import RunStore
+from rra_monitor.integrations.wandb.sink import WandbSink
+from rra_monitor.runs.record import Record, scalars
+from rra_monitor.runs.sinks import Sink
+from rra_monitor.runs.store import RunStore
 
 
 class LoggerSink:

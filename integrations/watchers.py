@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from rra_monitor.monitor import Monitor
-from rra_monitor.names import metric_key
-from rra_monitor.record import SUMMARIES
+from rra_monitor.measure.monitor import Monitor
+from rra_monitor.runs.keys import metric_key
+from rra_monitor.runs.record import SUMMARIES
 
 
 def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:

@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 
-from rra_monitor.evidence import Finding
+from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.page.moments import Matrix
 from rra_monitor.page.series import Moment, ProbeSeries, RunSeries
 

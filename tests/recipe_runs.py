@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
-from rra_monitor.cli import main
-from rra_monitor.recipes.images import InMemory, Parts
+from rra_monitor.cli.main import main
+from rra_monitor.datasets.catalogue import DATA
+from rra_monitor.datasets.images import InMemory, Parts
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.overrides import planned
-from rra_monitor.recipes.recipe import DATA
-from rra_monitor.recipes.train_command import folder_of, read_data, train_one
+from rra_monitor.recipes.plan import planned
+from rra_monitor.recipes.training import folder_of, read_data, train_one
 
 SMALL = {"max_epochs": 3, "limit": 4, "n": 60, "views": "full,avg-global", "progress": False, "batch_size": 32}
 

@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter  # noqa: TID251 - the writer t
 import rra_monitor as rra
 from rra_monitor.integrations.tensorboard.packed import packed
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
-from rra_monitor.record import Match
+from rra_monitor.measure.match import Match
 
 
 def made_up(step, layers=("input", "conv", "fc"), probe="train", n=50, seed=0):

@@ -21,11 +21,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import rra_monitor as rra
-from rra_monitor.analysis_files import pictures
-from rra_monitor.analyze import computed_anew, run_analyze, stored_analysis
-from rra_monitor.checkpoints import load_checkpoint
-from rra_monitor.sources import data_parts, named_model, samples
-from rra_monitor.tables import write_csv, write_json
+from rra_monitor.cli.analysis_files import pictures
+from rra_monitor.cli.analyze import computed_anew, run_analyze, stored_analysis
+from rra_monitor.cli.sources import data_parts, named_model, samples
+from rra_monitor.compare.tables import write_csv, write_json
+from rra_monitor.runs.checkpoint import load_checkpoint
 
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
 

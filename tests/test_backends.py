@@ -11,7 +11,7 @@ import torch
 from agreement import CASES, assert_same_but_for_ties, truth
 
 import rra_monitor as rra
-from rra_monitor.graph import exact, sift
+from rra_monitor.graph import exact, sieve
 
 pytestmark = pytest.mark.usefixtures("two_threads")
 
@@ -22,9 +22,9 @@ BUDGET = 8 << 20
 
 def graph_by(way, points, k, folder, monkeypatch):
     if way == "in float32":
-        monkeypatch.setattr(sift, "bfloat16_pays", lambda threads: False)
+        monkeypatch.setattr(sieve, "bfloat16_pays", lambda threads: False)
     elif way == "exact":
-        monkeypatch.setattr(sift, "bfloat16_pays", lambda threads: True)
+        monkeypatch.setattr(sieve, "bfloat16_pays", lambda threads: True)
     elif way == "by full rows":
         monkeypatch.setattr(exact, "DENSE", len(points))
     elif way == "from a memory map":

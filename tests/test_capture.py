@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 import rra_monitor as rra
-from rra_monitor.capture import Capture, collect, find_layers, grouped
-from rra_monitor.layers import Layer
+from rra_monitor.capture.features import Capture, collect, find_layers, grouped
+from rra_monitor.capture.layer import Layer
 from rra_monitor.nn import resnet20
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import rra_monitor as rra
-from rra_monitor.graph import build, descent
+from rra_monitor.graph import build, nn_descent
 from rra_monitor.graph.choose import choose
 from rra_monitor.graph.exact import MEMORY_BUDGET
 
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def compiled(monkeypatch):
     """As in a process that has searched by descent before."""
-    monkeypatch.setattr(descent, "compiled", True)
+    monkeypatch.setattr(nn_descent, "compiled", True)
 
 
 def chosen(n, dim, k, device=CPU, min_recall=0.95, memory_budget=MEMORY_BUDGET):
@@ -37,7 +37,7 @@ def test_where_an_approximation_can_not_serve_the_graph_is_exact():
 
 
 def test_a_descent_that_exceeds_the_memory_budget_is_not_taken():
-    needed = descent.descent_bytes(100_000, 64, 10)
+    needed = nn_descent.descent_bytes(100_000, 64, 10)
     assert chosen(100_000, 64, 10, memory_budget=needed)[0] == "nndescent"
     backend, reason = chosen(100_000, 64, 10, memory_budget=needed - 1)
     assert backend == "exact"
@@ -45,28 +45,28 @@ def test_a_descent_that_exceeds_the_memory_budget_is_not_taken():
 
 
 def test_the_default_budget_holds_a_descent_over_50_000_images_of_cifar_10():
-    assert descent.descent_bytes(50_000, 3_072, 30, effort=2) < MEMORY_BUDGET
+    assert nn_descent.descent_bytes(50_000, 3_072, 30, effort=2) < MEMORY_BUDGET
 
 
 def test_the_first_descent_of_a_process_has_to_pay_for_its_compilation(monkeypatch):
-    monkeypatch.setattr(descent, "compiled", False)
+    monkeypatch.setattr(nn_descent, "compiled", False)
     backend, reason = chosen(50_000, 64, 10)
     assert backend == "exact"
     assert "s by descent and 20 s to compile it, once in a process" in reason
     assert chosen(1_000_000, 64, 10, memory_budget=10 << 30)[0] == "nndescent"
-    monkeypatch.setattr(descent, "compiled", True)
+    monkeypatch.setattr(nn_descent, "compiled", True)
     backend, reason = chosen(50_000, 64, 10)
     assert backend == "nndescent"
     assert "compile" not in reason
 
 
 def test_a_search_is_noted_as_compiled(monkeypatch):
-    monkeypatch.setattr(descent, "compiled", False)
+    monkeypatch.setattr(nn_descent, "compiled", False)
     points = torch.rand(100, 3, generator=torch.Generator().manual_seed(0))
     rra.knn_graph(points, 60, "nndescent")  # no search: each is compared with all
-    assert not descent.compiled
+    assert not nn_descent.compiled
     rra.knn_graph(points, 5, "nndescent")
-    assert descent.compiled
+    assert nn_descent.compiled
 
 
 def test_the_memory_budget_reaches_the_choice_and_the_descent(monkeypatch):

@@ -106,7 +106,7 @@ class TestAgreement:
     def test_blocks_do_not_show(self, monkeypatch):
         targets, graph = RNG.uniform(0, 3, 40), rra.knn_graph(RNG.normal(size=(40, 3)), 6)
         whole = (nncs(graph, targets, agreement=half), nncs_chance(targets, half), nncs_ceiling(targets, 6, half))
-        monkeypatch.setattr("rra_monitor.metrics.agreement.BLOCK", 100)
+        monkeypatch.setattr("rra_monitor.metrics._targets.BLOCK", 100)
         parts = (nncs(graph, targets, agreement=half), nncs_chance(targets, half), nncs_ceiling(targets, 6, half))
         assert parts == pytest.approx(whole)
 

@@ -11,7 +11,8 @@ from digit_runs import LAYERS, last, matrix, stored, two_recipes
 from test_store import snapshot_of
 
 import rra_monitor as rra
-from rra_monitor.compare_command import groups_named, merged_layers, run_names
+from rra_monitor.capture.names import merged_layers
+from rra_monitor.cli.arguments import groups_named, run_names
 
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
 

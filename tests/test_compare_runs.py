@@ -8,8 +8,8 @@ from digit_runs import LAYERS, last, matrix, overlap, stored, train, two_recipes
 from test_store import snapshot_of
 
 import rra_monitor as rra
-import rra_monitor.run_pairs as run_pairs
-from rra_monitor.tables import curve_rows
+from rra_monitor.compare import pairs as run_pairs
+from rra_monitor.compare.tables import curve_rows
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import rra_monitor as rra
-from rra_monitor.graph import descent
-from rra_monitor.graph.descent import descent_graph, descent_neighbours
+from rra_monitor.graph import nn_descent
 from rra_monitor.graph.exact import exact_graph
+from rra_monitor.graph.nn_descent import descent_graph, descent_neighbours
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.recall import draw_audit
 
@@ -87,7 +87,7 @@ def test_the_same_seed_gives_the_same_neighbours_on_any_fixed_number_of_threads(
 def test_more_effort_finds_more(hard):
     exact = exact_graph(hard, 10)
     found = []
-    for effort in range(len(descent.EFFORTS)):
+    for effort in range(len(nn_descent.EFFORTS)):
         _, indices = descent_neighbours(hard, 10, effort=effort)
         found.append(rra.metrics.nnls(replace(exact, indices=indices), exact))
     assert found[0] < found[1] < found[2]
@@ -109,17 +109,17 @@ def test_a_recall_out_of_reach_ends_in_the_exact_graph_and_says_so(hard, caplog)
         graph = descent_graph(hard, 10, min_recall=1.0)
     assert (graph.backend, graph.recall, graph.audit) == ("exact", 1.0, None)
     assert (graph.indices == exact_graph(hard, 10).indices).all()
-    assert [record.levelname for record in caplog.records] == ["INFO"] * len(descent.EFFORTS) + ["WARNING"]
+    assert [record.levelname for record in caplog.records] == ["INFO"] * len(nn_descent.EFFORTS) + ["WARNING"]
     assert "below min_recall=1.0000: building the exact graph" in caplog.records[-1].message
 
 
 def test_a_memory_budget_ends_the_search_at_the_effort_it_allows_and_holds_for_the_exact_graph(
     hard, caplog, monkeypatch
 ):
-    budget, given = descent.descent_bytes(hard.n, hard.dim, 10), []
-    assert descent.descent_bytes(hard.n, hard.dim, 10, effort=1) > budget
+    budget, given = nn_descent.descent_bytes(hard.n, hard.dim, 10), []
+    assert nn_descent.descent_bytes(hard.n, hard.dim, 10, effort=1) > budget
     monkeypatch.setattr(
-        descent, "exact_graph", lambda points, k, budget: given.append(budget) or exact_graph(points, k)
+        nn_descent, "exact_graph", lambda points, k, budget: given.append(budget) or exact_graph(points, k)
     )
     with caplog.at_level(logging.INFO, logger="rra_monitor"):
         graph = descent_graph(hard, 10, min_recall=1.0, memory_budget=budget)
@@ -175,7 +175,7 @@ def test_few_samples_for_many_neighbours_are_all_compared(n, k):
 
 
 def test_rows_that_the_search_leaves_short_are_completed_exactly(hard, monkeypatch):
-    search = descent._search
+    search = nn_descent._search
 
     def leaving_some_short(*arguments):
         found = search(*arguments)
@@ -183,7 +183,7 @@ def test_rows_that_the_search_leaves_short_are_completed_exactly(hard, monkeypat
         found[1] = found[1, 4]
         return found
 
-    monkeypatch.setattr(descent, "_search", leaving_some_short)
+    monkeypatch.setattr(nn_descent, "_search", leaving_some_short)
     _, indices = descent_neighbours(hard, 10)
     exact = exact_graph(hard, 10).indices
     assert (indices[::7] == exact[::7]).all()

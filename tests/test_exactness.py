@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rra_monitor as rra
-from rra_monitor.graph import KnnGraph, bounds, exact, sift, spot_check
+from rra_monitor.graph import KnnGraph, bounds, exact, sieve, spot_check
 from rra_monitor.graph.dense import in_double, in_single
 from rra_monitor.graph.points import Points
 
@@ -34,7 +34,7 @@ def way(request, monkeypatch):
         monkeypatch.setattr(exact, "DENSE", 1 << 30)
     else:
         dtype = torch.bfloat16 if "bfloat16" in request.param else torch.float32
-        monkeypatch.setattr(sift, "_cheaper_type", lambda points, sizes: dtype)
+        monkeypatch.setattr(sieve, "_cheaper_type", lambda points, sizes: dtype)
     return lambda points, k: rra.knn_graph(points, k, "exact")
 
 
@@ -127,8 +127,8 @@ def test_unit_is_the_largest_rounding_error_of_the_type(dtype):
 
 def test_spot_check_finds_a_bound_that_is_too_small_and_the_graph_is_built_again(monkeypatch):
     points = cloud_of(clusters, 0, 600, 64, 10, 500.0)
-    monkeypatch.setattr(sift, "_cheaper_type", lambda points, sizes: torch.bfloat16)
-    monkeypatch.setattr(sift._Sieve, "errors", lambda self: without_errors(len(points)))
+    monkeypatch.setattr(sieve, "_cheaper_type", lambda points, sizes: torch.bfloat16)
+    monkeypatch.setattr(sieve._Sieve, "errors", lambda self: without_errors(len(points)))
     with pytest.warns(RuntimeWarning, match=r"[1-4] of 4 rows .* were wrong.*built again in float64.*report"):
         graph = rra.knn_graph(points, 20, "exact")
     assert graph.checked == spot_check.CHECKED
@@ -139,7 +139,7 @@ def test_spot_check_finds_a_bound_that_is_too_small_and_the_graph_is_built_again
 
 
 def without_errors(n):
-    return sift.Errors(np.zeros(n, np.float32), relative=0.0, product=0.0, summed=0.0, floor=0.0)
+    return sieve.Errors(np.zeros(n, np.float32), relative=0.0, product=0.0, summed=0.0, floor=0.0)
 
 
 def test_spot_check_passes_what_differs_by_ties_alone(way):
@@ -172,6 +172,6 @@ def test_exact_graph_of_random_clouds(dtype, kind, seed, n, dim, classes, spread
     points = cloud_of(kind, seed, n, dim, classes, spread)
     distances = true_distances(points)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sift, "_cheaper_type", lambda points, sizes: dtype)
+        patch.setattr(sieve, "_cheaper_type", lambda points, sizes: dtype)
         assert_exact(rra.knn_graph(points, k, "exact"), distances)
     assert_exact(graph_by_rows(points, k), distances)

@@ -8,8 +8,8 @@ import pytest
 from test_store import snapshot_of
 
 import rra_monitor as rra
-from rra_monitor.figures import _ticks, curves_figure, montage, nnls_figure, resolution, views_figure
-from rra_monitor.ratios_figure import ratios_figure
+from rra_monitor.figures.ratios import ratios_figure
+from rra_monitor.figures.snapshot import _ticks, curves_figure, montage, nnls_figure, resolution, views_figure
 
 
 @pytest.mark.parametrize("labelled", [True, False])

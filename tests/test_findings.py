@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import rra_monitor as rra
-from rra_monitor.evidence import Change, id_change, nncs_change, share_error
+from rra_monitor.conclusions.evidence import Change, id_change, nncs_change, share_error
 
 
 def snapshot(probe="train", n=2000, k=20, layers=None, epoch=3, **curves):

@@ -3,7 +3,7 @@ import time
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from rra_monitor.globbing import directories_matching
+from rra_monitor.utils.paths import directories_matching
 
 
 @pytest.fixture

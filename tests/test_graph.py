@@ -5,7 +5,7 @@ from reference import loops
 from sklearn.neighbors import NearestNeighbors
 
 import rra_monitor as rra
-from rra_monitor.graph import direct, sift
+from rra_monitor.graph import distances, sieve
 
 pytestmark = pytest.mark.usefixtures("two_threads")
 
@@ -50,9 +50,9 @@ def test_neighbours_agree_with_scikit_learn(feature_maps):
 
 def test_blocks_do_not_show(feature_maps, monkeypatch):
     whole = rra.knn_graph(feature_maps, k=20)
-    monkeypatch.setattr(sift, "TILES", (77,))
-    monkeypatch.setattr(direct, "CHUNK", 100)
-    monkeypatch.setattr(direct, "BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(sieve, "TILES", (77,))
+    monkeypatch.setattr(distances, "CHUNK", 100)
+    monkeypatch.setattr(distances, "BLOCK_BYTES", 10_000)
     blocked = rra.knn_graph(feature_maps, k=20)
     assert (blocked.indices == whole.indices).all()
     np.testing.assert_allclose(blocked.distances, whole.distances, rtol=1e-6)

@@ -8,8 +8,8 @@ from reference.graphs import graph_of, listed
 
 import rra_monitor as rra
 from rra_monitor.metrics import (
+    _chance,
     adjusted,
-    chance,
     cka_matrix,
     linear_cka,
     linear_kernel,
@@ -96,7 +96,7 @@ class TestChance:
     @pytest.mark.parametrize(("n", "k"), [(10**6, 50_000), (10**6, 300_000), (200_000, 180_000), (60_000, 12_000)])
     def test_chance_of_a_long_sum_is_that_of_its_terms_around_the_mean(self, monkeypatch, n, k):
         whole = nnls_chance(n, k)
-        monkeypatch.setattr(chance, "ALL_TERMS", 5_000)
+        monkeypatch.setattr(_chance, "ALL_TERMS", 5_000)
         assert nnls_chance(n, k) == pytest.approx(whole, rel=1e-11)
 
     def test_chance_of_the_most_samples_that_a_graph_can_have(self):

@@ -4,7 +4,7 @@ import torchvision
 from torch import nn
 
 import rra_monitor as rra
-from rra_monitor.capture import find_layers
+from rra_monitor.capture.features import find_layers
 from rra_monitor.nn import resnet20
 
 

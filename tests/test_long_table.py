@@ -6,7 +6,7 @@ import pytest
 from test_store import snapshot_of
 
 import rra_monitor as rra
-from rra_monitor.long_table import COLUMNS, LongTable, table_rows
+from rra_monitor.integrations.wandb.table import COLUMNS, LongTable, table_rows
 
 
 def rows_of(epoch, count=10):

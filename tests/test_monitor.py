@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 import rra_monitor as rra
-import rra_monitor.monitor
+import rra_monitor.measure.monitor
 from rra_monitor.nn import resnet20
 
 VIEWS = ("full", "avg2", "avg4", "avg8", "avg-global", "max2", "max4", "max8", "max-global")
@@ -87,7 +87,7 @@ def of_resnet(digits):
         return rra.graph.knn_graph(features, k, backend)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rra_monitor.monitor, "knn_graph", counted)
+        patch.setattr(rra_monitor.measure.monitor, "knn_graph", counted)
         with pytest.warns(UserWarning, match="'input@max-global' of probe 'p': ID undefined: 300 of 300"):
             snapshot = monitor.measure(resnet20(10, 1), step=0, epoch=0)["p"]
     return snapshot, len(built)

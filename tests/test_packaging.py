@@ -69,7 +69,7 @@ def test_the_symlink_shows_the_integrations():
     assert link.resolve() == ROOT / "integrations"
 
 
-@pytest.mark.parametrize("name", ["rra_monitor", "rra_monitor.cli"])
+@pytest.mark.parametrize("name", ["rra_monitor", "rra_monitor.cli.main"])
 def test_importing_the_package_or_its_command_loads_nothing_heavy(name):
     assert run(f"import {name}, sys; print(sorted(set({HEAVY!r}) & set(sys.modules)))").strip() == "[]"
 

@@ -16,8 +16,8 @@ from test_store import snapshot_of
 
 import rra_monitor as rra
 from rra_monitor.page.assets import plotly_bundle, static_files
+from rra_monitor.page.binary import packed
 from rra_monitor.page.moments import probe_moment
-from rra_monitor.page.packing import packed
 from rra_monitor.page.payload import run_payload, shares
 from rra_monitor.page.report import write_report
 from rra_monitor.page.series import stacked, stored_series

@@ -6,11 +6,11 @@ from torch import nn
 from torch.nn import functional
 
 import rra_monitor as rra
-from rra_monitor.capture import collect, find_layers
-from rra_monitor.layers import Layer, named_modules
-from rra_monitor.names import layer_view, split_view
-from rra_monitor.pooling import checked_views, pooled, pooled_dim, resolve
-from rra_monitor.views import has_channels_last, with_views
+from rra_monitor.capture.channels import has_channels_last, with_views
+from rra_monitor.capture.features import collect, find_layers
+from rra_monitor.capture.layer import Layer, named_modules
+from rra_monitor.capture.names import layer_view, split_view
+from rra_monitor.capture.views import checked_views, pooled, pooled_dim, resolve
 
 EVERY = ("full", "avg2", "avg4", "avg8", "avg-global", "max2", "max4", "max8", "max-global")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import rra_monitor as rra
-from rra_monitor.graph.descent import descent_graph
 from rra_monitor.graph.exact import exact_graph
+from rra_monitor.graph.nn_descent import descent_graph
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.recall import draw_audit
 

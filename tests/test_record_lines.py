@@ -6,7 +6,7 @@ from test_store import snapshot_of
 import rra_monitor as rra
 from rra_monitor.page.payload import run_payload
 from rra_monitor.page.series import stored_series
-from rra_monitor.record_lines import mended, record_lines
+from rra_monitor.runs.jsonl import mended, record_lines
 
 FINDING = {
     "kind": "id_peak",

@@ -9,9 +9,9 @@ import pytest
 from test_store import snapshot_of
 
 import rra_monitor as rra
-import rra_monitor.recorder as recorder_module
-from rra_monitor.compare import check_comparable
-from rra_monitor.sinks import FanOut
+import rra_monitor.runs.recorder as recorder_module
+from rra_monitor.measure.match import check_comparable
+from rra_monitor.runs.sinks import FanOut
 
 
 class Collected:

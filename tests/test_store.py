@@ -11,9 +11,10 @@ from safetensors.numpy import save_file
 from stored_files import parts
 
 import rra_monitor as rra
-import rra_monitor.store
+import rra_monitor.runs.store
+from rra_monitor.graph.knn import graph_bytes
 from rra_monitor.page.series import stored_series
-from rra_monitor.store import graph_bytes, index_type
+from rra_monitor.runs.store import index_type
 
 EARLIER = Path(__file__).parent / "golden" / "run"
 """A run as it was written before files had a checksum, see golden/make_run.py."""
@@ -134,8 +135,8 @@ def test_a_snapshot_stored_before_there_were_views_reads_back_with_the_full_one(
     def without_views(arrays, about, kind):
         return encoded(arrays, {key: value for key, value in about.items() if key not in ("views", "aliases")}, kind)
 
-    encoded = rra_monitor.store._encoded
-    monkeypatch.setattr(rra_monitor.store, "_encoded", without_views)
+    encoded = rra_monitor.runs.store._encoded
+    monkeypatch.setattr(rra_monitor.runs.store, "_encoded", without_views)
     rra.RunStore(tmp_path).save(snapshot_of(1))
     old = rra.RunStore(tmp_path).load("train", 1)
     assert_equal(snapshot_of(1), old)

@@ -11,10 +11,10 @@ from rich.console import Console
 from test_store import snapshot_of
 
 import rra_monitor as rra
-from rra_monitor.analyze import table
-from rra_monitor.compare_command import _curve_tables
-from rra_monitor.terminal import cell, one_sentence, print_line, print_trace
-from rra_monitor.texts import shortened, visible
+from rra_monitor.cli.analyze import table
+from rra_monitor.cli.compare import _curve_tables
+from rra_monitor.utils.terminal import cell, one_sentence, print_line, print_trace
+from rra_monitor.utils.text import shortened, visible
 
 EVIL = "\x1b]0;TITLE\x1b\\\x1b]52;c;cm0gLXJmIH4=\x07\x1b[2K\x1b[1A\r\x9b31m\u202e[/b][red]\ud800\n"
 

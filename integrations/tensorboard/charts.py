@@ -2,9 +2,11 @@
 
 from typing import Any, Literal, get_args
 
-from rra_monitor.names import FULL, metric_key, split_view
-from rra_monitor.record import PREVIOUS, Record, scalars
-from rra_monitor.snapshot import Snapshot
+from rra_monitor.capture.names import FULL, split_view
+from rra_monitor.measure.match import PREVIOUS
+from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.runs.keys import metric_key
+from rra_monitor.runs.record import Record, scalars
 
 Choice = Literal["summaries", "layers", "all"]
 

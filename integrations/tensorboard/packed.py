@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.integrations.tensorboard import tags
+from rra_monitor.measure.match import PREVIOUS
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.page.moments import CURVES, ProbeMoment, probe_moment
-from rra_monitor.record import PREVIOUS, Record
-from rra_monitor.snapshot import Snapshot
+from rra_monitor.runs.record import Record
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rra_monitor.evidence import Finding
+from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.integrations.tensorboard.listing import Run
 from rra_monitor.integrations.tensorboard.notes import few, left_out
 from rra_monitor.integrations.tensorboard.tags import CURVES, FINDINGS, MOMENT, NNLS

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from rra_monitor.figures import curves_figure, nnls_figure, views_figure
+from rra_monitor.figures.snapshot import curves_figure, nnls_figure, views_figure
 from rra_monitor.integrations.tensorboard import PLUGIN
 from rra_monitor.integrations.tensorboard.charts import Choice, checked_choice, chosen_scalars, custom_layout
 from rra_monitor.integrations.tensorboard.packed import packed
-from rra_monitor.names import metric_key
-from rra_monitor.record import Record
-from rra_monitor.snapshot import Snapshot
+from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.runs.keys import metric_key
+from rra_monitor.runs.record import Record
 
 
 class TensorBoardSink:

@@ -12,9 +12,9 @@ from tensorboard.plugins import base_plugin
 from werkzeug.wrappers import Request, Response
 
 from rra_monitor.integrations.tensorboard import PLUGIN
+from rra_monitor.integrations.tensorboard.broken import metadata
 from rra_monitor.integrations.tensorboard.listing import Events, Run
 from rra_monitor.integrations.tensorboard.notes import few
-from rra_monitor.integrations.tensorboard.plugin import metadata
 from rra_monitor.page.assets import PLOTLY, plotly_bundle, static_files
 
 SCHEMA = 1

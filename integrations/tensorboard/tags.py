@@ -24,7 +24,7 @@ from typing import Any
 
 from rra_monitor.integrations.tensorboard import PLUGIN
 from rra_monitor.integrations.tensorboard.descriptions import checked_curves, checked_matrix
-from rra_monitor.names import metric_key
+from rra_monitor.runs.keys import metric_key
 
 SCHEMA = 1
 """Version of the format; a reader leaves out data of another."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.evidence import Finding
+from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.integrations.tensorboard.arrays import Unreadable
 from rra_monitor.integrations.tensorboard.descriptions import LARGEST, is_name, names, number
 from rra_monitor.page.moments import Floats

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rra_monitor.graph.choose import choose
-from rra_monitor.graph.descent import descent_graph
 from rra_monitor.graph.exact import MEMORY_BUDGET, exact_graph
 from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.graph.nn_descent import descent_graph
 from rra_monitor.graph.points import Points
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _graph_over_ranks(
     from torch.distributed import get_rank
 
     from rra_monitor.graph.distributed import distributed_graph
-    from rra_monitor.ranks import gathered
+    from rra_monitor.utils.collectives import gathered
 
     ranks = len(gathered(check, group))  # an option that one rank got wrong fails on all
     graph = distributed_graph(features, k, group)

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from rra_monitor.graph import descent
-from rra_monitor.graph.descent import LEAST_WIDTH, descent_bytes
+from rra_monitor.graph import nn_descent
+from rra_monitor.graph.nn_descent import LEAST_WIDTH, descent_bytes
 from rra_monitor.graph.rates import seconds_per_multiply_add
 
 REFERENCE = 1.85e-12
@@ -39,7 +39,7 @@ def choose(n: int, dim: int, k: int, device: torch.device, min_recall: float, me
         return "exact", f"a descent would take {needed:,} bytes, above memory_budget={memory_budget:,}"
     exact, by_descent = exact_seconds(n, dim, k), descent_seconds(n, dim, k)
     reason = f"predicted {exact:.2g} s exact, {by_descent:.2g} s by descent"
-    if not descent.compiled:
+    if not nn_descent.compiled:
         by_descent += COMPILATION
         reason += f" and {COMPILATION:.0f} s to compile it, once in a process"
     # What is approximate has to be clearly faster.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from rra_monitor.graph.bounds import cancelling, squared_error
-from rra_monitor.graph.direct import BLOCK_BYTES, measured
+from rra_monitor.graph.distances import BLOCK_BYTES, measured
 from rra_monitor.graph.points import Points
 
 SETTLED = 8

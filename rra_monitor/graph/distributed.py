@@ -16,14 +16,14 @@ import torch
 import torch.distributed as dist
 
 from rra_monitor.graph.bounds import cancelling, squared_error, vanishing
+from rra_monitor.graph.distances import pair_differences
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
-from rra_monitor.graph.pairs import pair_differences
 from rra_monitor.graph.points import real_tensor
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.ring import Ring, wire_of
 from rra_monitor.graph.spot_check import count_wrong, drawn, squares, warn
 from rra_monitor.graph.workers import Workers
-from rra_monitor.ranks import gathered
+from rra_monitor.utils.collectives import gathered
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

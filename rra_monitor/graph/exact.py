@@ -5,11 +5,11 @@ import numpy.typing as npt
 import torch
 
 from rra_monitor.graph.dense import SETTLED, dense_neighbours, tied
-from rra_monitor.graph.direct import BLOCK_BYTES, CHUNK, nearest, squared_distances
+from rra_monitor.graph.distances import BLOCK_BYTES, CHUNK, nearest, squared_distances
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
 from rra_monitor.graph.points import Points, below_one_block
 from rra_monitor.graph.precision import full_precision
-from rra_monitor.graph.sift import sift
+from rra_monitor.graph.sieve import sift
 from rra_monitor.graph.spot_check import warn, wrong_rows
 from rra_monitor.graph.workers import Workers
 

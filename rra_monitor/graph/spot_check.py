@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rra_monitor.graph.direct import BLOCK_BYTES
+from rra_monitor.graph.distances import BLOCK_BYTES
 from rra_monitor.graph.knn import TIE_TOLERANCE
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.workers import Workers

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.names import FULL, layer_view, split_view
+from rra_monitor.capture.names import FULL, layer_view, split_view
+from rra_monitor.measure.match import PREVIOUS, Match
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.page.room import fits
-from rra_monitor.record import PREVIOUS, Match
-from rra_monitor.snapshot import Snapshot
 
 Floats = npt.NDArray[np.floating[Any]]
 """Of 64 bits from a store, of 32 from TensorBoard."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import rra_monitor
 from rra_monitor.page.assets import plotly_bundle, static_files
-from rra_monitor.page.packing import packed
+from rra_monitor.page.binary import packed
 from rra_monitor.page.payload import SCHEMA, run_payload
 from rra_monitor.page.series import RunSeries
 from rra_monitor.page.thinning import thinned

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from rra_monitor.evidence import Finding
-from rra_monitor.finding import findings
+from rra_monitor.conclusions.evidence import Finding
+from rra_monitor.conclusions.findings import findings
+from rra_monitor.measure.match import Match
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.page.moments import Floats, Matrix, ProbeMoment, probe_moment
 from rra_monitor.page.room import Room, too_large
-from rra_monitor.record import RECORDS, Match
-from rra_monitor.record_lines import RecordLine, record_lines
-from rra_monitor.snapshot import Snapshot
-from rra_monitor.store import RunStore
+from rra_monitor.runs.jsonl import RecordLine, read_records
+from rra_monitor.runs.store import RunStore
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSe
     parts = _parts(store, snapshots, matches)
     if not parts:
         raise ValueError(f"{store.path} holds no snapshot that can be read; give the directory of a run")
-    records = _records(store)
+    records = read_records(store)
     moments: list[Moment] = []
     before: dict[str, Snapshot] = {}
     for step, shown in parts.items():
@@ -209,17 +209,3 @@ def _moment(
     except ValueError:  # the samples changed within the run
         found = tuple(findings(here))
     return Moment(step, epoch, sum(each.seconds for each in here.values()), findings=found)
-
-
-def _records(store: RunStore) -> dict[int, RecordLine]:
-    """Step to the last line that was written for it; lines that were cut off are left out."""
-    path = f"{store.path}/{RECORDS}"
-    try:
-        records, foreign = record_lines(store.read_bytes(RECORDS))
-    except ValueError as error:
-        warnings.warn(f"{path} is left out: {error}", stacklevel=2)
-        return {}
-    if foreign:
-        lines = "a line is" if foreign == 1 else f"{foreign} lines are"
-        warnings.warn(f"{path}: {lines} cut off or foreign and left out", stacklevel=2)
-    return records

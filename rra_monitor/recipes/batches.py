@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
+from rra_monitor.datasets.images import InMemory, Part, normalised
+from rra_monitor.datasets.scales import Scale
 from rra_monitor.recipes.augment import Augmentation, augmented, uniform_numbers
-from rra_monitor.recipes.images import InMemory, Part, normalised
-from rra_monitor.sources import Scale
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """(n, c, h, w) float32 inputs of the network and (n,) int64 labels."""

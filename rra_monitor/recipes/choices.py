@@ -7,7 +7,6 @@ Two choices stand with the networks that they shape; both follow the thesis's pr
 """
 
 from rra_monitor.recipes.augment import Augmentation, Blur, ColourJitter, Flip, Greyscale, Rotate, Translate
-from rra_monitor.sources import CIFAR10_SCALE, IMAGENET_SCALE
 
 BATCH = 128
 """Of chapter 4, where none is printed: that of chapter 7 for the same network and data."""
@@ -55,23 +54,6 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 }
 """By name, in the order in which they are applied: that of Table 4.2, since none is printed."""
 
-SUBSET_SEED = 0
-"""Of the draw of ImageNet64x64-50: which 50 classes and which 1,000 images of each is not printed."""
-
-SUBSET_CLASSES, SUBSET_IMAGES = 50, 1000
-"""Classes, and training images of each, of ImageNet64x64-50 (5.1): as many images as CIFAR-10 has."""
-
-CIFAR10_INPUTS, IMAGENET_INPUTS = CIFAR10_SCALE, IMAGENET_SCALE
-"""Mean and deviation of each channel in 0 to 1, by which inputs are normalised: printed nowhere. The usual ones, of the
-training images; those of ImageNet, of its images at full size, are taken for 64 pixels, too."""
-
-SUBSET_PROBES = (30_000, 2_500)
-"""Samples of the training and of the validation probe of ImageNet64x64-50: the first is printed (5.4), the second is
-not, and is all of its validation images (50 of each class)."""
-
-IMAGENET_PROBES = (30_000, 30_000)
-"""Of ImageNet64x64, for which none are printed: as many training images as of its subset, 30 of each class, and as many
-validation images, so that k is the same (3) and the two curves can be compared."""
 
 SAMPLE_SEED = 0
 """Of the draw of the probes: the same for all seeds of a recipe, so that their runs can be compared."""

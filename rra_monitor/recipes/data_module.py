@@ -6,9 +6,9 @@ from typing import Literal
 
 import lightning as L
 
+from rra_monitor.datasets.images import InMemory, Part, Parts
 from rra_monitor.recipes.augment import Augmentation
 from rra_monitor.recipes.batches import DeviceBatches, Plan, Preparation, Progress, WorkerBatches
-from rra_monitor.recipes.images import InMemory, Part, Parts
 
 VALIDATION_BATCH = 500
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.recipe import DATA, Network
+from rra_monitor.recipes.recipe import Network
 
 LARGEST_WINDOW, KERNELS = 4096, (1, 3)
 """Sides of a window, up to that, and of STAC's convolutions, in pixels."""

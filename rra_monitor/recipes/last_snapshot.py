@@ -3,7 +3,7 @@
 import lightning as L
 
 from rra_monitor.integrations.lightning import RRACallback
-from rra_monitor.store import RunStore
+from rra_monitor.runs.store import RunStore
 
 
 class LastSnapshot(L.Callback):

@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped] # comes with jsonargparse
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
 from rra_monitor.recipes.options import FLAGS, TrainOptions
-from rra_monitor.texts import sentence, visible
+from rra_monitor.utils.text import sentence, visible
 
 COMMAND_LINE_ALONE = ("data", "download", "out", "resume", "allow_pickle")
 """Options that say what is read, where is written and what may run. A file may come from somebody else."""

@@ -3,47 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rra_monitor.recipes.choices import CIFAR10_INPUTS, IMAGENET_INPUTS, IMAGENET_PROBES, SUBSET_PROBES
-from rra_monitor.sources import Scale
+from rra_monitor.datasets.catalogue import DataName
 
-DataName = Literal["cifar10", "imagenet64-50", "imagenet64", "images", "digits"]
 Window = int | Literal["global"]
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data set by name.
-
-    Attributes:
-        name: of it.
-        title: in words.
-        classes: how many; None for any.
-        channels: of an image.
-        side: of an image, in pixels.
-        scale: mean and deviation of each channel in 0 to 1, by which inputs are normalised.
-        probe_n: samples of the training and of the validation probe (4.1, 5.4, and choices.py); at most as many as
-            there are of a class are drawn.
-    """
-
-    name: DataName
-    title: str
-    classes: int | None
-    channels: int
-    side: int
-    scale: Scale
-    probe_n: tuple[int, int]
-
-
-DATA: dict[str, Data] = {
-    data.name: data
-    for data in (
-        Data("cifar10", "CIFAR-10", 10, 3, 32, CIFAR10_INPUTS, (15_000, 10_000)),
-        Data("imagenet64-50", "ImageNet64x64, 50 classes", 50, 3, 64, IMAGENET_INPUTS, SUBSET_PROBES),
-        Data("imagenet64", "ImageNet64x64", 1000, 3, 64, IMAGENET_INPUTS, IMAGENET_PROBES),
-        Data("images", "a tree of images", None, 3, 64, IMAGENET_INPUTS, (2_000, 2_000)),
-        Data("digits", "scikit-learn's digits", 10, 1, 16, ((0.0,), (1.0,)), (1_000, 300)),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -113,3 +75,10 @@ class Recipe:
     accuracy: float | None = None
     deviation: float | None = None
     note: str = ""
+
+
+def thesis_accuracy(recipe: Recipe) -> str:
+    """The thesis's accuracy with its deviation, empty where it prints none."""
+    if recipe.accuracy is None:
+        return ""
+    return f"{recipe.accuracy:.1f}" + ("" if recipe.deviation is None else f" ± {recipe.deviation:.1f}")

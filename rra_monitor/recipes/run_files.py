@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from rra_monitor.recipes.described import checked_description, fits
 from rra_monitor.recipes.options import PLACE, TrainOptions
-from rra_monitor.recipes.overrides import Plan
+from rra_monitor.recipes.plan import Plan
 
 CONFIG, RUN, RESULT, METRICS = "config.json", "run.json", "result.json", "metrics.csv"
 CHECKPOINT = Path("checkpoints", "last.ckpt")

@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from rra_monitor.checkpoints import some
-from rra_monitor.recipes.datasets import read_parts
-from rra_monitor.recipes.images import Normalised
+from rra_monitor.datasets.catalogue import DATA
+from rra_monitor.datasets.images import Normalised
+from rra_monitor.datasets.read import read_parts
 from rra_monitor.recipes.networks import built
-from rra_monitor.recipes.recipe import DATA, Network
+from rra_monitor.recipes.recipe import Network
 from rra_monitor.recipes.run_files import RUN, read_description
+from rra_monitor.utils.text import some
 
 
 def network_of(run: str) -> nn.Module:

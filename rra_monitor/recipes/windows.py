@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from rra_monitor.checkpoints import some
-from rra_monitor.evidence import SURE, TIED, Change, nncs_change
-from rra_monitor.names import FULL, is_view, layer_view, split_view
+from rra_monitor.capture.names import FULL, is_view, layer_view, split_view
+from rra_monitor.conclusions.evidence import SURE, TIED, Change, nncs_change
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.recipes.recipe import Window
-from rra_monitor.snapshot import Snapshot
+from rra_monitor.utils.text import some
 
 BLOCK = re.compile(r"(?:.*\.)?layer([0-9]{1,4})\.[0-9]+")
 """Residual blocks, as ResNets name them, here and in torchvision."""

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from rra_monitor.checkpoints import load_checkpoint
+from rra_monitor.cli.suggest import run_suggest
 from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.options_file import options_of
-from rra_monitor.recipes.overrides import planned
+from rra_monitor.recipes.plan import planned
 from rra_monitor.recipes.run_files import MetricsFile, read_result, write_description, write_result
-from rra_monitor.recipes.suggest_command import run_suggest
-from rra_monitor.recipes.train_command import resumed_from
 from rra_monitor.recipes.trained import data_of, network_of
+from rra_monitor.recipes.training import resumed_from
+from rra_monitor.runs.checkpoint import load_checkpoint
 
 from .harness import Files
 from .mutations import NASTY, damaged_bytes, damaged_json

@@ -23,13 +23,13 @@ from tensorboard.util.tensor_util import make_ndarray, make_tensor_proto
 from torch.utils.tensorboard import SummaryWriter  # noqa: TID251 - the writer that a Lightning logger opens
 
 import rra_monitor as rra
-from rra_monitor.evidence import Finding
+from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.integrations.tensorboard import PLUGIN
 from rra_monitor.integrations.tensorboard.listing import Events
 from rra_monitor.integrations.tensorboard.reading import run_series
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
+from rra_monitor.measure.match import Match
 from rra_monitor.page.payload import run_payload
-from rra_monitor.record import Match
 
 from .harness import Files
 from .mutations import damaged_array, damaged_bytes, damaged_json

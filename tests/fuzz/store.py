@@ -16,12 +16,12 @@ from torch import nn
 
 import rra_monitor as rra
 from rra_monitor import metrics
-from rra_monitor.epochs import settling
-from rra_monitor.finding import findings
-from rra_monitor.graph.recall import Audit
+from rra_monitor.compare.settling import settling
+from rra_monitor.conclusions.findings import findings
+from rra_monitor.graph.knn import Audit
 from rra_monitor.page.payload import run_payload
 from rra_monitor.page.series import stored_series
-from rra_monitor.record import RECORDS
+from rra_monitor.runs.jsonl import RECORDS
 
 from .harness import Files
 from .mutations import (

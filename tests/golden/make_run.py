@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import rra_monitor as rra
-from rra_monitor.graph.recall import Audit
+from rra_monitor.graph.knn import Audit
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from tensorboard_server import FAST, SLOW, serving, until
 from training import Classifier, fit
 
 import rra_monitor as rra
-from rra_monitor.evidence import Finding
+from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.integrations.tensorboard.packed import packed
 

@@ -120,7 +120,7 @@ def test_a_dependency_that_fails_when_a_run_is_read_is_named(tmp_path):
 
 
 def test_a_broken_tab_escapes_its_reason():
-    from rra_monitor.integrations.tensorboard.plugin import BrokenTab
+    from rra_monitor.integrations.tensorboard.broken import BrokenTab
 
     reason = "\"quote\" </script> \u2028 'x'"
     (script,) = BrokenTab(reason).get_plugin_apps()["/index.js"]({}, lambda status, headers: None)

@@ -25,9 +25,10 @@ import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.integrations.loggers import LoggerSink, logger_sinks
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
-from rra_monitor.integrations.wandb import WandbSink, picture_stride, reference_path
-from rra_monitor.record import scalars
-from rra_monitor.sinks import FanOut
+from rra_monitor.integrations.wandb.references import reference_path
+from rra_monitor.integrations.wandb.sink import WandbSink, picture_stride
+from rra_monitor.runs.record import scalars
+from rra_monitor.runs.sinks import FanOut
 
 
 @pytest.fixture(scope="module", autouse=True)

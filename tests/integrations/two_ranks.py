@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from training import Classifier, loaders
 
 from rra_monitor.integrations.lightning import RRACallback
-from rra_monitor.monitor import Monitor
+from rra_monitor.measure.monitor import Monitor
 
 
 def main():

@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 
 import rra_monitor as rra
-from rra_monitor.capture import find_layers
+from rra_monitor.capture.features import find_layers
 from rra_monitor.nn import BAM, STAC, SqueezeExcitation, insert_attention, resnet20
 from rra_monitor.nn.insert import Attended, Gated
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import rra_monitor as rra
-from rra_monitor.capture import find_layers
+from rra_monitor.capture.features import find_layers
 from rra_monitor.nn import BAM, STAC, Cost, ResNet, SqueezeExcitation, network_cost, resnet20, resnet34
 
 DEEP20 = partial(ResNet, (6, 6, 6), (16, 32, 64))

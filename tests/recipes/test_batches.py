@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from rra_monitor.datasets.images import InMemory
 from rra_monitor.recipes.batches import AHEAD_ON_GPU, DeviceBatches, Plan, Preparation, WorkerBatches
 from rra_monitor.recipes.choices import AUGMENTATIONS
-from rra_monitor.recipes.images import InMemory
 
 SCALE = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 PREPARATION = Preparation(tuple(AUGMENTATIONS.values()), SCALE)

@@ -15,10 +15,10 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import calculate_md5
 
-from rra_monitor.recipes import imagenet64
-from rra_monitor.recipes.datasets import CIFAR10_CLASSES, read_parts
-from rra_monitor.recipes.images import Files, Normalised
-from rra_monitor.recipes.recipe import DATA
+from rra_monitor.datasets import imagenet64
+from rra_monitor.datasets.catalogue import DATA
+from rra_monitor.datasets.images import Files, Normalised
+from rra_monitor.datasets.read import CIFAR10_CLASSES, read_parts
 
 CIFAR, SUBSET, WHOLE, IMAGES = (DATA[name] for name in ("cifar10", "imagenet64-50", "imagenet64", "images"))
 

@@ -7,13 +7,13 @@ import shlex
 import pytest
 from recipe_runs import options, run
 
+from rra_monitor.cli.suggest import _command
+from rra_monitor.cli.train import read_seeds
 from rra_monitor.recipes.options_file import COMMAND_LINE_ALONE
-from rra_monitor.recipes.overrides import planned
+from rra_monitor.recipes.plan import planned
 from rra_monitor.recipes.run_files import MetricsFile, read_description, read_result, write_description
-from rra_monitor.recipes.seeds import read_seeds
-from rra_monitor.recipes.suggest_command import _command
-from rra_monitor.recipes.train_command import resumed_from
 from rra_monitor.recipes.trained import data_of, network_of
+from rra_monitor.recipes.training import resumed_from
 from rra_monitor.recipes.windows import StageChoice
 
 CHOSEN = [StageChoice(1, 8, {}, 0.0, None)]

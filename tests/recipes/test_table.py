@@ -6,12 +6,13 @@ import itertools
 
 import pytest
 
+from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.recipes import choices
+from rra_monitor.recipes.catalogue import RECIPES, recipe_named
 from rra_monitor.recipes.networks import built, stage_sides
 from rra_monitor.recipes.options import FLAGS, TrainOptions
-from rra_monitor.recipes.overrides import planned
-from rra_monitor.recipes.recipe import DATA, Network
-from rra_monitor.recipes.table import RECIPES, recipe_named
+from rra_monitor.recipes.plan import planned
+from rra_monitor.recipes.recipe import Network
 
 # Parameters that the thesis prints, and those of rows that it describes alone (the last three).
 PARAMETERS = {

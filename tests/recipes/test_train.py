@@ -16,18 +16,18 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from recipe_runs import noise, options, run, trained, weights
 
 import rra_monitor as rra
-from rra_monitor.checkpoints import load_checkpoint
+from rra_monitor.cli.train import train_seeds
+from rra_monitor.datasets.catalogue import DATA
+from rra_monitor.datasets.images import InMemory, Parts
 from rra_monitor.integrations.lightning import RRACallback
-from rra_monitor.recipes.images import InMemory, Parts
+from rra_monitor.recipes.catalogue import RECIPES
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.overrides import planned
-from rra_monitor.recipes.recipe import DATA
+from rra_monitor.recipes.plan import planned
 from rra_monitor.recipes.run_files import MetricsFile
 from rra_monitor.recipes.schedules import warm_cosine
-from rra_monitor.recipes.seeds import train_seeds
-from rra_monitor.recipes.table import RECIPES
-from rra_monitor.recipes.train_command import _monitor, read_data, resumed_from
 from rra_monitor.recipes.trained import network_of
+from rra_monitor.recipes.training import _monitor, read_data, resumed_from
+from rra_monitor.runs.checkpoint import load_checkpoint
 
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
 AUGMENT = "translate,flip,rotate,blur"

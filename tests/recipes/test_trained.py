@@ -9,14 +9,14 @@ import torch
 from image_trees import tree
 from recipe_runs import options
 
-from rra_monitor.recipes import imagenet64
-from rra_monitor.recipes.datasets import read_parts
-from rra_monitor.recipes.images import normalised
-from rra_monitor.recipes.overrides import planned
-from rra_monitor.recipes.recipe import DATA
+from rra_monitor.cli.sources import data_parts, samples
+from rra_monitor.datasets import imagenet64
+from rra_monitor.datasets.catalogue import DATA
+from rra_monitor.datasets.images import normalised
+from rra_monitor.datasets.read import read_parts
+from rra_monitor.recipes.plan import planned
 from rra_monitor.recipes.run_files import write_description
 from rra_monitor.recipes.trained import data_of
-from rra_monitor.sources import data_parts, samples
 
 
 def described(folder, recipe, data, **chosen):

@@ -1,0 +1,41 @@
+"""References that lie on W&B as artifacts."""
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+ARTIFACT_TYPE = "rra-snapshot"
+
+ADDRESS = re.compile(r"wandb:([^/:\s]+/[^/:\s]+/[^/:\s]+:[^/:\s]+)")
+
+
+def reference_path(path: str | os.PathLike[str]) -> str:
+    """Where a reference can be read: `wandb:<entity>/<project>/<artifact>:<alias>` is downloaded, others are paths.
+
+    Downloads go where W&B puts them (`WANDB_ARTIFACT_DIR`, or `artifacts/`), once.
+
+    Raises:
+        ValueError: an incomplete address, an artifact of another type, or no way to W&B.
+    """
+    path = os.fspath(path)
+    if not path.startswith("wandb:"):
+        return path
+    found = ADDRESS.fullmatch(path)
+    if found is None:
+        raise ValueError(f"{path!r} is no address of an artifact; expected wandb:<entity>/<project>/<artifact>:<alias>")
+    remedy = "download it where there is a connection (`wandb artifact get …`) and pass the directory"
+    mode = os.environ.get("WANDB_MODE", "online")
+    # An offline WandbLogger sets it, too. Trying all the same would wait for minutes.
+    if mode in ("offline", "dryrun", "disabled"):
+        raise ValueError(f"{path} can not be downloaded, W&B is {mode} (WANDB_MODE); {remedy}")
+    try:
+        import wandb
+
+        return str(wandb.Api().artifact(found[1], type=ARTIFACT_TYPE).download())
+    except Exception as error:
+        raise ValueError(
+            f"{path} can not be downloaded ({error!r}); check the address and your login, or {remedy}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Fixed samples, and the features that the watched layers make of them."""

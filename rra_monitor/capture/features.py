@@ -1,0 +1,241 @@
+"""The features of chosen layers for every sample, recorded by forward hooks."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+
+from rra_monitor.capture.channels import view_dims, with_views
+from rra_monitor.capture.layer import Layer, named_modules
+from rra_monitor.capture.layers import choose_layers, trace
+from rra_monitor.capture.names import FULL
+from rra_monitor.capture.sample import FixedSample
+from rra_monitor.capture.undisturbed import undisturbed
+from rra_monitor.capture.views import checked_views, pooled
+from rra_monitor.utils.trees import first_tensor, map_tensors
+
+Forward = Callable[[nn.Module, Any], Any]
+
+TRACED_SAMPLES = (5, 3)
+"""Sizes of the passes that find the layers: two, to tell an axis of samples from one that has the same length."""
+
+
+def call_model(model: nn.Module, batch: Any) -> Any:
+    """The default forward: the model called with the batch."""
+    return model(batch)
+
+
+class Capture:
+    """Hooks that hand on the output of each chosen layer; added on entering, always removed on leaving.
+
+    Args:
+        model: the network, compiled or not.
+        layers: which calls of which modules.
+        receive: called with a layer's name and its output (the first tensor of a nested output). The tensor may be
+            changed in place by the next module: copy it at once.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[Layer], receive: Callable[[str, torch.Tensor], None]) -> None:
+        self._modules = named_modules(model)
+        self._receive = receive
+        self._names: dict[str, dict[int, str]] = {}
+        for layer in layers:
+            if layer.module:
+                self._names.setdefault(layer.module, {})[layer.call] = layer.name
+        self._calls = Counter[str]()
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> "Capture":
+        try:
+            for name in self._names:
+                self._handles.append(self._modules[name].register_forward_hook(self._hook(name)))
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove the hooks."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def start_pass(self) -> None:
+        """Tell that a new forward pass begins, so that calls are counted from 0."""
+        self._calls.clear()
+
+    def _hook(self, module_name: str) -> Callable[..., None]:
+        names = self._names[module_name]
+
+        def hand_on(_module: nn.Module, _args: Any, output: Any) -> None:
+            call = self._calls[module_name]
+            self._calls[module_name] += 1
+            tensor = first_tensor(output)
+            if call in names and tensor is not None:
+                self._receive(names[call], tensor)
+
+        return hand_on
+
+
+class CallError(ValueError):
+    """The network does not run on the sample; the cause is the error that it raised."""
+
+
+def find_layers(
+    model: nn.Module, sample: FixedSample, layers: str | Iterable[str] = "auto", forward: Forward = call_model
+) -> tuple[Layer, ...]:
+    """The layers to watch and their shapes, from two forward passes of a few samples.
+
+    Raises:
+        CallError: the network does not run on the sample.
+        ValueError: see `choose_layers`.
+    """
+    with undisturbed(model):
+        try:
+            larger, smaller = (
+                trace(model, _to_device(sample.read(range(min(size, sample.n))), model), forward)
+                for size in TRACED_SAMPLES
+            )
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise CallError(
+                f"the network does not run on the sample: {error}. If it is not called with one float32 tensor of "
+                "inputs, pass forward=lambda model, batch: …"
+            ) from error
+        return choose_layers(model, [layer for layer in larger if layer in smaller], layers)
+
+
+def collect(
+    model: nn.Module, sample: FixedSample, layers: Sequence[Layer], forward: Forward = call_model, batch_size: int = 128
+) -> dict[str, torch.Tensor]:
+    """The features of all samples in every view of the given layers, from one pass.
+
+    Name to (n, …) tensor on the model's device, in its precision where it is not pooled. The model is left as it was
+    found (see `undisturbed`).
+
+    Raises:
+        RuntimeError: a layer did not run, or returned another number of rows than samples, in some batch.
+    """
+    features: dict[str, torch.Tensor] = {}
+    start = stop = 0
+
+    def receive(name: str, output: torch.Tensor) -> None:
+        if output.shape[:1] != (stop - start,):
+            raise RuntimeError(
+                f"layer {name!r} returned shape {tuple(output.shape)} for a batch of {stop - start} samples"
+            )
+        layer = by_name[name]
+        for view, key in layer.view_names.items():
+            values = pooled(output.detach(), view, layer.channels_last)
+            if key not in features:
+                features[key] = torch.empty((sample.n, *values.shape[1:]), dtype=values.dtype, device=values.device)
+            features[key][start:stop] = values
+        arrived[name] += stop - start
+
+    by_name = {layer.name: layer for layer in layers}
+    arrived = Counter[str]()
+    raw = [layer.name for layer in layers if not layer.module]
+    with undisturbed(model), Capture(model, layers, receive) as capture:
+        for batch in sample.batches(batch_size):
+            inputs = first_tensor(batch)
+            start, stop = stop, stop + (0 if inputs is None else len(inputs))
+            batch = _to_device(batch, model)
+            capture.start_pass()
+            for name in raw:
+                receive(name, batch)
+            if len(raw) < len(layers):
+                forward(model, batch)
+    for layer in layers:
+        if arrived[layer.name] != sample.n:
+            raise RuntimeError(f"layer {layer.name!r} ran for {arrived[layer.name]} of {sample.n} samples")
+    return features
+
+
+def iter_features(
+    model: nn.Module,
+    sample: FixedSample,
+    layers: str | Iterable[str] | Sequence[Layer] = "auto",
+    *,
+    views: str | Iterable[str] = (FULL,),
+    forward: Forward = call_model,
+    batch_size: int = 128,
+    memory_budget: int = 4 << 30,
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The features of one layer after the other, in execution order, as (name, (n, …) tensor).
+
+    With views, each layer's distinct ones follow one another, as `layer2.0`, `layer2.0@avg4`. Layers are collected
+    together, each with all its views, as long as their features fit the budget; then the sample passes the network
+    again.
+
+    Args:
+        model: the network, compiled or not, on any device. It is left as it was found.
+        sample: what to pass through it.
+        layers: see `choose_layers`.
+        views: of each layer's features, see `pooling`.
+        forward: called with the model and a batch on the model's device; returns anything.
+        batch_size: samples per forward pass.
+        memory_budget: bytes of features held at once; on a CUDA device at most half of what is free there.
+            One layer is always held, whatever its size.
+
+    Raises:
+        ValueError: an unknown view, or one that no layer has; see also `choose_layers`.
+    """
+    found = with_views(model, _as_layers(model, sample, layers, forward), checked_views(views))
+    for group in grouped(found, sample.n, available(model, memory_budget)):
+        features = collect(model, sample, group, forward, batch_size)
+        for layer in group:
+            for name in layer.view_names.values():
+                yield name, features.pop(name)
+
+
+def grouped(layers: Sequence[Layer], n: int, budget: int) -> list[list[Layer]]:
+    """Consecutive layers in groups whose float32 features in all views fit the budget, at least one layer each."""
+    groups: list[list[Layer]] = []
+    used = 0
+    for layer in layers:
+        size = 4 * n * sum(view_dims(layer).values())
+        if not groups or used + size > budget:
+            groups.append([])
+            used = 0
+        groups[-1].append(layer)
+        used += size
+    return groups
+
+
+def available(model: nn.Module, budget: int) -> int:
+    """The budget, bounded on a CUDA device by half of its free memory: the other half is the training's."""
+    device = device_of(model)
+    return min(budget, torch.cuda.mem_get_info(device)[0] // 2) if device.type == "cuda" else budget
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's first parameter or buffer lies."""
+    tensor = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if tensor is None else tensor.device
+
+
+def _to_device(batch: Any, model: nn.Module) -> Any:
+    # A copy even on the same device: a network may change its input in place.
+    device = device_of(model)
+    return map_tensors(lambda tensor: tensor.to(device, copy=True), batch)
+
+
+def _as_layers(
+    model: nn.Module, sample: FixedSample, layers: str | Iterable[str] | Sequence[Layer], forward: Forward
+) -> Sequence[Layer]:
+    if not isinstance(layers, str):
+        listed = list(layers)
+        known = [layer for layer in listed if isinstance(layer, Layer)]
+        if listed and len(known) == len(listed):
+            return known
+        layers = [str(layer) for layer in listed]
+    return find_layers(model, sample, layers, forward)

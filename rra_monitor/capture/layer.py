@@ -1,0 +1,59 @@
+"""A watched layer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from rra_monitor.capture.names import FULL, layer_view
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call of one module in a forward pass.
+
+    Attributes:
+        name: `layer2.0`; `relu#1`, `relu#2`, … where a module is called several times; `input` for the raw data.
+        module: the module's name within the model; empty for the raw data.
+        call: which call of the module it is, from 0.
+        shape: of one sample's output.
+        channels_last: whether the last axis of that shape holds the channels, as in (tokens, channels).
+        views: each asked view to the distinct one that holds its numbers, see `pooling.resolve`.
+    """
+
+    name: str
+    module: str
+    call: int
+    shape: tuple[int, ...]
+    channels_last: bool = False
+    views: Mapping[str, str] = field(default_factory=lambda: {FULL: FULL}, hash=False)
+
+    @property
+    def dim(self) -> int:
+        """Number of features of one sample."""
+        return int(torch.Size(self.shape).numel())
+
+    @property
+    def view_names(self) -> dict[str, str]:
+        """Each distinct view to its name: `{"full": "layer2.0", "avg4": "layer2.0@avg4"}`."""
+        return {view: layer_view(self.name, view) for view in self.views.values()}
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Each asked view that equals another to that one, by name: `{"layer3.0@avg8": "layer3.0@avg-global"}`."""
+        return {
+            layer_view(self.name, asked): layer_view(self.name, view)
+            for asked, view in self.views.items()
+            if asked != view
+        }
+
+
+def named_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The model's modules by name, seen through `torch.compile`: names carry no `_orig_mod`."""
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        original = getattr(module, "_orig_mod", module)
+        clean = ".".join(part for part in name.split(".") if part != "_orig_mod")
+        found.setdefault(clean, original)
+    return found

@@ -1,0 +1,5 @@
+"""`python -m rra_monitor.cli`."""
+
+from rra_monitor.cli.main import main
+
+main()

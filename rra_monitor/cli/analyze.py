@@ -1,0 +1,246 @@
+"""The command `rra-monitor analyze`: one network on one data set, without training."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from rra_monitor.capture.features import CallError
+from rra_monitor.cli.analysis_files import layer_rows, pictures, write_analysis
+from rra_monitor.cli.sources import folder_of_run, named_model, samples
+from rra_monitor.conclusions.findings import findings
+from rra_monitor.measure.match import check_comparable
+from rra_monitor.measure.monitor import Monitor
+from rra_monitor.measure.quantities import layer_curves
+from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.runs.checkpoint import load_checkpoint
+from rra_monitor.runs.locate import open_run
+from rra_monitor.runs.store import RunStore
+from rra_monitor.utils.paths import free_folder, named_folder
+from rra_monitor.utils.terminal import cell, print_line
+from rra_monitor.utils.text import sentence, some
+from rra_monitor.utils.trees import iter_tensors
+
+SAMPLES = 2000
+
+LARGEST_SEED = 1 << 63
+
+
+def run_analyze(
+    model: str | None,
+    data: str | None,
+    source: str | None,
+    out: str | None,
+    probe: str | None,
+    seed: int,
+    **chosen: Any,
+) -> None:
+    """Measure, or read what was stored; print a table for each sample, write the files, say where they are.
+
+    Args:
+        model: see `named_model`.
+        data: see `samples`.
+        source: a stored run, in place of model and data.
+        out: folder of the run and of the files.
+        probe: the part of the data, or of the run.
+        seed: of the samples and of a network's first weights.
+        chosen: further options of `measured_analysis`, None where not chosen.
+
+    Raises:
+        ValueError: what does not fit, named.
+        TypeError: a model or data that are none.
+    """
+    console, notes = Console(), list[str]()
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    folder = named_folder(out) if out else None
+    if not 0 <= seed < LARGEST_SEED:
+        raise ValueError(f"--seed {seed}: expected 0 or more, less than {LARGEST_SEED}")
+    if source is not None:
+        given = {"MODEL": model, "--data": data} | {f"--{name}": value for name, value in chosen.items()}
+        if others := [name for name, value in given.items() if value is not None]:
+            raise ValueError(f"--from repeats what a run has stored, so {', '.join(others)} can not be chosen; drop it")
+        snapshots = stored_analysis(source, probe)
+    elif model is None or data is None:
+        raise ValueError(
+            "name a model and its data, as in rra-monitor analyze torchvision:resnet18 --data DIR, or a stored run: "
+            "rra-monitor analyze --from RUN"
+        )
+    else:
+        folder = folder or free_folder("rra-analysis")
+        if (images := folder_of_run(data)) is not None:
+            print_line(console, f"Images, from where the run says: {images}", soft_wrap=True)
+        with _warnings_as(notes):
+            snapshots = measured_analysis(model, data, RunStore(folder), notes, probe=probe, seed=seed, **chosen)
+    for snapshot in snapshots:
+        settings = snapshot.settings
+        print_line(
+            console,
+            f"{snapshot.probe}: {settings.n} samples, {settings.k} neighbours, epoch {snapshot.epoch}",
+            style="bold",
+        )
+        console.print(table(snapshot))
+        print_line(console, _legend(snapshot))
+    for finding in findings({snapshot.probe: snapshot for snapshot in snapshots}):
+        print_line(console, f"• {finding.sentence}")
+    for note in notes:
+        print_line(console, f"• {note}")
+    if folder is not None:
+        files = write_analysis(snapshots, folder)
+        if find_spec("matplotlib"):
+            files += pictures(snapshots, folder)
+        names = ", ".join(file.name for file in files)
+        print_line(console, f"Files: {folder}/ ({names})", soft_wrap=True)
+    if source is None:
+        print_line(console, f"Again, without the network: rra-monitor analyze --from {folder}", soft_wrap=True)
+
+
+def measured_analysis(
+    model: str,
+    data: str,
+    store: RunStore,
+    notes: list[str],
+    *,
+    checkpoint: str | None = None,
+    arguments: str | None = None,
+    size: int | None = None,
+    probe: str | None = None,
+    seed: int = 0,
+    n: int = SAMPLES,
+    **options: Any,
+) -> list[Snapshot]:
+    """A snapshot of each part of the data, stored; what the reader should know is added to the notes."""
+    # The data first: without them the model need not be built.
+    monitor = Monitor(samples(data, n, size, probe, seed), **options)
+    if bare := [name for name, sample in monitor.probes.items() if sample.labels is None]:
+        notes.append(
+            f"No NNCS of {', '.join(bare)}: the data have no integer classes. Other targets need a function that says "
+            "how far two of them agree, see docs/samples.md."
+        )
+    torch.manual_seed(seed)
+    network = named_model(model, arguments)
+    step = epoch = 0
+    if checkpoint is None:
+        notes.append("No --checkpoint: the weights are those that MODEL comes with.")
+    else:
+        step, epoch, left_out = load_checkpoint(network, checkpoint)
+        if left_out:
+            notes.append(f"Left out of the checkpoint, being no part of MODEL: {some(left_out)}.")
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    refuse_mixing(store, monitor, step)
+    try:
+        with _bar() as on_graph:
+            snapshots = list(monitor.measure(network, step=step, epoch=epoch, on_graph=on_graph).values())
+    except CallError as error:
+        batch = next(iter(monitor.probes.values())).read([0])
+        shapes = [tuple(part.shape[1:]) for part in iter_tensors(batch)]
+        raise ValueError(
+            f"MODEL does not run on the data, whose items have the shape {', '.join(map(str, shapes))}: "
+            f"{error.__cause__}. See --arguments and --size, or name a function of yours that wraps the network"
+        ) from error
+    for snapshot in snapshots:
+        store.save(snapshot)
+    return snapshots
+
+
+def stored_analysis(source: str, probe: str | None = None) -> list[Snapshot]:
+    """The last snapshot of each probe of a run, with every metric computed anew from the stored graphs.
+
+    Raises:
+        ValueError: no run, no such probe, no graphs kept.
+    """
+    store = open_run(source)
+    if probe is not None and probe not in store.probes():
+        raise ValueError(f"{store.path} has no probe {probe!r}; it has {', '.join(store.probes())}")
+    found = []
+    for name in store.probes() if probe is None else [probe]:
+        if not (steps := store.graph_steps(name)):
+            raise ValueError(f"{store.path} kept no graphs of probe {name!r}; run it with keep_graphs='all' or 'last'")
+        snapshot = store.load(name, steps[-1])
+        if not snapshot.graphs:
+            raise ValueError(f"{store.path}: the graphs of probe {name!r} at step {steps[-1]} are gone")
+        # By the name that the run has it under: files are named after it.
+        found.append(replace(computed_anew(snapshot), probe=name))
+    return found
+
+
+def computed_anew(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with every curve computed from its graphs and labels."""
+    # In the snapshot's order; an ID without a value is said in the table.
+    curves, _ = layer_curves({layer: snapshot.graphs[layer] for layer in snapshot.layers}, snapshot.settings.labels)
+    return replace(snapshot, **curves)
+
+
+def refuse_mixing(store: RunStore, monitor: Monitor, step: int) -> None:
+    """Refuse to add to a folder what it holds already, or what is not of the same samples.
+
+    Several checkpoints of one training may share a folder: each is a snapshot of one run.
+
+    Raises:
+        ValueError: the folder holds this step, or snapshots of other samples, n or k.
+    """
+    for probe in store.probes():
+        if probe in monitor.probes:
+            steps = store.steps(probe)
+            if step in steps:
+                raise ValueError(
+                    f"{store.path} holds step {step} of probe {probe!r} already; give another --out, or delete it"
+                )
+            earlier = store.load(probe, steps[-1], graphs=False).settings
+            check_comparable(monitor.settings(probe), earlier, f"what {store.path} holds (give another --out)")
+
+
+def table(snapshot: Snapshot) -> Table:
+    """ID with its standard error, NNCS, ties and hubness of every layer."""
+    digits = {"id": 1, "id_error": 1, "nncs": 3, "ties": 3, "hubness": 1}
+    titles = {"id": "ID", "id_error": "± error", "nncs": "NNCS"}
+    shown = {name: count for name, count in digits.items() if getattr(snapshot, name) is not None}
+    found = Table()
+    found.add_column("layer")
+    for name in shown:
+        found.add_column(titles.get(name, name), justify="right")
+    for row in layer_rows(snapshot):
+        found.add_row(cell(row["layer"]), *(_cell(row[name], count) for name, count in shown.items()))
+    return found
+
+
+def _legend(snapshot: Snapshot) -> str:
+    chance = snapshot.nncs_chance
+    classes = "" if chance is None else f"NNCS: share of neighbours of the same class (by chance {chance:.3f}). "
+    return (
+        f"ID: dimensions that a layer uses, with the standard error over draws of the samples. {classes}Ties: share of "
+        "samples whose neighbourhood ends arbitrarily; near 1 the layer has collapsed. Hubness: above about 1 some "
+        "samples are neighbours of very many."
+    )
+
+
+def _cell(value: float, digits: int) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for `Monitor.measure`."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, transient=True, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("looking at the network", total=None)
+        yield lambda probe, built, total: progress.update(
+            task, description=f"graphs of {probe}", completed=built, total=total
+        )
+
+
+@contextmanager
+def _warnings_as(notes: list[str]) -> Iterator[None]:
+    """Warnings to the user, as notes below the tables."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        yield
+    notes += dict.fromkeys(sentence(found.message) for found in caught if found.category is UserWarning)

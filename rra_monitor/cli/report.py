@@ -1,0 +1,61 @@
+"""The command `rra-monitor report`: runs as one HTML file."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from rra_monitor.cli.arguments import Named, groups_named, named
+from rra_monitor.compare.comparison import Comparison
+from rra_monitor.page.comparison import comparison_payload
+from rra_monitor.page.report import Report, write_report
+from rra_monitor.page.series import RunSeries, stored_series
+from rra_monitor.runs.locate import open_run, runs_below
+from rra_monitor.utils.paths import free_file
+from rra_monitor.utils.terminal import print_line
+
+
+def run_report(runs: Sequence[str], group: Sequence[Sequence[str]], out: str | None) -> None:
+    """Read the runs, write the file, say where it is.
+
+    Raises:
+        ValueError: no runs, a directory that is none, named.
+    """
+    console = Console()
+    if not runs and not group:
+        raise ValueError("name the directory of a run, or of several: rra-monitor report rra-demo")
+    found: list[tuple[str | None, str]] = [(None, run) for given in runs for run in runs_below(given)]
+    for name, paths in (groups_named(group) if group else {}).items():
+        found += [(name, path) for path in paths]
+    path = Path(out) if out else free_file("rra-report.html")
+    if path.is_dir():
+        raise ValueError(f"--out {out} is a directory; name a file, as in --out {path / 'report.html'}")
+    say(console, write_report(read(named(found)), path))
+
+
+def comparison_report(comparison: Comparison, runs: Iterable[tuple[str | None, str]], path: Path) -> Report:
+    """Write the report of compared runs, with what comparing them found.
+
+    Args:
+        comparison: of the runs.
+        runs: group, None for none, and directory of each.
+        path: of the file.
+    """
+    return write_report(read(named(runs)), path, comparison_payload(comparison))
+
+
+def say(console: Console, report: Report) -> None:
+    """Print where a report is, how large, and what is left out."""
+    for note in report.notes:
+        print_line(console, f"• {note}")
+    size = f"{report.size / 1e6:.1f} MB"
+    print_line(console, f"Report: {report.path} ({size}, one file, works offline)", soft_wrap=True)
+
+
+def read(runs: Sequence[Named]) -> list[RunSeries]:
+    """The runs from their stores, with a progress bar."""
+    console = Console(stderr=True)
+    with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
+        steps = progress.track(runs, description="reading runs")
+        return [stored_series(open_run(path), name, group) for name, group, path in steps]

@@ -1,0 +1,245 @@
+"""Models and data by the names that a command line can give them."""
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from rra_monitor.capture.sample import FixedSample
+from rra_monitor.datasets.folders import DATA, PARTS, cifar10, folder_parts
+from rra_monitor.datasets.scales import IMAGENET_SCALE
+from rra_monitor.utils.imports import required
+
+MOST_LETTERS = 2000
+"""Of the arguments of a function."""
+
+
+def named_model(spec: str, arguments: str | None = None) -> nn.Module:
+    """The network that a name stands for: `torchvision:resnet18`, `timm:…`, or `module:function`.
+
+    Args:
+        spec: the name; a function is called, a model is taken as it is.
+        arguments: of the function, `num_classes=10,in_channels=1` say.
+
+    Raises:
+        ValueError: no such module, function or network; timm is not installed; arguments of another form.
+        TypeError: what is found is no model.
+    """
+    origin, _, name = spec.partition(":")
+    named = named_values(arguments)
+    if origin in ("torchvision", "timm") and name:
+        library = required("torchvision.models" if origin == "torchvision" else "timm", f"MODEL {spec!r}")
+        if name not in (known := library.list_models()):
+            near = ", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0.4))
+            raise ValueError(f"{origin} has no model {name!r}" + (f"; the nearest names: {near}" if near else ""))
+        create = library.get_model if origin == "torchvision" else library.create_model
+        return create(name, **named)  # type: ignore[no-any-return]
+    found = _returned(spec, "MODEL", nn.Module, named)
+    if not isinstance(found, nn.Module):
+        raise TypeError(f"MODEL {spec!r} gave a {type(found).__name__}, expected a torch.nn.Module")
+    return found
+
+
+def named_values(text: str | None) -> dict[str, Any]:
+    """Values by name, of a text such as `num_classes=10,name=small`; a comma within a value needs quotes around it.
+
+    Raises:
+        ValueError: a part without a name or a value.
+
+    >>> named_values("num_classes=10, pretrained=False, name=small")
+    {'num_classes': 10, 'pretrained': False, 'name': 'small'}
+    >>> named_values("run='runs/w8,4,8',deep=True")
+    {'run': 'runs/w8,4,8', 'deep': True}
+    """
+    if text and len(text) > MOST_LETTERS:
+        raise ValueError(f"the arguments have {len(text)} letters, expected at most {MOST_LETTERS}: {text[:40]}…")
+    found: dict[str, Any] = {}
+    for part in re.split(r",(?=(?:[^']*'[^']*')*[^']*$)", text) if text else []:
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if not name.isidentifier() or not value:
+            raise ValueError(f"the arguments {text!r}: expected NAME=VALUE with commas between, found {part!r}")
+        try:
+            found[name] = ast.literal_eval(value)
+        # The last two: brackets or signs by the thousand.
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            found[name] = value
+    return found
+
+
+def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -> dict[str, FixedSample]:
+    """Name to sample of each part of the data.
+
+    Args:
+        spec: `digits`, `cifar10:DIR`, `run:RUN` for the data of a run of `rra-monitor train`, read from where the run
+            says, `pickled-run:RUN:DIR` for those that lie as pickles in DIR, which runs what they contain, a folder of
+            folders of images, or `module:function`.
+        n: samples of each part; fewer where there are not enough.
+        size: of the images of a folder: their shorter side is scaled to it and the centre cut out; as they are if None.
+        probe: the part to take, or the name of data in one part.
+        seed: of the draw.
+
+    Raises:
+        ValueError: no such data or part.
+        TypeError: data that are no data sets.
+    """
+    parts = data_parts(spec, size)
+    if list(parts) == [DATA] and probe is not None:
+        parts = {probe: parts[DATA]}
+    if probe is not None and probe not in parts:
+        raise ValueError(f"the data {spec!r} have the parts {', '.join(parts)}, no {probe!r}; choose one of them")
+    try:
+        return {
+            name: FixedSample.from_dataset(part, n=n, seed=seed, shrink=True)
+            for name, part in parts.items()
+            if probe in (None, name)
+        }
+    except TypeError as error:
+        if size is not None or not Path(os.path.expanduser(spec)).is_dir():
+            raise
+        raise TypeError(f"the images of {spec} differ in size; --size 224 makes them alike ({error})") from error
+
+
+def data_parts(spec: str, size: int | None = None) -> dict[str, Any]:
+    """Name to data set of each part of the data: `train` and `val`, or `data` alone.
+
+    Raises:
+        ValueError: no such folder, module or function.
+        TypeError: a function that returns no data set.
+    """
+    origin, _, rest = spec.partition(":")
+    folder = Path(os.path.expanduser(spec))
+    if size is not None and not folder.is_dir():
+        raise ValueError(f"--size is for folders of images, and the data {spec!r} are none; drop it")
+    if spec == "digits":
+        try:
+            from rra_monitor.datasets.digits import digits
+        except ModuleNotFoundError as error:
+            raise ValueError(f"the data 'digits' need {error.name}: pip install 'rra-monitor[recipes]'") from error
+        return dict(zip(PARTS, digits(), strict=True))
+    if origin == "cifar10" and rest:
+        return cifar10(Path(os.path.expanduser(rest)))
+    if origin == "run" and rest:
+        return dict(_trained().data_of(rest))
+    if origin == "pickled-run" and rest:
+        run, _, where = rest.rpartition(":")
+        if not run or not where:
+            raise ValueError(
+                f"the data {spec!r}: reading pickles runs what they contain, so where they lie is not taken from the "
+                f"run; expected pickled-run:RUN:DIR, as in pickled-run:{rest.rstrip(':')}:/data/imagenet64"
+            )
+        return dict(_trained().data_of(run, allow_pickle=True, data=where))
+    if folder.is_dir():
+        return folder_parts(folder, size, IMAGENET_SCALE)
+    if not rest or "/" in origin:
+        raise ValueError(
+            f"the data {spec!r} are no folder, and not of the form 'digits', 'cifar10:DIR', 'run:RUN' or "
+            "'module:function'"
+        )
+    found = _returned(spec, "the data", None, {})
+    parts = found if isinstance(found, Mapping) else {DATA: found}
+    for name, part in parts.items():
+        if not hasattr(part, "__getitem__") or not hasattr(part, "__len__") or isinstance(part, str):
+            raise TypeError(
+                f"the data {spec!r} gave a {type(part).__name__} for {name!r}, expected a Dataset with length and "
+                "indexing, or a dictionary of them"
+            )
+    return dict(parts)
+
+
+def folder_of_run(spec: str) -> str | None:
+    """Where a run says that its images lie, for data `run:RUN`; None for other data, and for those of a package.
+
+    Raises:
+        ValueError: no run of `rra-monitor train`.
+    """
+    origin, _, run = spec.partition(":")
+    return _trained().data_folder(run) if origin == "run" and run else None
+
+
+def _trained() -> Any:
+    try:
+        from rra_monitor.recipes import trained
+    except ModuleNotFoundError as error:
+        raise ValueError(f"the data of a run need {error.name}: pip install 'rra-monitor[recipes]'") from error
+    return trained
+
+
+def _returned(spec: str, what: str, ready: type | None, arguments: dict[str, Any]) -> Any:
+    """What the function `module:function` returns; the object itself where it is of the type `ready`."""
+    origin, _, name = spec.partition(":")
+    if not origin or not name:
+        forms = "module:function" + (", torchvision:NAME or timm:NAME" if what == "MODEL" else "")
+        raise ValueError(f"{what} {spec!r}: expected {forms}")
+    _make_findable(origin)
+    try:
+        found = importlib.import_module(origin)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{origin}.".startswith(f"{error.name}."):
+            raise
+        raise ValueError(
+            f"{what} {spec!r}: there is no module {error.name!r}, neither installed nor in the working directory"
+        ) from error
+    if not hasattr(found, name):
+        near = ", ".join(difflib.get_close_matches(name, dir(found), n=5, cutoff=0.4))
+        raise ValueError(
+            f"{what} {spec!r}: {origin} has no {name!r}"
+            + (f"; the nearest names: {near}" if near else "")
+            + f" (it is {getattr(found, '__file__', None) or 'a part of Python'}; what is installed goes before the "
+            "working directory)"
+        )
+    value = getattr(found, name)
+    if ready is not None and isinstance(value, ready):
+        return value
+    if not callable(value):
+        raise TypeError(f"{what} {spec!r} is a {type(value).__name__}, expected a function")
+    _check_arguments(value, arguments, f"{what} {spec!r}")
+    try:
+        return value(**arguments)
+    except Exception as error:
+        if origin.partition(".")[0] == __name__.partition(".")[0] and isinstance(error, (ValueError, TypeError)):
+            raise type(error)(f"{what} {spec!r}: {error}") from error
+        # With its trace: the fault lies in code that the reader knows.
+        raise RuntimeError(f"{what} {spec!r}: calling it failed: {error}") from error
+
+
+def _make_findable(module: str) -> None:
+    """Let a module in the working directory be imported, if it is not installed; others there do not come before any.
+
+    A console command has its own directory at the front of `sys.path`. The working directory may hold foreign files, so
+    it stands last, and stands there only for a module that the reader named.
+    """
+    if os.getcwd() not in sys.path and _is_missing(module.partition(".")[0]):
+        sys.path.append(os.getcwd())
+        importlib.invalidate_caches()
+
+
+def _is_missing(package: str) -> bool:
+    try:
+        return package not in sys.modules and importlib.util.find_spec(package) is None
+    except ValueError:  # a name that none can have
+        return True
+
+
+def _check_arguments(function: Any, arguments: dict[str, Any], what: str) -> None:
+    """Refuse arguments that a function does not take, or lacks; what has no signature of its own is called anyway.
+
+    Raises:
+        ValueError: the first such argument.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{what} takes {signature}: {error}; see --arguments") from error

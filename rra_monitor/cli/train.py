@@ -1,0 +1,147 @@
+"""Several seeds of one recipe, one after another, and what they have in common."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from rra_monitor.cli.compare import run_compare
+from rra_monitor.recipes.options import TrainOptions
+from rra_monitor.recipes.plan import Plan, planned
+from rra_monitor.recipes.recipe import thesis_accuracy
+from rra_monitor.recipes.run_files import (
+    CHECKPOINT,
+    METRICS,
+    differing_options,
+    read_result,
+)
+from rra_monitor.recipes.training import SNAPSHOTS, begun, folder_of, read_data, train_one
+from rra_monitor.utils.terminal import print_line
+
+MOST, LARGEST = 1000, 1 << 32
+"""How many seeds one command takes; what a seed is less than."""
+
+
+def train_seeds(options: TrainOptions) -> None:
+    """Train each seed that is not finished, going on with an interrupted one; then compare them all.
+
+    Raises:
+        ValueError: what does not fit, named; nothing is trained then.
+    """
+    assert options.seeds is not None
+    # Of several devices each has a process that comes here.
+    console = Console(quiet=rank_zero_only.rank != 0)  # type: ignore[attr-defined]
+    plan = planned(options)
+    each = {seed: replace(options, seed=seed, seeds=None) for seed in read_seeds(options.seeds)}
+    for one in each.values():
+        if begun(folder_of(one)) and (differing := differing_options(folder_of(one), one, plan)):
+            raise ValueError(f"{folder_of(one)} holds another training: {'; '.join(differing)}; give another --out")
+    parts = None
+    results: dict[int, dict[str, Any]] = {}
+    for seed, one in each.items():
+        folder = folder_of(one)
+        if (result := read_result(folder)) is not None:
+            print_line(console, f"seed {seed} is finished, in {folder}")
+            results[seed] = result
+            continue
+        parts = parts or read_data(one, plan)
+        results[seed] = train_one(replace(one, resume=begun(folder)), plan, parts, folder)
+        print_report(console, plan, folder, results[seed], one)
+    console.print(_table(plan, results))
+    if options.monitor and len(each) > 1:
+        _compare(plan, [folder_of(one) for one in each.values()])
+
+
+@rank_zero_only
+def _compare(plan: Plan, folders: Sequence[Path]) -> None:
+    first, *others = (str(folder / SNAPSHOTS) for folder in folders)
+    run_compare([], [[f"{plan.recipe.name}={first}", *others]], None, None, str(folders[0].parent / "comparison"))
+
+
+def read_seeds(text: str) -> list[int]:
+    """The seeds that a text names, each once, in their order.
+
+    Raises:
+        ValueError: anything else.
+
+    >>> read_seeds("0-2,7")
+    [0, 1, 2, 7]
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not _is_number(first) or (dash and not _is_number(last)):
+            raise ValueError(f"--seeds {text!r}: expected numbers and ranges with commas, as in 0-7 or 0,3,5-6")
+        several = range(min(int(first), LARGEST), min(int(last or first), LARGEST) + 1)
+        if not several:
+            raise ValueError(f"--seeds {text!r}: the range {part.strip()} is empty; give the smaller number first")
+        if several[-1] == LARGEST or len(found) + len(several) > MOST:
+            raise ValueError(f"--seeds {text!r:.80}: expected at most {MOST} seeds, each less than {LARGEST}")
+        found += several
+    return list(dict.fromkeys(found))
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 20
+
+
+def _table(plan: Plan, results: dict[int, dict[str, Any]]) -> Table:
+    """The accuracy of each seed, their mean and standard deviation, beside the thesis's."""
+    table = Table("seed", title=plan.recipe.name, title_justify="left")
+    for name in ("training %", "validation %"):
+        table.add_column(name, justify="right")
+    values = np.array([[result["train_accuracy"], result["val_accuracy"]] for result in results.values()]) * 100
+    for seed, row in zip(results, values, strict=True):
+        table.add_row(str(seed), *(f"{value:.2f}" for value in row))
+    table.add_section()
+    spread = values.std(axis=0, ddof=1) if len(values) > 1 else [None, None]
+    table.add_row(
+        "mean",
+        *(
+            f"{mean:.2f}" + ("" if sd is None else f" ± {sd:.2f}")
+            for mean, sd in zip(values.mean(axis=0), spread, strict=True)
+        ),
+    )
+    if known := thesis_accuracy(plan.recipe):
+        table.add_row("thesis", "", known)
+    return table
+
+
+def run_train(options: TrainOptions) -> None:
+    """Train one seed, or several, and say what came out and how to go on.
+
+    Raises:
+        ValueError: what does not fit, named.
+    """
+    if options.seeds is not None:
+        train_seeds(options)
+        return
+    plan = planned(options)
+    folder = folder_of(options)
+    result = train_one(options, plan, read_data(options, plan), folder)
+    print_report(Console(), plan, folder, result, options)
+
+
+@rank_zero_only
+def print_report(console: Console, plan: Plan, folder: Path, result: dict[str, Any], options: TrainOptions) -> None:
+    """Say what came out, and how to go on."""
+    recipe = plan.recipe
+    known = f"; the thesis has {thesis_accuracy(recipe)} % ({recipe.source})" if recipe.accuracy is not None else ""
+    print_line(
+        console,
+        f"{recipe.name}, seed {result['seed']}: validation accuracy {100 * result['val_accuracy']:.1f} % after "
+        f"{result['epochs']} epochs{known}",
+    )
+    lines = [f"Files: {folder}/ ({METRICS}, {CHECKPOINT}, config.json, run.json)"]
+    if options.monitor:
+        lines += [f"Report: rra-monitor report {folder}", f"Windows for STAC: rra-monitor suggest {folder}"]
+    if find_spec("tensorboard"):
+        lines += [f"Curves: tensorboard --logdir {folder.parent}"]
+    for line in lines:
+        print_line(console, line, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""What snapshots show, in sentences with a confidence."""

@@ -1,0 +1,85 @@
+"""Findings: what the thesis reads off the curves, each by a stated rule with a stated confidence.
+
+The rules stand in docs/findings.md. All read the layers as they are, except the pooling windows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.conclusions.evidence import TIED, Finding
+from rra_monitor.conclusions.layers import (
+    cluster_spike,
+    collapse,
+    hunchback,
+    id_peak,
+    initial_contraction,
+    redundant_layers,
+    unsettled,
+)
+from rra_monitor.conclusions.pooling import pooling_windows
+from rra_monitor.conclusions.probes import drift, overfitting
+from rra_monitor.measure.match import check_comparable
+from rra_monitor.measure.snapshot import Curve, Snapshot
+
+PER_LAYER = ("id", "id_error", "ties", "zeros", "recall", "hubness")
+
+
+def findings(snapshots: Mapping[str, Snapshot], previous: Mapping[str, Snapshot] | None = None) -> list[Finding]:
+    """What the curves of one moment show; an empty list where they show nothing.
+
+    Args:
+        snapshots: probe to snapshot, of one network at one step. With graphs differences of NNCS are told apart more
+            finely, and probes of different k / n can be compared. Other probes are compared with the one named `train`.
+        previous: probe to an earlier snapshot of the same samples, for what develops over epochs.
+
+    Returns:
+        Findings in the order of the probes, then those that compare probes.
+
+    Raises:
+        ValueError: an earlier snapshot of other samples, or another k.
+
+    Source: thesis, chapters 4 to 6; rules, least differences and confidence are ours, see docs/findings.md.
+    """
+    found: list[Finding | None] = []
+    full = {probe: _full(snapshot) for probe, snapshot in snapshots.items()}
+    for probe, snapshot in full.items():
+        before = (previous or {}).get(probe)
+        if before is not None:
+            check_comparable(snapshot.settings, before.settings, f"the earlier snapshot of {probe!r}")
+            before = _full(before)
+        found += [id_peak(snapshot), hunchback(snapshot), initial_contraction(snapshot), cluster_spike(snapshot)]
+        found += redundant_layers(snapshot)
+        found += [collapse(snapshot, before)]
+        found += [] if before is None else [unsettled(snapshot, before)]
+        found += pooling_windows(snapshots[probe])
+    if train := full.get("train"):
+        for probe, snapshot in full.items():
+            if probe != "train":
+                found += [overfitting(train, snapshot), drift(train, snapshot)]
+    return [finding for finding in found if finding is not None]
+
+
+def _full(snapshot: Snapshot) -> Snapshot:
+    """The layers as they are, without views; NNCS and NNLS undefined where most samples are tied."""
+    rows = snapshot.view().indices
+    layers = tuple(snapshot.layers[row] for row in rows)
+    tied = snapshot.ties[rows] > TIED
+    nnls_rows = snapshot.nnls[np.ix_(rows, rows)].copy()
+    nnls_rows[tied], nnls_rows[:, tied] = np.nan, np.nan
+    return replace(
+        snapshot,
+        layers=layers,
+        nncs=None if snapshot.nncs is None else np.where(tied, np.nan, snapshot.nncs[rows]),
+        nnls=nnls_rows,
+        graphs={layer: snapshot.graphs[layer] for layer in layers if layer in snapshot.graphs},
+        aliases={},
+        **{name: _rows(getattr(snapshot, name), rows) for name in PER_LAYER},
+    )
+
+
+def _rows(curve: Curve | None, rows: npt.NDArray[np.intp]) -> Any:
+    return None if curve is None else curve[rows]

@@ -1,0 +1,241 @@
+"""Images by class, in memory or in files."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from rra_monitor.datasets.catalogue import Data
+from rra_monitor.datasets.scales import Scale
+
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+"""Images that are decoded. PIL knows others, whatever a file is called, and starts a program for some of them (EPS)."""
+
+CORRUPT_NAMED = 5
+"""Files that an error names; the others are counted."""
+
+CHUNK = 64
+"""Images that a thread decodes between two steps of the bar."""
+
+
+class Part(Protocol):
+    """The training or the validation part of a data set."""
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """(n,) int64 classes."""
+        ...
+
+    def read(self, positions: torch.Tensor) -> torch.Tensor:
+        """(m, c, h, w) uint8 images at the positions (m,)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """Images as one tensor, on any device.
+
+    Attributes:
+        images: (n, c, h, w) uint8.
+        labels: (n,) int64, on the CPU.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def read(self, positions: torch.Tensor) -> torch.Tensor:
+        """Copies of the images at the positions, which are on the images' device or on the CPU."""
+        return self.images[positions]
+
+    def to(self, device: torch.device) -> "InMemory":
+        """With its images on a device."""
+        return InMemory(self.images.to(device), self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Images that are read from their files each time.
+
+    Attributes:
+        paths: (n,) of the files.
+        labels: (n,) int64.
+        side: of an image, in pixels.
+        resize: whether an image of another size is scaled, its shorter side to `side`, and its centre cut out; else it
+            is an error.
+    """
+
+    paths: Sequence[str]
+    labels: torch.Tensor
+    side: int
+    resize: bool
+
+    def read(self, positions: torch.Tensor) -> torch.Tensor:
+        """Decode the images at the positions.
+
+        Raises:
+            ValueError: a file that is no image, or of another size, named.
+        """
+        return torch.stack([self.image(position) for position in positions.tolist()])
+
+    def image(self, position: int) -> torch.Tensor:
+        """Decode one image, (3, side, side).
+
+        Raises:
+            ValueError: as `read`.
+        """
+        path, size = self.paths[position], (self.side, self.side)
+        try:
+            with open_image(path) as opened:
+                found = opened.size
+                # Only now is anything decoded.
+                image = opened.convert("RGB") if self.resize or found == size else None
+        # What PIL raises for broken files; the last of them for very large ones.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{path} is corrupt ({str(error).removesuffix(repr(path)).strip()})") from error
+        if image is None:
+            raise ValueError(f"{path} has {found[0]} x {found[1]} pixels, expected {self.side} x {self.side}")
+        if found != size:
+            image = _centre(image, self.side)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def load_all(parts: Mapping[str, Files]) -> dict[str, InMemory]:
+    """All images in memory.
+
+    Raises:
+        ValueError: files that are no images, or of another size: how many in all, and the first of them.
+    """
+    held = {
+        name: InMemory(torch.empty((len(part.paths), 3, part.side, part.side), dtype=torch.uint8), part.labels)
+        for name, part in parts.items()
+    }
+
+    def keep(name: str, position: int, image: torch.Tensor) -> None:
+        held[name].images[position] = image
+
+    _decode(parts, keep)
+    return held
+
+
+def check_all(parts: Mapping[str, Files]) -> None:
+    """Decode every image once; PIL's `verify` would pass half a JPEG.
+
+    Raises:
+        ValueError: as `load_all`.
+    """
+    _decode(parts, lambda *image: None)
+
+
+def _decode(parts: Mapping[str, Files], use: Callable[[str, int, torch.Tensor], None]) -> None:
+    """Hand on every image, by its part and its position, decoded by a few threads."""
+
+    def visit(name: str, positions: range) -> list[str]:
+        refused = []
+        for position in positions:
+            try:
+                use(name, position, parts[name].image(position))
+            except ValueError as error:
+                refused.append(str(error))
+        return refused
+
+    chunks = [
+        (name, range(start, min(start + CHUNK, len(part.paths))))
+        for name, part in parts.items()
+        for start in range(0, len(part.paths), CHUNK)
+    ]
+    refused, total = [], sum(len(positions) for _, positions in chunks)
+    console = Console(stderr=True)
+    with (
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        Progress(transient=True, console=console, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task("decoding images", total=total)
+        for (_, positions), reasons in zip(chunks, pool.map(visit, *zip(*chunks, strict=True)), strict=True):
+            refused += reasons
+            progress.advance(task, len(positions))
+    if refused:
+        more = len(refused) - CORRUPT_NAMED
+        raise ValueError(
+            f"{len(refused)} of {total} images can not be used: {'; '.join(refused[:CORRUPT_NAMED])}"
+            + (f"; and {more} more" if more > 0 else "")
+            + ". Replace or delete them"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A data set as a recipe takes it.
+
+    Attributes:
+        data: what it is.
+        classes: names, in the order of the labels.
+        train: training images.
+        val: validation images.
+    """
+
+    data: Data
+    classes: tuple[str, ...]
+    train: Part
+    val: Part
+
+
+class Normalised:
+    """A part as a data set of single images as the network takes them: what a probe's sample is drawn from.
+
+    Args:
+        part: of a data set.
+        scale: mean and deviation of each channel.
+    """
+
+    def __init__(self, part: Part, scale: Scale) -> None:
+        self._part = part
+        self._scale = scale
+        self.targets: npt.NDArray[np.int64] = part.labels.numpy()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        image = self._part.read(torch.tensor([index])).cpu()
+        return normalised(image.float() / 255, self._scale)[0], int(self.targets[index])
+
+
+def normalised(images: torch.Tensor, scale: Scale) -> torch.Tensor:
+    """(n, c, h, w) images in 0 to 1, less the mean of each channel and divided by its deviation."""
+    mean, deviation = (torch.tensor(values, device=images.device)[:, None, None] for values in scale)
+    return (images - mean) / deviation
+
+
+def _centre(image: Any, side: int) -> Any:
+    """The shorter side scaled, the centre cut out."""
+    from torchvision.transforms.v2 import functional
+
+    return functional.center_crop(functional.resize(image, [side]), [side, side])
+
+
+def open_image(path: str) -> Any:
+    """An image file, of which nothing is decoded yet.
+
+    Raises:
+        ValueError: a pipe, say, whose opening would wait for ever.
+        OSError: no image of one of the `FORMATS`.
+    """
+    from PIL import Image
+
+    if not os.path.isfile(path):
+        raise ValueError(f"{path} is no file")
+    return Image.open(path, formats=FORMATS)
+
+
+def rgb(path: str) -> Any:
+    """An image file, decoded to three channels."""
+    with open_image(path) as image:
+        return image.convert("RGB")

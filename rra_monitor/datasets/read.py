@@ -1,0 +1,169 @@
+"""The data sets of the recipes, from the forms in which they lie on disk."""
+
+from collections.abc import Mapping, Sequence
+from http.client import HTTPException
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rra_monitor.datasets.catalogue import Data
+from rra_monitor.datasets.folders import PARTS
+from rra_monitor.datasets.imagenet64 import SUBSET_CLASSES, has_batches, read_batches, subset_classes, subset_images
+from rra_monitor.datasets.images import Files, InMemory, Part, Parts, check_all, load_all
+from rra_monitor.utils.text import some
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_FOLDER = "cifar-10-batches-py"
+
+TREE = "train/<class>/*.jpg (or png, …) and val/<class>/* or test/<class>/*"
+FORMS = {
+    "cifar10": f"{CIFAR10_FOLDER}/, as torchvision downloads it (--download), or {TREE}",
+    "imagenet64": f"train_data_batch_1.npz … and val_data.npz, or {TREE}",
+    "imagenet64-50": f"train_data_batch_1.npz … and val_data.npz of all of ImageNet64x64, or {TREE}",
+    "images": TREE,
+}
+"""What a data directory holds."""
+
+
+def read_parts(
+    data: Data,
+    folder: Path | None,
+    *,
+    download: bool = False,
+    allow_pickle: bool = False,
+    lazy: bool = False,
+    check: bool = True,
+) -> Parts:
+    """A data set's training and validation images.
+
+    Args:
+        data: which.
+        folder: where it lies; digits need none.
+        download: fetch CIFAR-10 into the folder where it is not there.
+        allow_pickle: read pickled batches of ImageNet64x64, which runs what they contain.
+        lazy: leave images that lie in single files there, to be read when they are needed.
+        check: decode even those once, so that a corrupt one stops a training before it starts.
+
+    Raises:
+        ValueError: no folder or one of another kind, other classes than the recipe's, corrupt images, no network to
+            download from; with what was found, what was expected, and how many.
+    """
+    if data.name == "digits":
+        return _digits(data)
+    if folder is None:
+        raise ValueError(f"{data.title} needs --data DIR, a directory with {FORMS[data.name]}")
+    if data.name == "cifar10" and (batches := _batches_folder(folder, download)) is not None:
+        return _cifar10(data, batches, download)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no directory; {data.title} needs one with {FORMS[data.name]}")
+    if data.name in ("imagenet64", "imagenet64-50") and has_batches(folder):
+        return read_batches(data, folder, allow_pickle)
+    return _tree(data, folder, lazy, check)
+
+
+def _digits(data: Data) -> Parts:
+    from rra_monitor.datasets.digits import digits
+
+    parts = []
+    for images, labels in (part.tensors for part in digits()):
+        parts.append(InMemory((255 * images).round().to(torch.uint8), labels.to(torch.int64)))
+    return Parts(data, tuple(map(str, range(10))), *parts)
+
+
+def _batches_folder(folder: Path, download: bool) -> Path | None:
+    """The folder that holds torchvision's, or None."""
+    if folder.name == CIFAR10_FOLDER and folder.is_dir():
+        return folder.parent
+    return folder if download or (folder / CIFAR10_FOLDER).is_dir() else None
+
+
+def _cifar10(data: Data, folder: Path, download: bool) -> Parts:
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity
+
+    packed = folder / CIFAR10.filename
+    try:
+        held = [CIFAR10(folder, train=train, download=download) for train in (True, False)]
+    except RuntimeError as error:
+        files = [(folder / CIFAR10_FOLDER / name, digest) for name, digest in CIFAR10.train_list + CIFAR10.test_list]
+        bad = [file.name for file, digest in files if not check_integrity(file, digest)]
+        raise ValueError(
+            f"{len(bad)} of {len(files)} files in {folder / CIFAR10_FOLDER} are missing or corrupt: {some(bad)}. "
+            "Delete the folder, and give --download to fetch it again"
+        ) from error
+    except (OSError, HTTPException) as error:
+        if not download:
+            raise
+        raise ValueError(
+            f"CIFAR-10 could not be fetched from {CIFAR10.url} to {packed} ({error}). Try again with a network, or put "
+            "the file there yourself: --download then unpacks it"
+        ) from error
+    parts = [
+        InMemory(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
+        for part in held
+    ]
+    return Parts(data, tuple(held[0].classes), *parts)
+
+
+def _tree(data: Data, folder: Path, lazy: bool, check: bool) -> Parts:
+    """A tree of images, DIR/train/<class>/* and DIR/val/<class>/*."""
+    present = {name: [folder / one for one in names if (folder / one).is_dir()] for name, names in PARTS.items()}
+    if missing := [name for name, paths in present.items() if not paths]:
+        found = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+        raise ValueError(
+            f"{folder} holds {some(found) if found else 'nothing'}, and no part {' and no part '.join(missing)}; "
+            f"expected for {data.title}: {FORMS[data.name]}"
+        )
+    listed = {name: _listed(paths[0], data) for name, paths in present.items()}
+    classes, validation = listed["train"].classes, listed["val"].classes
+    if classes != validation:
+        raise ValueError(f"the classes of {folder} differ: {_differences(classes, validation, 'train', 'validation')}")
+    _check_classes(data, classes, folder)
+    paths = {name: [path for path, _ in tree.samples] for name, tree in listed.items()}
+    labels = {name: np.array(tree.targets, dtype=np.int64) for name, tree in listed.items()}
+    if data.name == "imagenet64-50" and len(classes) > SUBSET_CLASSES:
+        chosen = subset_classes(labels["train"])
+        taken = {"train": subset_images(labels["train"], chosen), "val": np.isin(labels["val"], chosen)}
+        paths = {name: list(compress(all_of_it, taken[name])) for name, all_of_it in paths.items()}
+        labels = {name: np.searchsorted(chosen, held[taken[name]]) for name, held in labels.items()}
+        classes = [classes[label] for label in chosen]
+    files = {
+        name: Files(paths[name], torch.from_numpy(labels[name]), data.side, resize=data.name == "images")
+        for name in PARTS
+    }
+    if lazy and check:
+        check_all(files)
+    parts: Mapping[str, Part] = files if lazy else load_all(files)
+    return Parts(data, tuple(classes), parts["train"], parts["val"])
+
+
+def _listed(path: Path, data: Data) -> Any:
+    from torchvision.datasets import ImageFolder
+
+    try:
+        return ImageFolder(path)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{path} is no tree of images: {error}; expected for {data.title}: {FORMS[data.name]}"
+        ) from error
+
+
+def _check_classes(data: Data, classes: Sequence[str], folder: Path) -> None:
+    remedy = "for classes of your own there are the recipes resnet20-images and resnet34-images"
+    if data.name == "cifar10" and tuple(classes) != CIFAR10_CLASSES:
+        raise ValueError(
+            f"the classes of {folder} are not those of CIFAR-10: "
+            f"{_differences(CIFAR10_CLASSES, classes, 'CIFAR-10', 'the directory')}; {remedy}"
+        )
+    # The subset is drawn from the whole, or lies there alone.
+    fitting = {data.classes, 1000} if data.name == "imagenet64-50" else {data.classes}
+    if data.classes is not None and len(classes) not in fitting:
+        raise ValueError(f"{folder} has {len(classes)} classes, and {data.title} has {data.classes}; {remedy}")
+
+
+def _differences(here: Sequence[str], there: Sequence[str], name: str, other: str) -> str:
+    alone = {name: sorted(set(here) - set(there)), other: sorted(set(there) - set(here))}
+    return "; ".join(f"only {where} has {some(classes)}" for where, classes in alone.items() if classes)

@@ -1,0 +1,152 @@
+"""Distances by direct difference, of candidates and of pairs: nothing is lost to cancellation, whatever the norms."""
+
+from functools import partial
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rra_monitor.graph.points import Points
+from rra_monitor.graph.workers import Workers
+
+CHUNK = 128
+"""Features read together: a chunk of all samples stays in the cache while candidates are picked from it at random."""
+
+BLOCK_BYTES = 128 << 20
+"""Bound on a temporary block."""
+
+
+def squared_distances(
+    points: Points,
+    rows: npt.NDArray[np.integer[Any]],
+    candidates: npt.NDArray[np.integer[Any]],
+    counts: npt.NDArray[np.int32] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Squared distances of some samples to candidates of their own, in units of the points' scale.
+
+    Sums of a chunk of features in float32 are added in double, so the error does not grow with the dimension.
+
+    Args:
+        points: n samples on the CPU.
+        rows: (r,) samples.
+        candidates: (r, c) other samples.
+        counts: (r,) how many of a row's candidates count; all if None.
+
+    Returns:
+        (r, c); undefined beyond the counts.
+    """
+    if counts is None:
+        counts = np.full(len(rows), candidates.shape[1], np.int32)
+    squared = np.empty(candidates.shape, np.float32)
+    height = max(1, BLOCK_BYTES // (8 * candidates.shape[1]))
+    room = torch.empty(points.n * min(CHUNK, points.dim))
+    with Workers() as workers:
+        for top in range(0, len(rows), height):
+            here = slice(top, top + height)
+            sums = np.zeros((len(rows[here]), candidates.shape[1]))
+            for start in range(0, points.dim, CHUNK):
+                features = slice(start, min(start + CHUNK, points.dim))
+                chunk = room[: points.n * (features.stop - start)].view(points.n, -1)
+                workers.share(partial(points.copy_chunk, features, chunk), 0, points.n)
+                add = partial(_add_squares, chunk.numpy(), rows[here], candidates[here], counts[here], sums)
+                workers.share(add, 0, len(sums))
+            squared[here] = sums
+    return squared
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _add_squares(chunk: Any, rows: Any, candidates: Any, counts: Any, sums: Any, start: int, stop: int) -> None:
+    for r in range(start, stop):
+        own = chunk[rows[r]]
+        for c in range(counts[r]):
+            other = chunk[candidates[r, c]]
+            total = np.float32(0)
+            for d in range(len(own)):
+                difference = own[d] - other[d]
+                total += difference * difference
+            sums[r, c] += total
+
+
+def measured(points: Points, rows: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+    """The same for tensors on any device: (r, c) squared distances of samples (r,) to candidates (r, c)."""
+    if points.device.type == "cpu":
+        return torch.from_numpy(squared_distances(points, rows.numpy(), candidates.contiguous().numpy()))
+    squared = torch.empty(candidates.shape, dtype=torch.float32, device=points.device)
+    step = max(1, BLOCK_BYTES // (4 * points.dim * candidates.shape[1]))
+    for start in range(0, len(rows), step):
+        here = slice(start, start + step)
+        differences = points.rows(candidates[here]).sub_(points.rows(rows[here])[:, None]).div_(points.scale)
+        squared[here] = differences.square_().sum(dim=2)
+    return squared
+
+
+def nearest(
+    squared: npt.NDArray[np.float32],
+    candidates: npt.NDArray[np.integer[Any]],
+    counts: npt.NDArray[np.int32],
+    k: int,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """(r, k) squared distances, ascending, and ids of the nearest candidates; equal distances by id.
+
+    Undefined where fewer than k candidates count.
+    """
+    out = np.empty((len(squared), k), np.float32), np.empty((len(squared), k), np.int32)
+    with Workers() as workers:
+        workers.share(partial(_sort, squared, candidates, counts, *out), 0, len(squared))
+    return out
+
+
+@numba.njit(nogil=True, cache=True)
+def _sort(squared: Any, candidates: Any, counts: Any, out: Any, out_ids: Any, start: int, stop: int) -> None:
+    k = out.shape[1]
+    for r in range(start, stop):
+        if counts[r] < k:
+            continue
+        ids = candidates[r, : counts[r]]
+        by_id = np.argsort(ids)
+        by_distance = np.argsort(squared[r, : counts[r]][by_id], kind="mergesort")
+        for position in range(k):
+            chosen = by_id[by_distance[position]]
+            out[r, position] = squared[r, chosen]
+            out_ids[r, position] = ids[chosen]
+
+
+PAIR_BYTES = 64 << 20
+"""Bound on the differences of pairs held at once on a GPU."""
+
+
+def pair_differences(
+    own: torch.Tensor, others: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
+) -> torch.Tensor:
+    """(p,) float64: |own[rows[p]] - others[columns[p]]|², equal for equal distances but for the last bit.
+
+    Args:
+        own: (n, d) real features.
+        others: (m, d) on the same device.
+        rows: (p,) positions in own.
+        columns: (p,) positions in others.
+    """
+    squared = torch.empty(len(rows), dtype=torch.float64, device=own.device)
+    if own.device.type == "cpu":
+        arguments = (own.float().numpy(), others.float().numpy(), rows.numpy(), columns.numpy(), squared.numpy())
+        with Workers() as workers:
+            workers.share(partial(_differences, *arguments), 0, len(rows))
+        return squared
+    step = max(1, PAIR_BYTES // (8 * own.shape[1]))
+    for start in range(0, len(rows), step):
+        here = slice(start, start + step)
+        squared[here] = (own[rows[here]].double() - others[columns[here]].double()).square_().sum(dim=1)
+    return squared
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _differences(own: Any, others: Any, rows: Any, columns: Any, out: Any, start: int, stop: int) -> None:
+    for p in range(start, stop):
+        a, b = own[rows[p]], others[columns[p]]
+        total = 0.0
+        for d in range(len(a)):
+            difference = np.float64(a[d]) - np.float64(b[d])
+            total += difference * difference
+        out[p] = total

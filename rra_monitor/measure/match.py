@@ -1,0 +1,109 @@
+"""How alike the layers of two snapshots are, and which snapshots can be compared."""
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from rra_monitor.capture.names import aligned
+from rra_monitor.measure.snapshot import Curve, Settings, Snapshot
+from rra_monitor.metrics import nnls_matrix
+
+PREVIOUS = "prev"
+"""The name of the comparison with the snapshot before."""
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """The NNLS of a snapshot with another one, of an earlier step or of a reference run.
+
+    Attributes:
+        name: `prev`, or `ref-<name>` for a reference.
+        epoch: of the other snapshot.
+        step: of the other snapshot.
+        layers: names of the other snapshot's layers.
+        nnls: (L, L') similarities of this snapshot's layers with the other's, 0 to 1.
+    """
+
+    name: str
+    epoch: int
+    step: int
+    layers: tuple[str, ...]
+    nnls: Curve
+
+    def same_layer(self, layers: tuple[str, ...]) -> Curve:
+        """(L,) similarity of each of `layers` with the other's layer of the same name, NaN where it has none.
+
+        Names are alike, too, that only the module around the network sets apart (see `names.aligned`).
+        """
+        here, there = aligned([layers, self.layers])
+        column = {name: position for position, name in enumerate(there)}
+        return np.array([self.nnls[row, column[name]] if name in column else math.nan for row, name in enumerate(here)])
+
+
+def check_comparable(settings: Settings, other: Settings, what: str = "the other snapshot") -> None:
+    """Refuse an NNLS that would mean nothing.
+
+    Raises:
+        ValueError: other samples or labels, or another n, k or metric; both values are named.
+
+    Warns:
+        UserWarning: equal ids whose inputs differ in content.
+    """
+    for name in ("n", "k", "metric"):
+        here, there = getattr(settings, name), getattr(other, name)
+        if here != there:
+            raise ValueError(
+                f"can not compare with {what}: {name}={here} here, {name}={there} there. NNLS needs the same samples "
+                f"and the same k; measure with {name}={there}, or drop the comparison."
+            )
+    for name in ("ids", "labels"):
+        mine, theirs = getattr(settings, name), getattr(other, name)
+        if (mine is None) != (theirs is None):
+            raise ValueError(
+                f"can not compare with {what}: {name} are {'absent' if mine is None else 'present'} here, "
+                f"{'absent' if theirs is None else 'present'} there. Build both samples alike."
+            )
+        if mine is not None and not np.array_equal(mine, theirs):
+            first = int(np.flatnonzero(mine != theirs)[0])
+            raise ValueError(
+                f"can not compare with {what}: the samples differ, {int((mine != theirs).sum())} of {len(mine)} {name} "
+                f"do (at position {first}: {mine[first]} here, {theirs[first]} there). Draw both samples from the same "
+                "data with the same n and seed."
+            )
+    if settings.fingerprint != other.fingerprint:
+        warnings.warn(
+            f"the inputs have the ids of those of {what}, but other contents (fingerprints {settings.fingerprint} and "
+            f"{other.fingerprint}): another normalisation or decoder? Similarities at the input will be below 1.",
+            stacklevel=2,
+        )
+
+
+def match(snapshot: Snapshot, other: Snapshot, name: str) -> Match:
+    """The NNLS of every layer of one snapshot with every layer of another.
+
+    Args:
+        snapshot: with graphs.
+        other: with graphs; its layers may differ.
+        name: of the comparison.
+
+    Raises:
+        ValueError: not comparable (see `check_comparable`), or graphs that were not kept.
+    """
+    for side in (snapshot, other):
+        if not side.graphs:
+            raise ValueError(
+                f"the graphs of probe {side.probe!r} at step {side.step} were not kept, and NNLS needs them; keep them "
+                "with keep_graphs='all' or a number"
+            )
+    check_comparable(snapshot.settings, other.settings, f"step {other.step} of {name!r}")
+    return Match(
+        name=name,
+        epoch=other.epoch,
+        step=other.step,
+        layers=other.layers,
+        nnls=nnls_matrix(
+            [snapshot.graphs[layer] for layer in snapshot.layers], [other.graphs[layer] for layer in other.layers]
+        ),
+    )

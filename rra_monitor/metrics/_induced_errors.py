@@ -1,0 +1,54 @@
+"""Induced errors: what a metric loses by an approximate graph."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._chance import checked_labels
+from rra_monitor.metrics._twonn import twonn_of_rows
+
+
+@dataclass(frozen=True)
+class InducedErrors:
+    """Each metric on the approximate rows of a graph's audit minus the same on the exact rows; 0 for a perfect graph.
+
+    Attributes:
+        id: of the intrinsic dimension; NaN where that is undefined, or k < 2.
+        nncs: of the class similarity; None without labels.
+        nnls: of the layer similarity: 1 minus the mean overlap of approximate and exact neighbours, 0 to 1. Ties for
+            the last place, which are arbitrary, count as errors here.
+    """
+
+    id: float
+    nncs: float | None
+    nnls: float
+
+
+def induced_errors(graph: KnnGraph, labels: Any = None) -> InducedErrors:
+    """What the missed neighbours of an approximate graph do to the metrics, on its audited rows.
+
+    Args:
+        graph: with an audit.
+        labels: (n,) integer classes, in the order of the graph's samples, or None.
+
+    Raises:
+        ValueError: a graph without an audit; labels that are not n integers.
+    """
+    audit = graph.audit
+    if audit is None:
+        raise ValueError(
+            f"this graph (backend {graph.backend!r}) has no audit: no exact rows to compare with. "
+            "Build it with backend='nndescent', or attach rra_monitor.graph.recall.draw_audit(features, k)"
+        )
+    found, true = graph.indices[audit.rows], audit.indices
+    shared = np.array([len(np.intersect1d(a, b)) for a, b in zip(found, true, strict=True)])
+    dimension, class_similarity = float("nan"), None
+    if graph.k >= 2:
+        dimension = twonn_of_rows(graph.distances[audit.rows]) - twonn_of_rows(audit.distances)
+    if labels is not None:
+        classes = checked_labels(labels, graph.n)
+        own = classes[audit.rows, None]
+        class_similarity = float((classes[found] == own).mean() - (classes[true] == own).mean())
+    return InducedErrors(dimension, class_similarity, float(1 - (shared / (2 * graph.k - shared)).mean()))

@@ -1,0 +1,88 @@
+"""Nearest-neighbour class similarity (NNCS): how separable the classes are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._targets import Agreement, all_targets, neighbour_agreements
+from rra_monitor.utils.collectives import summed
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+
+def nncs(
+    graph: KnnGraph, labels: Any, group: ProcessGroup | None = None, *, agreement: Agreement | None = None
+) -> float:
+    """The share of all (sample, neighbour) pairs that are of one class.
+
+    Formula: NNCS = 1 / (n k) sum_i sum_j [label of i = label of its j-th neighbour]. Every sample counts alike (micro);
+    `nncs_by_class(graph, labels).macro` lets every class count alike.
+
+    Args:
+        graph: of n samples.
+        labels: (n,) integer classes, in the order of the graph's samples; over ranks those of this rank's samples. With
+            an agreement function any targets, as an array (n, …).
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+            the value over all samples.
+        agreement: for targets that are no classes, in place of the indicator: gets the targets of samples and of their
+            neighbours as two arrays (m, k, …) and returns (m, k), True or False or a degree of agreement in 0 to 1.
+
+    Returns:
+        0 to 1, higher is more separable. Features without class information give `nncs_chance(labels)`, not 0; where
+        k exceeds n_c - 1 for a class of n_c samples, 1 is out of reach: `nncs_ceiling(labels, k)` is the most.
+        `adjusted` puts a value on the scale between the two.
+
+    Raises:
+        ValueError: labels that are not n integers; an agreement function that does not return (m, k) values in 0 to 1;
+            a share of a graph without the group.
+
+    Source: Eq. 3.4 of the thesis; the agreement function is ours.
+
+    >>> from rra_monitor import knn_graph
+    >>> graph = knn_graph([0.0, 1.0, 3.0, 7.0], k=2)
+    >>> nncs(graph, [0, 0, 1, 1])
+    0.375
+    >>> nncs(graph, [0.1, 0.2, 0.9, 1.0], agreement=lambda a, b: abs(a - b) < 0.5)
+    0.375
+    """
+    targets = all_targets(graph, labels, agreement, group)
+
+    def agreeing() -> npt.NDArray[np.float64]:
+        blocks = neighbour_agreements(graph, targets, agreement)
+        return np.array(sum(_total(found) for found in blocks))
+
+    return float(summed(agreeing, group)) / (graph.samples * graph.k)
+
+
+def nncs_per_sample(graph: KnnGraph, labels: Any, *, agreement: Agreement | None = None) -> npt.NDArray[np.float64]:
+    """The share of each sample's neighbours that are of its class.
+
+    Formula: 1 / k sum_j [label of i = label of its j-th neighbour], for each sample i.
+
+    Args:
+        graph: of n samples, whole.
+        labels: (n,) integer classes, or with an agreement function any targets (n, …).
+        agreement: in place of "the same class", as in `nncs`.
+
+    Returns:
+        (n,) values 0 to 1, low for hard samples, with `nncs` as their mean. `hardest_samples` lists the lowest.
+
+    Raises:
+        ValueError: as `nncs`; one rank's share of a graph.
+
+    >>> from rra_monitor import knn_graph
+    >>> nncs_per_sample(knn_graph([0.0, 1.0, 3.0, 7.0], k=2), [0, 0, 1, 1]).tolist()
+    [0.5, 0.5, 0.0, 0.5]
+    """
+    targets = all_targets(graph, labels, agreement, None)
+    blocks = neighbour_agreements(graph, targets, agreement)
+    return np.concatenate([found.mean(axis=1, dtype=np.float64) for found in blocks])
+
+
+def _total(found: npt.NDArray[Any]) -> float:
+    return float(np.count_nonzero(found) if found.dtype == bool else found.sum(dtype=np.float64))

@@ -1,0 +1,178 @@
+"""Nearest-neighbour layer similarity (NNLS): how alike two representations of the same samples are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._checks import check_alike, checked_neighbours, unshared
+from rra_monitor.metrics._reduction import sums_over_samples
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+WORD = 64
+"""Layers compared at once: one bit each in a machine word."""
+
+
+def nnls(graph_a: KnnGraph, graph_b: KnnGraph, group: ProcessGroup | None = None) -> float:
+    """The mean overlap of the two neighbour sets of each sample.
+
+    Formula: NNLS = 1 / n sum_i |Ka_i ∩ Kb_i| / |Ka_i ∪ Kb_i|, with K_i the k nearest neighbours of sample i.
+
+    Args:
+        graph_a: of n samples with k neighbours each.
+        graph_b: of the same samples in the same order, with the same k.
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+            the value over all samples.
+
+    Returns:
+        0 to 1; 1 means the same neighbourhoods. Unrelated features give `nnls_chance(n, k)`, not 0; `adjusted(value,
+        nnls_chance(n, k))` is 0 there.
+
+    Raises:
+        ValueError: graphs of different n or k; indices outside 0 to n - 1; a share of a graph without the group.
+
+    Source: Eq. 3.2 and 3.3 of the thesis.
+
+    >>> from rra_monitor import knn_graph
+    >>> line = knn_graph([0.0, 1.0, 3.0, 7.0], k=2)
+    >>> swapped = knn_graph([0.0, 7.0, 3.0, 1.0], k=2)
+    >>> round(nnls(line, swapped), 4)  # overlaps 1/3, 1/3, 1/3, 1/3
+    0.3333
+    """
+    return float(nnls_matrix([graph_a], [graph_b], group)[0, 0])
+
+
+def nnls_matrix(
+    graphs_a: Sequence[KnnGraph], graphs_b: Sequence[KnnGraph] | None = None, group: ProcessGroup | None = None
+) -> npt.NDArray[np.float64]:
+    """The NNLS of every graph in one list with every graph in another, in one pass over the samples.
+
+    Args:
+        graphs_a: la graphs of the same n samples with the same k, the layers of one network, say.
+        graphs_b: lb more of them; the first list itself if None.
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+            the value over all samples.
+
+    Returns:
+        (la, lb) array of values in 0 to 1; symmetric with a diagonal of ones for one list.
+
+    Raises:
+        ValueError: an empty list, graphs of different n or k; indices outside 0 to n - 1; a share of a graph without
+            the group.
+    """
+    others = graphs_a if graphs_b is None else graphs_b
+    sums = sums_over_samples(lambda: _overlaps(graphs_a, others), (*graphs_a, *others), group)
+    return sums / graphs_a[0].samples
+
+
+def nnls_per_sample(graph_a: KnnGraph, graph_b: KnnGraph) -> npt.NDArray[np.float64]:
+    """The overlap of the two neighbour sets of each sample.
+
+    Formula: |Ka_i ∩ Kb_i| / |Ka_i ∪ Kb_i|, for each sample i.
+
+    Args:
+        graph_a: of n samples with k neighbours each, whole.
+        graph_b: of the same samples in the same order, with the same k.
+
+    Returns:
+        (n,) values 0 to 1, with `nnls` as their mean; low where a sample's neighbourhood differs most.
+
+    Raises:
+        ValueError: graphs of different n or k; indices outside 0 to n - 1; one rank's share of a graph.
+
+    Source: Eq. 3.3 of the thesis.
+
+    >>> from rra_monitor import knn_graph
+    >>> line = knn_graph([0.0, 1.0, 3.0, 7.0], k=1)
+    >>> nnls_per_sample(line, knn_graph([0.0, 1.0, 5.0, 7.0], k=1)).tolist()
+    [1.0, 1.0, 0.0, 1.0]
+    """
+    shared = graph_a.k - unshared(graph_a, graph_b).sum(axis=1)
+    overlap: npt.NDArray[np.float64] = shared / (2 * graph_a.k - shared)
+    return overlap
+
+
+def _overlaps(graphs_a: Sequence[KnnGraph], others: Sequence[KnnGraph]) -> npt.NDArray[np.float64]:
+    """(la, lb) sums over the rows of the shares of common neighbours."""
+    if not graphs_a or not others:
+        raise ValueError("an NNLS matrix needs at least one graph on each side, got an empty list")
+    check_alike([*graphs_a, *others])
+    for graph in {id(graph): graph for graph in (*graphs_a, *others)}.values():
+        checked_neighbours(graph)
+    n, samples, k = graphs_a[0].n, graphs_a[0].samples, graphs_a[0].k
+    rows = np.stack([graph.indices for graph in graphs_a])
+    matrix = np.empty((len(graphs_a), len(others)))
+    symmetric = others is graphs_a
+    threads = max(1, min(_available_threads(), n // 256))
+    cuts = np.linspace(0, n, threads + 1).astype(int)
+    shared = np.arange(k + 1)
+    overlap = shared / (2 * k - shared)
+    # Threads of Python's own: numba's pools do not survive a fork into data loader workers.
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(others), WORD):
+            some = others[first : first + WORD]
+            columns = rows[first : first + WORD] if symmetric else np.stack([graph.indices for graph in some])
+            # Of one list with itself, the pairs above the diagonal are enough.
+            least = np.maximum(np.arange(len(graphs_a)) - first, 0) if symmetric else np.zeros(len(graphs_a), np.int64)
+            counts = pool.map(partial(_count_shared, rows, columns, least, samples), cuts[:-1], cuts[1:])
+            # Counts of samples by number of shared neighbours are integers: no order of summation shows.
+            matrix[:, first : first + WORD] = sum(counts) @ overlap
+    if symmetric:
+        lower = np.tril_indices(len(matrix), -1)
+        matrix[lower] = matrix.T[lower]
+    return matrix
+
+
+def _available_threads() -> int:
+    # Torch's number where it is at work, without loading it where it is not.
+    return sys.modules["torch"].get_num_threads() if "torch" in sys.modules else os.cpu_count() or 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_shared(rows: Any, columns: Any, least: Any, samples: int, start: int, stop: int) -> Any:
+    """How many samples of start to stop share s neighbours, for each pair of layers: (la, lb, k + 1) counts.
+
+    Row a is compared with the columns from least[a] on.
+    """
+    layers, _, k = rows.shape
+    others = columns.shape[0]
+    counts = np.zeros((layers, others, k + 1), np.int64)
+    # Bit b of holders[j] says that j is a neighbour of the sample at hand in layer b of the columns.
+    holders = np.zeros(samples, np.uint64)
+    shared = np.empty(others, np.int64)
+    one = np.uint64(1)
+    for i in range(start, stop):
+        for b in range(others):
+            bit = one << np.uint64(b)
+            for j in columns[b, i]:
+                holders[j] |= bit
+        for a in range(layers):
+            if least[a] >= others:
+                continue
+            shared[:] = 0
+            skipped = np.uint64(least[a])
+            for j in rows[a, i]:
+                held = holders[j] >> skipped
+                b = least[a]
+                while held:
+                    if held & one:
+                        shared[b] += 1
+                    held >>= one
+                    b += 1
+            for b in range(others):
+                counts[a, b, shared[b]] += 1
+        for b in range(others):
+            for j in columns[b, i]:
+                holders[j] = 0
+    return counts

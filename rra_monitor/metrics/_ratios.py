@@ -1,0 +1,86 @@
+"""Ratios of neighbour distances, which every estimate of the intrinsic dimension starts from."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._reduction import check_share
+from rra_monitor.utils.collectives import gathered
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+Method = Literal["ml", "regression", "censored"]
+"""How the rate of ln(r2 / r1) is found: see `twonn`."""
+
+
+def log_ratios(graph: KnnGraph, near: int, far: int) -> npt.NDArray[np.float64]:
+    """ln(r_far / r_near) of the rows whose near-th neighbour is no duplicate.
+
+    Args:
+        graph: with k >= far.
+        near: rank of the nearer neighbour, from 1.
+        far: rank of the farther one.
+
+    Returns:
+        (N,) values, at least 0, in the order of the rows; N is below n where rows were left out.
+    """
+    if graph.k < far:
+        words = {2: "two"}.get(far, str(far))
+        raise ValueError(
+            f"the ID needs {words} neighbours per sample, the graph has k={graph.k}; build it with k >= {far}"
+        )
+    return log_ratios_of_rows(graph.distances, near, far)
+
+
+def log_ratios_of_rows(distances: npt.NDArray[np.float32], near: int, far: int) -> npt.NDArray[np.float64]:
+    """The same of (r, k) distances, k >= far: of any rows of a graph."""
+    nearer, farther = (distances[:, rank - 1].astype(np.float64) for rank in (near, far))
+    usable = nearer > 0
+    return np.asarray(np.log(farther[usable] / nearer[usable]))
+
+
+def log_ratios_of_all(graph: KnnGraph, near: int, far: int, group: ProcessGroup | None) -> npt.NDArray[np.float64]:
+    """The same over the ranks of a group, by rank; a collective call where a group is given."""
+
+    def own() -> npt.NDArray[np.float64]:
+        check_share(graph, group)
+        return log_ratios(graph, near, far)
+
+    return own() if group is None else np.concatenate(gathered(own, group))
+
+
+def check_fit(method: str, discard: float) -> None:
+    """Refuse a method that is none and a share that can not be discarded."""
+    if method not in get_args(Method):
+        raise ValueError(f"method={method!r} is none of {', '.join(map(repr, get_args(Method)))}")
+    if not isinstance(discard, Real) or not 0 <= discard < 1:
+        raise ValueError(f"discard={discard} must lie in 0 to 1 (excluded): the share of the largest ratios left out")
+
+
+def exponential_rate(ascending: npt.NDArray[np.float64], method: str, discard: float) -> float:
+    """The rate of an exponential distribution, estimated from N ascending values; see `twonn` for the formulas.
+
+    NaN where it is undefined: no values left, or none of those kept above 0.
+    """
+    total = len(ascending)
+    if method == "ml":
+        scale, count = float(ascending.sum()), float(total)
+    else:
+        # F is 1 at the largest value: it can not be fitted and is always left out.
+        kept = min(int(total * (1 - discard)), total - 1)
+        if kept < 1:
+            return math.nan
+        values = ascending[:kept]
+        if method == "censored":
+            scale, count = float(values.sum() + (total - kept) * values[-1]), float(kept)
+        else:
+            heights = -np.log1p(-np.arange(1, kept + 1) / total)
+            scale, count = float(values @ values), float(values @ heights)
+    return count / scale if scale > 0 else math.nan

@@ -1,0 +1,46 @@
+"""Metrics of graphs whose rows are shared out over the ranks of a process group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.utils.collectives import summed
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+
+def check_share(graph: KnnGraph, group: ProcessGroup | None) -> None:
+    """Refuse a metric of one rank's share alone, and one that would count a whole graph once per rank."""
+    if group is None and graph.n != graph.samples:
+        raise ValueError(
+            f"the graph holds {graph.n} of {graph.samples} samples, this rank's share; call the metric on every rank "
+            "with group=…, or gather_graph first"
+        )
+    if group is not None and graph.total is None:
+        raise ValueError(
+            f"the graph holds all its {graph.n} samples and is no share of one built over ranks; leave out the group, "
+            "or build it with knn_graph(features, k, group=…)"
+        )
+
+
+def sums_over_samples(
+    find: Callable[[], npt.NDArray[Any]], graphs: Iterable[KnnGraph], group: ProcessGroup | None
+) -> npt.NDArray[np.float64]:
+    """What `find` sums over the rows at hand, summed over all samples; a collective call where a group is given.
+
+    Raises:
+        ValueError: a share without a group, a whole graph with one, any error of `find`; on all ranks.
+    """
+
+    def checked() -> npt.NDArray[Any]:
+        for graph in graphs:
+            check_share(graph, group)
+        return find()
+
+    return summed(checked, group)

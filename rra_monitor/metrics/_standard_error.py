@@ -1,0 +1,91 @@
+"""How far the intrinsic dimension would differ in another draw of samples."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._ratios import Method, check_fit, exponential_rate, log_ratios
+from rra_monitor.metrics._reduction import check_share
+from rra_monitor.metrics._twonn import undefined_reason
+from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.collectives import gathered
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+Rows = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.int64]]
+
+
+def twonn_standard_error(
+    graph: KnnGraph,
+    group: ProcessGroup | None = None,
+    method: Method = "ml",
+    discard: float = 0.1,
+    replicates: int = 200,
+    seed: int = 0,
+) -> float:
+    """The standard error of the TwoNN estimate, by a bootstrap over samples.
+
+    The ratios r2 / r1 are drawn anew with replacement, and the standard deviation of the estimates of all replicates is
+    returned. Two samples that are each other's nearest neighbour are drawn together: they share r1, and of a pair of
+    near-duplicates both ratios are huge. Drawn one by one they would promise too little: 15,000 of CIFAR-10's training
+    images at a time, in pixels, spread by 0.62 about an ID of 26.6, where this function says 0.51, single samples 0.39,
+    and ID / sqrt(N) 0.22 (docs/estimators.md). Of what another number of samples would give it says nothing.
+
+    Args:
+        graph: with k >= 2.
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+            the value over all samples, the same bits on each.
+        method: as in `twonn`.
+        discard: as in `twonn`.
+        replicates: number of draws, at least 2; the value is good to about 1 / sqrt(2 replicates), 5 % for 200.
+        seed: of the draws; the global random streams are left alone.
+
+    Returns:
+        The standard error, at least 0, in units of the dimension; lower is more certain. NaN, with a warning that
+        states the reason, where the dimension is undefined.
+
+    Raises:
+        ValueError: fewer than 2 replicates; and as in `twonn`.
+
+    Source: Efron 1979; drawing pairs together is our choice, measured as above.
+    """
+    check_fit(method, discard)
+    seed = whole_number("seed", seed, 0)
+    if whole_number("replicates", replicates) < 2:
+        raise ValueError(f"replicates={replicates} must be at least 2, better 200: their deviation is the result")
+
+    def own() -> Rows:
+        check_share(graph, group)
+        usable = graph.distances[:, 0] > 0
+        return log_ratios(graph, 1, 2), usable, graph.indices[:, 0].astype(np.int64)
+
+    shares = [own()] if group is None else gathered(own, group)
+    logs, usable, nearest = (np.concatenate(parts) for parts in zip(*shares, strict=True))
+    order = np.argsort(logs, kind="stable")
+    ascending = logs[order]
+    reason = undefined_reason(len(logs), len(usable), exponential_rate(ascending, method, discard))
+    if reason:
+        warnings.warn(f"standard error of the ID undefined: {reason}", stacklevel=2)
+        return math.nan
+    unit_of = _units(nearest)[usable][order]
+    units, unit_of = np.unique(unit_of, return_inverse=True)
+    rng = np.random.default_rng(seed)
+    estimates = np.empty(replicates)
+    for replicate in range(replicates):
+        times = np.bincount(rng.integers(len(units), size=len(units)), minlength=len(units))
+        # Repeating in place keeps the order: no replicate is sorted anew.
+        estimates[replicate] = exponential_rate(np.repeat(ascending, times[unit_of]), method, discard)
+    return float(np.std(estimates, ddof=1))
+
+
+def _units(nearest: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(n,) the number of each sample's unit: itself, or the lower of two that are each other's nearest."""
+    samples = np.arange(len(nearest))
+    return np.where(nearest[nearest] == samples, np.minimum(samples, nearest), samples)

@@ -1,0 +1,131 @@
+"""Whether a sample and its neighbour agree: of one class, or by a function for targets that are no classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._checks import checked_neighbours
+from rra_monitor.metrics._reduction import check_share
+from rra_monitor.utils.collectives import gathered
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+Agreement = Callable[[npt.NDArray[Any], npt.NDArray[Any]], Any]
+"""Of two arrays (m, k, …) of targets, those of the samples and of their neighbours, an (m, k) array: True or False, or
+degrees of agreement in 0 to 1. `lambda a, b: abs(a - b) < 0.5` for a regression, `lambda a, b: (a & b).any(-1)` for
+sets of labels."""
+
+BLOCK = 1 << 20
+"""Numbers held at once."""
+
+
+def _array(values: Any) -> npt.NDArray[Any]:
+    """An array of an array, a sequence, or a tensor that may need a gradient."""
+    return np.asarray(values.detach() if hasattr(values, "detach") else values)
+
+
+def checked_labels(labels: Any, n: int) -> npt.NDArray[np.int64]:
+    """The labels as (n,) int64, or a ValueError that says what they are instead."""
+    array = _array(labels)
+    if array.shape != (n,) or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"labels are {array.dtype} of shape {array.shape}, expected integers of shape ({n},): one class per "
+            "sample; for targets that are no classes give an agreement function"
+        )
+    return array.astype(np.int64)
+
+
+def checked_targets(targets: Any, n: int, agreement: Agreement | None) -> npt.NDArray[Any]:
+    """The targets as an (n, …) array, with no agreement function as integer classes (n,).
+
+    Raises:
+        ValueError: targets that are not n, or no classes where there is no agreement function.
+    """
+    if agreement is None:
+        return checked_labels(targets, n)
+    array = _array(targets)
+    if array.ndim == 0 or len(array) != n or array.dtype == object:
+        raise ValueError(
+            f"targets are {array.dtype} of shape {array.shape}, expected an array ({n}, …): one target per sample"
+        )
+    return array
+
+
+def all_targets(
+    graph: KnnGraph, targets: Any, agreement: Agreement | None, group: ProcessGroup | None
+) -> npt.NDArray[Any]:
+    """The (samples, …) targets of all samples, on every rank; a collective call where a group is given.
+
+    Raises:
+        ValueError: targets that do not fit the rows at hand; a share without the group or a group of other ranks.
+    """
+
+    def own() -> npt.NDArray[Any]:
+        check_share(graph, group)
+        return checked_targets(targets, graph.n, agreement)
+
+    found = own() if group is None else np.concatenate(gathered(own, group))
+    if len(found) != graph.samples:
+        raise ValueError(f"the ranks hold {len(found)} of {graph.samples} samples; call with the group of the graph")
+    return found
+
+
+def neighbour_agreements(
+    graph: KnnGraph, targets: npt.NDArray[Any], agreement: Agreement | None
+) -> Iterator[npt.NDArray[Any]]:
+    """For a block of rows after another, (m, k) agreements of the samples with their neighbours.
+
+    Args:
+        graph: of n rows.
+        targets: (samples, …) of all samples.
+        agreement: None for the same class.
+    """
+    indices = checked_neighbours(graph)
+    for rows in row_blocks(graph.n, graph.k * max(1, targets[0].size)):
+        here = targets[graph.offset + rows.start : graph.offset + rows.stop]
+        yield _agreements(here, targets[indices[rows]], agreement)
+
+
+def pair_agreements(
+    targets: npt.NDArray[Any], agreement: Agreement
+) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[Any]]]:
+    """For a block of samples after another: their positions (m,), and agreements (m, n) with all, themselves too."""
+    n = len(targets)
+    for rows in row_blocks(n, targets.size):
+        here = targets[rows]
+        yield (
+            np.arange(rows.start, rows.stop),
+            _agreements(here, np.broadcast_to(targets, (len(here), *targets.shape)), agreement),
+        )
+
+
+def row_blocks(n: int, width: int) -> Iterator[slice]:
+    """Slices of 0 to n, of as many rows of the given width as BLOCK holds."""
+    step = max(1, BLOCK // max(1, width))
+    return (slice(start, min(n, start + step)) for start in range(0, n, step))
+
+
+def _agreements(here: npt.NDArray[Any], others: npt.NDArray[Any], agreement: Agreement | None) -> npt.NDArray[Any]:
+    if agreement is None:
+        return np.asarray(others == here[:, None])
+    remedy = "it gets two arrays (m, k, …) and must return (m, k): True or False, or degrees of agreement in 0 to 1"
+    try:
+        found = np.asarray(agreement(np.broadcast_to(here[:, None], others.shape), others))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the agreement function failed on arrays of shape {others.shape} ({error}); {remedy}"
+        ) from error
+    if found.shape != others.shape[:2] or found.dtype.kind not in "biuf":
+        raise ValueError(
+            f"the agreement function returned {found.dtype} of shape {found.shape} for targets of shape "
+            f"{others.shape}, expected shape {others.shape[:2]}; {remedy}"
+        )
+    if found.size and not (found.min() >= 0 and found.max() <= 1):
+        raise ValueError(f"the agreement function returned values from {found.min()} to {found.max()}; {remedy}")
+    return found

@@ -1,0 +1,125 @@
+"""Births and deaths of neighbour pairs, from one layer to the next or from one epoch to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._checks import unshared
+
+
+@dataclass(frozen=True, eq=False)
+class Turnover:
+    """Which directed pairs (sample, neighbour) appear, disappear and stay between two graphs of n samples.
+
+    Since each sample has k neighbours in either graph, as many of its pairs are born as die. What differs is whose
+    neighbour it becomes: see `gained` and `lost`.
+
+    Attributes:
+        before: the earlier graph.
+        after: the later one.
+        born: (n, k) True where a neighbour in `after` was none in `before`.
+        died: (n, k) True where a neighbour in `before` is none in `after`.
+    """
+
+    before: KnnGraph
+    after: KnnGraph
+    born: npt.NDArray[np.bool_]
+    died: npt.NDArray[np.bool_]
+
+    @property
+    def changed(self) -> npt.NDArray[np.int64]:
+        """(n,) number of neighbours that each sample got, which is that of those it gave up; 0 to k."""
+        counts: npt.NDArray[np.int64] = self.born.sum(axis=1, dtype=np.int64)
+        return counts
+
+    @property
+    def stayed(self) -> npt.NDArray[np.int64]:
+        """(n,) number of neighbours that each sample kept, 0 to k."""
+        return self.after.k - self.changed
+
+    @property
+    def gained(self) -> npt.NDArray[np.int64]:
+        """(n,) number of samples that newly have each sample as their neighbour; large for one that becomes a hub."""
+        return np.bincount(self.after.indices[self.born], minlength=self.after.n)
+
+    @property
+    def lost(self) -> npt.NDArray[np.int64]:
+        """(n,) number of samples that no longer have each sample as their neighbour."""
+        return np.bincount(self.before.indices[self.died], minlength=self.before.n)
+
+    @property
+    def changed_share(self) -> float:
+        """The share of the n k pairs that is born, which is the share that dies; 0 to 1, low for layers that agree."""
+        return float(self.born.mean())
+
+    @property
+    def stayed_share(self) -> float:
+        """The share of the n k pairs that stays, 0 to 1. Between unrelated features it is k / (n - 1)."""
+        return 1 - self.changed_share
+
+    @property
+    def born_pairs(self) -> npt.NDArray[np.int64]:
+        """(b, 2) the pairs (sample, neighbour) that appear, by sample and nearest first in `after`."""
+        return _pairs(self.after, self.born)
+
+    @property
+    def died_pairs(self) -> npt.NDArray[np.int64]:
+        """(b, 2) the pairs that disappear, by sample and nearest first in `before`."""
+        return _pairs(self.before, self.died)
+
+    @property
+    def stayed_pairs(self) -> npt.NDArray[np.int64]:
+        """(s, 2) the pairs in both graphs, by sample and nearest first in `after`."""
+        return _pairs(self.after, ~self.born)
+
+
+def turnover(before: KnnGraph, after: KnnGraph) -> Turnover:
+    """The births and deaths of neighbour pairs from one graph to another.
+
+    Args:
+        before: of n samples with k neighbours each, whole: a layer, or an epoch.
+        after: of the same samples in the same order, with the same k: the next layer, or the same one an epoch later.
+
+    Returns:
+        A Turnover: counts per sample, shares of all pairs, and the pairs themselves. With labels at hand,
+        `labels[born_pairs]` tells whether a layer brings samples of one class together.
+
+    Raises:
+        ValueError: graphs of different n or k; indices outside 0 to n - 1; one rank's share of a graph.
+
+    Source: section 8.3.3 of the thesis, which proposes it.
+
+    >>> from rra_monitor import knn_graph
+    >>> found = turnover(knn_graph([0.0, 1.0, 3.0, 7.0], k=1), knn_graph([0.0, 1.0, 5.0, 7.0], k=1))
+    >>> found.died_pairs.tolist(), found.born_pairs.tolist(), found.stayed_share
+    ([[2, 1]], [[2, 3]], 0.75)
+    """
+    return Turnover(before, after, born=unshared(after, before), died=unshared(before, after))
+
+
+def turnovers(graphs: Sequence[KnnGraph]) -> list[Turnover]:
+    """The births and deaths between each graph of a sequence and the next.
+
+    Args:
+        graphs: at least two of the same samples: the layers of a network in order, or one layer by epoch.
+
+    Returns:
+        One fewer than there are graphs.
+
+    Raises:
+        ValueError: fewer than two graphs; as `turnover`.
+    """
+    if len(graphs) < 2:
+        raise ValueError(f"births and deaths need at least two graphs to compare, got {len(graphs)}")
+    return [turnover(before, after) for before, after in pairwise(graphs)]
+
+
+def _pairs(graph: KnnGraph, which: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    samples, places = np.nonzero(which)
+    return np.stack([samples, graph.indices[samples, places]], axis=1)

@@ -1,0 +1,1 @@
+"""A run on disk: its store, records, sinks and checkpoints, and where runs are found."""

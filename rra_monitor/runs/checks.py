@@ -1,0 +1,336 @@
+"""What a stored snapshot says, checked: from metadata and arrays that anybody may have written to values to rely on.
+
+Functions raise a ValueError that says what was found and what is expected; who reads or writes adds the file's name.
+"""
+
+import math
+import re
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.capture.names import FULL, check_file_name, check_name, is_view, layer_view, split_view
+from rra_monitor.measure.match import Match
+from rra_monitor.measure.snapshot import Curve
+from rra_monitor.runs.format import Arrays
+
+MATCH = "match."
+"""Begins the name of an array that compares the snapshot with another one."""
+
+LAST_STEP = 2**63 - 1
+LARGEST_N = 2**31 - 1
+"""Positions of samples are 32-bit integers."""
+
+VIEWS = 100
+"""Views of a layer at most; a handful are measured, and readers lay them out for every layer."""
+
+ROUNDING = 1e-9
+"""By which a share may leave 0 to 1."""
+
+_DIGEST = re.compile(r"[0-9a-f]{16}")
+_PAIR = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Values:
+    """What the values of a curve or a matrix can be.
+
+    Attributes:
+        low: the least.
+        high: the largest.
+        undefined: whether NaN is one of them.
+        needed: whether every snapshot has it.
+    """
+
+    low: float
+    high: float
+    undefined: bool
+    needed: bool
+
+
+CURVES: Mapping[str, Values] = {
+    "id": Values(0, math.inf, undefined=True, needed=True),
+    "id_error": Values(0, math.inf, undefined=True, needed=False),
+    "nncs": Values(0, 1, undefined=False, needed=False),
+    "nnls": Values(0, 1, undefined=False, needed=True),
+    "ties": Values(0, 1, undefined=False, needed=True),
+    "zeros": Values(0, 1, undefined=False, needed=True),
+    "recall": Values(0, 1, undefined=False, needed=True),
+    "hubness": Values(-math.inf, math.inf, undefined=True, needed=False),
+    "checked": Values(0, math.inf, undefined=False, needed=False),
+    "failed": Values(0, math.inf, undefined=False, needed=False),
+    "cka": Values(0, 1, undefined=True, needed=False),
+}
+"""Arrays of a snapshot by name: one value per layer, but `nnls` of all pairs, `cka` of those of the full views."""
+
+SHARES = Values(0, 1, undefined=True, needed=True)
+
+
+@dataclass(frozen=True)
+class About:
+    """The metadata of a snapshot.
+
+    Attributes:
+        probe: name of the sample.
+        step: optimiser steps taken.
+        epoch: epochs completed.
+        layers: (L,) different names.
+        views: that were asked for.
+        aliases: view of a layer to the equal one, of `layers`.
+        seconds: that measuring took.
+        n: number of samples.
+        k: number of neighbours, 1 to n - 1.
+        metric: of the distances.
+        backend: that was asked for.
+        backends: (L,) that built the graphs.
+        fingerprint: of the inputs' contents.
+        sample: digest of the file of ids and labels.
+        pair: what the two files of one writing have in common.
+        matches: name of each comparison to the epoch, step and layers of the other snapshot.
+    """
+
+    probe: str
+    step: int
+    epoch: int
+    layers: tuple[str, ...]
+    views: tuple[str, ...]
+    aliases: Mapping[str, str]
+    seconds: float
+    n: int
+    k: int
+    metric: str
+    backend: str
+    backends: tuple[str, ...]
+    fingerprint: str
+    sample: str
+    pair: str
+    matches: Mapping[str, tuple[int, int, tuple[str, ...]]]
+
+
+def checked_about(found: Mapping[str, Any], probe: str, step: int) -> About:
+    """The metadata of the snapshot of a probe and step.
+
+    Raises:
+        ValueError: a value that is missing, of another type or out of range; another probe or step.
+    """
+    try:
+        layers = _layers(found["layers"])
+        n = _whole(found["n"], "n", 2, LARGEST_N)
+        about = About(
+            probe=check_file_name(found["probe"], "probe"),
+            step=_whole(found["step"], "step", 0, LAST_STEP),
+            epoch=_whole(found["epoch"], "epoch", 0, LAST_STEP),
+            layers=layers,
+            # Snapshots stored before there were views have none of these two.
+            views=_views(found.get("views", [FULL])),
+            aliases=_aliases(found.get("aliases", {}), layers),
+            seconds=_seconds(found["seconds"]),
+            n=n,
+            k=_whole(found["k"], "k", 1, n - 1),
+            metric=check_name(found["metric"], "metric"),
+            backend=check_name(found["backend"], "backend"),
+            backends=_names(found["backends"], "backend", different=False),
+            fingerprint=check_name(found["fingerprint"], "fingerprint"),
+            sample=check_digest(found["sample"]),
+            pair=check_pair(found["pair"]),
+            # Snapshots stored by the first versions have none.
+            matches=_matches(found.get("matches", {})),
+        )
+    except KeyError as error:
+        raise ValueError(f"its {error} is missing") from None
+    if len(about.backends) != len(layers):
+        raise ValueError(f"it names {len(about.backends)} backends of {len(layers)} layers")
+    if (about.probe, about.step) != (probe, step):
+        raise ValueError(
+            f"it says probe {about.probe!r}, step {about.step}, expected probe {probe!r}, step {step}; it was renamed"
+        )
+    return about
+
+
+def checked_curves(arrays: Arrays, about: About) -> dict[str, Curve | None]:
+    """Name of each of `CURVES` to its values, None where it is not stored.
+
+    Raises:
+        ValueError: an array that is missing, of another type or shape than its layers ask for, or out of range.
+    """
+    count = len(about.layers)
+    full = sum(split_view(layer)[1] == FULL for layer in about.layers)
+    shapes = {"nnls": (count, count), "cka": (full, full)}
+    curves: dict[str, Curve | None] = {}
+    for name, values in CURVES.items():
+        if name in arrays:
+            curves[name] = _floats(arrays[name], name, shapes.get(name, (count,)), values)
+        elif values.needed:
+            raise ValueError(f"its array {name!r} is missing")
+        else:
+            curves[name] = None
+    return curves
+
+
+def checked_matches(arrays: Arrays, about: About) -> dict[str, Match]:
+    """The comparisons stored with a snapshot.
+
+    Raises:
+        ValueError: an array that is missing, of another shape than the layers of both, or with values outside 0 to 1.
+    """
+    found = {}
+    for name, (epoch, step, layers) in about.matches.items():
+        if f"{MATCH}{name}" not in arrays:
+            raise ValueError(f"its array '{MATCH}{name}' is missing")
+        nnls = _floats(arrays[f"{MATCH}{name}"], f"{MATCH}{name}", (len(about.layers), len(layers)), SHARES)
+        found[name] = Match(name, epoch, step, layers, nnls)
+    return found
+
+
+def checked_sample(arrays: Arrays) -> Arrays:
+    """The ids, and the labels where there are any, as (n,) int64.
+
+    Raises:
+        ValueError: no ids, other lengths, or no integers.
+    """
+    if "ids" not in arrays:
+        raise ValueError("its array 'ids' is missing")
+    found: Arrays = {}
+    for name in ("ids", "labels"):
+        if name in arrays:
+            array = arrays[name]
+            if array.dtype.kind not in "iu" or array.shape != (arrays["ids"].size,):
+                raise ValueError(
+                    f"its {name} are {array.dtype} of shape {array.shape}, expected integers, one per sample"
+                )
+            found[name] = array.astype(np.int64, copy=False)
+    return found
+
+
+def check_sample_of(sample: Arrays, about: About, curves: Mapping[str, Curve | None]) -> None:
+    """Refuse a sample of another size than a snapshot says, or class similarities without labels.
+
+    Raises:
+        ValueError: n unlike the number of ids; labels without NNCS, or the reverse.
+    """
+    if len(sample["ids"]) != about.n:
+        raise ValueError(f"it says n={about.n}, and its sample has {len(sample['ids'])} ids")
+    if ("labels" in sample) != (curves["nncs"] is not None):
+        have, lack = ("labels", "NNCS") if "labels" in sample else ("NNCS", "labels")
+        raise ValueError(f"it has {have} and no {lack}")
+
+
+def check_digest(digest: object) -> str:
+    """The digest itself, which names a file of `samples/`.
+
+    Raises:
+        ValueError: anything else than 16 hexadecimal digits.
+    """
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise ValueError(f"its sample is {reprlib.repr(digest)}, expected 16 hexadecimal digits")
+    return digest
+
+
+def check_pair(pair: object) -> str:
+    """The mark itself, which temporary files carry in their names.
+
+    Raises:
+        ValueError: anything else than 32 hexadecimal digits.
+    """
+    if not isinstance(pair, str) or not _PAIR.fullmatch(pair):
+        raise ValueError(f"its pair is {reprlib.repr(pair)}, expected 32 hexadecimal digits")
+    return pair
+
+
+def check_shape(array: npt.NDArray[Any], name: str, shape: tuple[int, ...], dtypes: tuple[npt.DTypeLike, ...]) -> None:
+    """Refuse an array of another shape or type.
+
+    Raises:
+        ValueError: both are named.
+    """
+    if array.shape != shape or array.dtype not in dtypes:
+        names = " or ".join(str(np.dtype(dtype)) for dtype in dtypes)
+        raise ValueError(
+            f"its array {name!r} is {array.dtype} of shape {array.shape}, expected {names} of shape {shape}"
+        )
+
+
+def _floats(array: npt.NDArray[Any], name: str, shape: tuple[int, ...], values: Values) -> Curve:
+    check_shape(array, name, shape, (np.float64, np.float32))
+    outside = ~((array >= values.low - ROUNDING) & (array <= values.high + ROUNDING) & ~np.isinf(array))
+    if values.undefined:
+        outside &= ~np.isnan(array)
+    if outside.any():
+        bounds = f"{values.low:g} to {values.high:g}" + (" or NaN" if values.undefined else "")
+        raise ValueError(f"its array {name!r} holds {array[outside][0]:g}, expected finite values, {bounds}")
+    return array.astype(np.float64, copy=False)
+
+
+def _whole(value: object, name: str, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"its {name} is {reprlib.repr(value)}, expected a whole number, {least} to {most}")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if type(value) not in (int, float) or not 0 <= value < math.inf or value > 1e300:  # type: ignore[operator]
+        raise ValueError(f"its seconds are {reprlib.repr(value)}, expected a finite number from 0 on")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _names(value: object, what: str, different: bool = True) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"its {what}s are {reprlib.repr(value)}, expected a list of at least one name")
+    names = tuple(check_name(name, f"the name of a {what}") for name in value)
+    if different and len(set(names)) < len(names):
+        raise ValueError(f"its {what}s have one name twice among {reprlib.repr(names)}")
+    return names
+
+
+def _layers(value: object) -> tuple[str, ...]:
+    layers = _names(value, "layer")
+    views = [split_view(layer) for layer in layers]
+    if FULL not in {view for _, view in views} or [layer_view(*each) for each in views] != list(layers):
+        raise ValueError(
+            f"its layers are {reprlib.repr(layers)}, expected at least one as it is, beside views of layers"
+        )
+    return layers
+
+
+def _views(value: object) -> tuple[str, ...]:
+    views = _names(value, "view")
+    if len(views) > VIEWS:
+        raise ValueError(f"it has {len(views)} views, at most {VIEWS} are taken")
+    wrong = [view for view in views if len(view) > 20 or not is_view(view)]
+    if wrong or FULL not in views:
+        raise ValueError(f"its views are {reprlib.repr(views)}, expected {FULL!r} and others that poolings have")
+    return views
+
+
+def _aliases(value: object, layers: tuple[str, ...]) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"its aliases are {reprlib.repr(value)}, expected names of views to names of layers")
+    stored = set(layers)
+    for name, same in value.items():
+        layer, view = split_view(check_name(name, "an alias"))
+        if view == FULL or name in stored or layer not in stored or not isinstance(same, str) or same not in stored:
+            raise ValueError(
+                f"its aliases have {name!r:.60} as {reprlib.repr(same)}, expected a layer's view as a stored one"
+            )
+        if split_view(same)[0] != layer:
+            raise ValueError(f"its aliases have {name!r:.60} as {same!r:.60}, a view of another layer")
+    return value
+
+
+def _matches(value: object) -> dict[str, tuple[int, int, tuple[str, ...]]]:
+    if not isinstance(value, dict) or not all(isinstance(other, dict) for other in value.values()):
+        raise ValueError(
+            f"its matches are {reprlib.repr(value)}, expected names to the epoch, step and layers of others"
+        )
+    return {
+        check_name(name, "the name of a match"): (
+            _whole(other["epoch"], f"match {name!r:.40}: epoch", 0, LAST_STEP),
+            _whole(other["step"], f"match {name!r:.40}: step", 0, LAST_STEP),
+            _names(other["layers"], f"match {name!r:.40}: layer"),
+        )
+        for name, other in value.items()
+    }

@@ -1,0 +1,222 @@
+"""The lines of `records.jsonl`: what a reader takes from them, checked, and what a writer mends."""
+
+import dataclasses
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rra_monitor.capture.names import check_name, unseen
+from rra_monitor.conclusions.evidence import Finding
+from rra_monitor.measure.snapshot import Curve
+from rra_monitor.runs.record import Record
+from rra_monitor.runs.store import RunStore
+
+RECORDS = "records.jsonl"
+"""The name of the JSON lines file in a run's directory."""
+
+LINE_BYTES = 8 << 20
+"""Of a line that is read at most; its findings can be had from the curves. A line of 10,000 layers has 2 MB."""
+
+SENTENCE = 20_000
+"""Characters of a finding's sentence at most."""
+
+LAST_STEP = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class RecordLine:
+    """What is read of one line; the curves are read from the snapshots.
+
+    Attributes:
+        step: optimiser steps taken.
+        epoch: epochs completed.
+        seconds: that measuring took.
+        overhead: share of the time since the fit began.
+        findings: what the curves show.
+    """
+
+    step: int
+    epoch: int
+    seconds: float
+    overhead: float
+    findings: tuple[Finding, ...]
+
+
+def record_lines(data: bytes) -> tuple[dict[int, RecordLine], int]:
+    """Step to the last line that was written for it, and the number of lines that are cut off or foreign."""
+    found: dict[int, RecordLine] = {}
+    foreign = 0
+    for line in data.splitlines():
+        try:
+            record = _parsed(line)
+            step = _whole(record["step"])
+        except (KeyError, ValueError):
+            foreign += 1
+            continue
+        try:
+            found[step] = _checked(record)
+        except KeyError:  # of another version
+            found.pop(step, None)
+        except (TypeError, ValueError):
+            foreign += 1
+    return found, foreign
+
+
+def mended(data: bytes) -> bytes:
+    """The lines as a writer leaves them that was not killed: of those of one step the last, and no line cut off.
+
+    A last line without its end is kept if it is whole. Others that can not be read may be another program's, and stay.
+    """
+    lines = data.split(b"\n")
+    rest = lines.pop()
+    if rest and _step(rest) is not None:
+        lines.append(rest)
+    steps = [_step(line) for line in lines]
+    last = {step: place for place, step in enumerate(steps)}
+    kept = (
+        line for place, (line, step) in enumerate(zip(lines, steps, strict=True)) if step is None or last[step] == place
+    )
+    return b"".join(line + b"\n" for line in kept)
+
+
+def _step(line: bytes) -> int | None:
+    """The step of a line that can be read."""
+    try:
+        return _whole(_parsed(line)["step"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    if len(line) > LINE_BYTES:
+        raise ValueError(f"a line of {len(line):,} bytes")
+    try:
+        found = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested without end") from None
+    if not isinstance(found, dict):
+        raise ValueError("no record")
+    return found
+
+
+def _checked(record: Mapping[str, Any]) -> RecordLine:
+    return RecordLine(
+        step=_whole(record["step"]),
+        epoch=_whole(record["epoch"]),
+        seconds=_number(record["seconds"]),
+        overhead=_number(record["overhead"]),
+        findings=tuple(_finding(each) for each in _list(record["findings"])),
+    )
+
+
+def _finding(found: Mapping[str, Any]) -> Finding:
+    sentence, confidence, values = found["sentence"], _number(found["confidence"]), found["values"]
+    if not isinstance(sentence, str) or len(sentence) > SENTENCE or unseen(sentence) is not None:
+        raise ValueError("no sentence")
+    if confidence > 1 or not isinstance(values, dict):
+        raise ValueError("no finding")
+    return Finding(
+        kind=check_name(found["kind"], "the kind of a finding"),
+        probe=check_name(found["probe"], "the probe of a finding"),
+        layers=tuple(check_name(layer, "a layer of a finding") for layer in _list(found["layers"])),
+        sentence=sentence,
+        confidence=confidence,
+        values={check_name(name, "a value's name"): _value(value) for name, value in values.items()},
+    )
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    return value
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= LAST_STEP:
+        raise ValueError("no step or epoch")
+    return value
+
+
+def _number(value: object) -> float:
+    """From 0 on, finite."""
+    found = _value(value)
+    if not 0 <= found < math.inf:
+        raise ValueError("no finite number from 0 on")
+    return found
+
+
+def _value(value: object) -> float:
+    """Any number, NaN included, but no infinity."""
+    if type(value) not in (int, float) or abs(value) > 1e300:  # type: ignore[arg-type]
+        raise ValueError("no number")
+    return float(value)  # type: ignore[arg-type]
+
+
+class JSONLSink:
+    """One line of JSON per record in `records.jsonl` of a run: every curve, without matrices and graphs.
+
+    Undefined values are null. A moment that was measured again has a second line; the last one counts. What a killed
+    process left, a line that is cut off or a second one of a step, is mended before the first line of the next.
+    """
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+
+    def write(self, record: Record) -> None:
+        """Append one line."""
+        self._store.write_text(RECORDS, json.dumps(as_json(record)) + "\n", mended)
+
+
+def as_json(record: Record) -> dict[str, Any]:
+    """A record as plain values."""
+    probes = {}
+    for probe, snapshot in record.snapshots.items():
+        probes[probe] = {
+            "layers": list(snapshot.layers),
+            "views": list(snapshot.settings.views),
+            "aliases": dict(snapshot.aliases),
+            "id": _plain(snapshot.id),
+            "nncs": None if snapshot.nncs is None else _plain(snapshot.nncs),
+            "ties": _plain(snapshot.ties),
+            "zeros": _plain(snapshot.zeros),
+            "recall": _plain(snapshot.recall),
+            "id_error": None if snapshot.id_error is None else _plain(snapshot.id_error),
+            "hubness": None if snapshot.hubness is None else _plain(snapshot.hubness),
+            "n": snapshot.settings.n,
+            "k": snapshot.settings.k,
+            "nncs_chance": snapshot.nncs_chance,
+            "nnls_chance": snapshot.nnls_chance,
+            "nnls": {
+                name: {"epoch": match.epoch, "step": match.step, "layers": _plain(match.same_layer(snapshot.layers))}
+                for name, match in record.matches.get(probe, {}).items()
+            },
+        }
+    return {
+        "step": record.step,
+        "epoch": record.epoch,
+        "seconds": record.seconds,
+        "overhead": record.overhead,
+        "findings": [dataclasses.asdict(finding) for finding in record.findings],
+        "probes": probes,
+    }
+
+
+def _plain(curve: Curve) -> list[float | None]:
+    return [None if math.isnan(value) else float(value) for value in curve]
+
+
+def read_records(store: RunStore) -> dict[int, RecordLine]:
+    """Step to the last line that was written for it; lines that were cut off are left out."""
+    path = f"{store.path}/{RECORDS}"
+    try:
+        records, foreign = record_lines(store.read_bytes(RECORDS))
+    except ValueError as error:
+        warnings.warn(f"{path} is left out: {error}", stacklevel=2)
+        return {}
+    if foreign:
+        lines = "a line is" if foreign == 1 else f"{foreign} lines are"
+        warnings.warn(f"{path}: {lines} cut off or foreign and left out", stacklevel=2)
+    return records

@@ -1,0 +1,75 @@
+"""Where runs are: by directory, below one, by pattern."""
+
+import glob
+import os
+from collections.abc import Sequence
+
+import fsspec
+
+from rra_monitor.runs.store import RunStore
+from rra_monitor.utils.paths import directories_matching
+
+CALLBACK_FOLDER = "rra"
+"""Where the callback puts its run, within the logger's directory."""
+
+
+def runs_below(path: str) -> list[str]:
+    """The directory itself if it is a run's, or else the runs in it: `rra-demo` has `rra-demo/seed0` and `…/seed1`.
+
+    Raises:
+        ValueError: neither.
+    """
+    try:
+        open_run(path)
+    except ValueError:
+        below = [] if "://" in path else sorted(glob.glob(f"{glob.escape(path.rstrip('/'))}/*/"))
+        found = [one.rstrip("/") for one in below if is_run(one)]
+        if not found:
+            raise
+        return found
+    return [path]
+
+
+def is_run(path: str) -> bool:
+    """Whether a directory holds snapshots, by itself or in the callback's folder."""
+    places = (path, os.path.join(path, CALLBACK_FOLDER))
+    return any(os.path.isdir(os.path.join(place, "snapshots")) for place in places)
+
+
+def directories(pattern: str) -> list[str]:
+    """The directories that a pattern matches, sorted; on object storage, too (`s3://bucket/runs/a*`)."""
+    if "://" in pattern:
+        filesystem, root = fsspec.core.url_to_fs(pattern)
+        return sorted(map(filesystem.unstrip_protocol, directories_matching(filesystem, root)))
+    return sorted(found for found in glob.glob(os.path.expanduser(pattern)) if os.path.isdir(found))
+
+
+def open_run(path: str | os.PathLike[str]) -> RunStore:
+    """The store of a run, given its directory or the logger's directory that the callback put it in.
+
+    Raises:
+        ValueError: a path that does not exist, or holds no snapshots.
+    """
+    path = os.fspath(path)
+    for place in (path, f"{path.rstrip('/')}/{CALLBACK_FOLDER}"):
+        store = RunStore(place)
+        if store.probes():
+            return store
+    if "://" not in path and not os.path.exists(path):
+        raise ValueError(f"there is no run at {path}: the directory does not exist")
+    raise ValueError(
+        f"{path} holds no snapshots; give the directory that a run named at its start (the one with snapshots/ in it)"
+    )
+
+
+def shared_probe(stores: Sequence[RunStore]) -> str:
+    """The probe that all runs have: `train` if it is one of them, else the first.
+
+    Raises:
+        ValueError: none; the probes of each run are named.
+    """
+    shared = set.intersection(*(set(store.probes()) for store in stores))
+    if not shared:
+        found = "; ".join(f"{store.path} has {', '.join(store.probes())}" for store in stores)
+        raise ValueError(f"the runs have no probe in common: {found}. Name a probe alike in all of them")
+    return "train" if "train" in shared else min(shared)

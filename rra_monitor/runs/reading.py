@@ -1,0 +1,166 @@
+"""Reading the snapshots of a run: its files put together and checked."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from rra_monitor.capture.names import check_file_name
+from rra_monitor.measure.match import Match
+from rra_monitor.measure.snapshot import Settings, Snapshot
+from rra_monitor.runs.checks import (
+    About,
+    check_pair,
+    check_sample_of,
+    checked_about,
+    checked_curves,
+    checked_matches,
+    checked_sample,
+)
+from rra_monitor.runs.files import RunFiles, temporary
+from rra_monitor.runs.format import Arrays, decoded
+from rra_monitor.runs.graphs import checked_graphs
+
+SNAPSHOTS, SAMPLES = "snapshots", "samples"
+"""Folders of a run."""
+
+DAMAGED = "It is damaged, or another program wrote it; delete it to go on without this snapshot."
+
+
+class SnapshotReader:
+    """Snapshots and samples of a run.
+
+    Attributes:
+        files: of the run.
+        samples: digest to the ids and labels that were read, or written by this process.
+    """
+
+    def __init__(self, files: RunFiles) -> None:
+        self.files = files
+        self.samples: dict[str, Arrays] = {}
+
+    def read(self, probe: str, step: int, graphs: bool) -> tuple[Snapshot, dict[str, Match]] | None:
+        """A snapshot, with graphs of the same writing if any, and its comparisons; None where there is none.
+
+        Another process may replace it meanwhile: it renames the graphs, then the curves. Between the two, and for good
+        where it was killed there, the new curves lie under their temporary name. Files that do not fit for another
+        reason do not fit the second time either.
+
+        Raises:
+            ValueError: a file that is damaged or foreign, named.
+        """
+        check_file_name(probe, "probe")
+        graphs_at = (SNAPSHOTS, probe, snapshot_file(step, "graphs"))
+        seen: set[tuple[str, str]] = set()
+        while True:
+            curves = self._curves(probe, step)
+            if curves is None:
+                return None
+            found = self.decoded(graphs_at, "graphs") if graphs else None
+            if found is None or found[1].get("pair") == curves[1].pair:
+                return self._snapshot(curves, found)
+            with naming(self.files.at(*graphs_at), DAMAGED):
+                mark = check_pair(found[1].get("pair"))
+            unfinished = self.decoded((SNAPSHOTS, probe, temporary(snapshot_file(step, "curves"), mark)), "curves")
+            if unfinished is not None and unfinished[1].get("pair") == mark:
+                return self._snapshot((unfinished[0], self._about(probe, step, unfinished[1])), found)
+            if (curves[1].pair, mark) in seen or len(seen) > 100:
+                raise ValueError(
+                    f"{self.files.at(*graphs_at)} was not written with the curves beside it; delete it to go on "
+                    "without these graphs"
+                )
+            seen.add((curves[1].pair, mark))
+
+    def _snapshot(
+        self, curves: tuple[Arrays, About], found: tuple[Arrays, dict[str, Any]] | None
+    ) -> tuple[Snapshot, dict[str, Match]]:
+        arrays, about = curves
+        sample = self._sample(about.sample)
+        with naming(self.files.at(SNAPSHOTS, about.probe, snapshot_file(about.step, "curves")), DAMAGED):
+            values, matches = checked_curves(arrays, about), checked_matches(arrays, about)
+            check_sample_of(sample, about, values)
+        graphs = {}
+        if found is not None:
+            with naming(self.files.at(SNAPSHOTS, about.probe, snapshot_file(about.step, "graphs")), DAMAGED):
+                graphs = checked_graphs(found[0], about, values)
+        settings = Settings(
+            n=about.n,
+            k=about.k,
+            metric=about.metric,
+            backend=about.backend,
+            ids=sample["ids"],
+            labels=sample.get("labels"),
+            fingerprint=about.fingerprint,
+            views=about.views,
+        )
+        snapshot = Snapshot(
+            probe=about.probe,
+            step=about.step,
+            epoch=about.epoch,
+            layers=about.layers,
+            **values,  # type: ignore[arg-type]
+            settings=settings,
+            graphs=graphs,
+            aliases=about.aliases,
+            seconds=about.seconds,
+        )
+        return snapshot, matches
+
+    def _curves(self, probe: str, step: int) -> tuple[Arrays, About] | None:
+        found = self.decoded((SNAPSHOTS, probe, snapshot_file(step, "curves")), "curves")
+        return None if found is None else (found[0], self._about(probe, step, found[1]))
+
+    def _about(self, probe: str, step: int, found: Mapping[str, Any]) -> About:
+        with naming(self.files.at(SNAPSHOTS, probe, snapshot_file(step, "curves")), DAMAGED):
+            return checked_about(found, probe, step)
+
+    def decoded(self, at: tuple[str, ...], kind: str) -> tuple[Arrays, dict[str, Any]] | None:
+        """The arrays and metadata of a file; None where there is none."""
+        try:
+            data = self.files.read(*at)
+        except FileNotFoundError:
+            return None
+        return decoded(data, kind, self.files.at(*at))
+
+    def _sample(self, digest: str) -> Arrays:
+        if digest not in self.samples:
+            at = (SAMPLES, sample_file(digest))
+            found = self.decoded(at, "sample")
+            if found is None:
+                raise ValueError(f"{self.files.at(*at)} is missing, though other files of the run refer to it")
+            with naming(self.files.at(*at), "Delete it to go on without the snapshots of this sample."):
+                sample = checked_sample(found[0])
+                if digest_of({name: found[0][name] for name in sample}) != digest:
+                    raise ValueError("it holds other ids or labels than its name says")
+            self.samples[digest] = sample
+        return self.samples[digest]
+
+
+@contextlib.contextmanager
+def naming(what: str, remedy: str = "") -> Iterator[None]:
+    """Within it, errors of checks begin with what was checked."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}. {remedy}".rstrip(". ") + "." * bool(remedy)) from None
+
+
+def snapshot_file(step: int, kind: str) -> str:
+    """Name of the `curves` or `graphs` of a step."""
+    return f"{step:09d}.{kind}.safetensors"
+
+
+def sample_file(digest: str) -> str:
+    """Name of the file of ids and labels."""
+    return f"{digest}.safetensors"
+
+
+def digest_of(arrays: Arrays) -> str:
+    """Names a sample by its contents."""
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name}{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

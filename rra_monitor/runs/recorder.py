@@ -1,0 +1,193 @@
+"""Recorder: keeps snapshots, compares them with earlier ones and with references, and hands records to sinks."""
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Literal
+
+from rra_monitor.conclusions.evidence import Finding
+from rra_monitor.conclusions.findings import findings
+from rra_monitor.measure.match import PREVIOUS, Match, check_comparable, match
+from rra_monitor.measure.monitor import Monitor
+from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.runs.record import Record
+from rra_monitor.runs.sinks import FanOut, Sink
+from rra_monitor.runs.store import RunStore
+
+Align = Literal["epoch", "last"]
+
+
+class Recorder:
+    """What happens to snapshots in any training loop.
+
+    Args:
+        store: where snapshots are kept, or None to keep only the newest, in memory.
+        references: name to the directory of an earlier run; every snapshot is compared with it.
+        align: a reference's snapshot of the same epoch ("epoch"), or its last one ("last").
+        sinks: what records are handed to.
+
+    Raises:
+        ValueError: a reference that is empty, a name that can not be a key, an unknown `align`.
+
+    Example, in any loop::
+
+        store = rra.RunStore("runs/mine")
+        recorder = rra.Recorder(store, references={"seed0": "runs/seed0"}, sinks=[rra.JSONLSink(store)])
+        recorder.check(monitor)
+        record = recorder.record(monitor.measure(model, step=step, epoch=epoch))
+        ...
+        recorder.close()
+    """
+
+    def __init__(
+        self,
+        store: RunStore | None,
+        *,
+        references: Mapping[str, str | os.PathLike[str]] | None = None,
+        align: Align = "epoch",
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        if align not in ("epoch", "last"):
+            raise ValueError(f"align={align!r}; expected 'epoch' or 'last'")
+        self.store = store
+        self.references = {name: _reference(name, path) for name, path in (references or {}).items()}
+        self.align = align
+        self._sinks = FanOut(sinks)
+        self._epochs: dict[tuple[str, str], dict[int, int]] = {}
+        self._newest: dict[str, Snapshot] = {}
+        self._began = time.perf_counter()
+        self._spent = 0.0
+
+    def check(self, monitor: Monitor) -> None:
+        """Refuse, before any training, references that can not be compared with what the monitor measures.
+
+        Raises:
+            ValueError: other samples, n or k; no probe in common; no graphs kept.
+        """
+        for name, reference in self.references.items():
+            shared = [probe for probe in monitor.probes if probe in reference.probes()]
+            if not shared:
+                raise ValueError(
+                    f"reference {name!r} ({reference.path}) has the probes {', '.join(reference.probes())}, this run "
+                    f"has {', '.join(monitor.probes)}; name a probe alike in both"
+                )
+            for probe in shared:
+                if not reference.graph_steps(probe):
+                    raise ValueError(
+                        f"reference {name!r} ({reference.path}) kept no graphs of probe {probe!r}, and NNLS needs "
+                        "them; run it with keep_graphs='all'"
+                    )
+                measured = monitor.settings(probe)
+                # Most snapshots of a run share their settings: look at each kind once.
+                found = (snapshot.settings for snapshot in reference.curves(probe))
+                kinds = {(s.n, s.k, s.metric, s.fingerprint, id(s.ids)): s for s in found}
+                for settings in kinds.values():
+                    check_comparable(measured, settings, f"probe {probe!r} of reference {name!r}")
+
+    def record(self, snapshots: Mapping[str, Snapshot]) -> Record:
+        """Compare, store and hand on the snapshots of one moment.
+
+        What can not be compared or stored is warned about and left out; the rest of the record is handed on.
+
+        Raises:
+            ValueError: the first snapshots, where the store holds later ones: another run's; a probe whose name is a
+                path, or whose folder lies outside the run's directory.
+        """
+        started = time.perf_counter()
+        if self.store is not None and not self._newest:
+            self._refuse_another_run(self.store, snapshots)
+        matches = {probe: self.compare(snapshot) for probe, snapshot in snapshots.items()}
+        found = self._findings(snapshots)
+        for probe, snapshot in snapshots.items():
+            self._newest[probe] = snapshot
+            if self.store is not None:
+                try:
+                    self.store.save(snapshot, matches[probe])
+                except Exception as error:
+                    warnings.warn(f"step {snapshot.step} of probe {probe!r} is not stored: {error!r}", stacklevel=2)
+        now = time.perf_counter()
+        seconds = sum(snapshot.seconds for snapshot in snapshots.values()) + now - started
+        self._spent += seconds
+        moment = next(iter(snapshots.values()))
+        record = Record(
+            step=moment.step,
+            epoch=moment.epoch,
+            snapshots=dict(snapshots),
+            matches=matches,
+            seconds=seconds,
+            overhead=min(1.0, self._spent / max(now - self._began, self._spent)),
+            findings=found,
+        )
+        self._sinks.write(record)
+        self._spent += time.perf_counter() - now
+        return record
+
+    def close(self) -> None:
+        """At the end of the training: sinks that held something back write it."""
+        self._sinks.close()
+
+    def compare(self, snapshot: Snapshot) -> dict[str, Match]:
+        """The comparisons of a snapshot: `prev` with the one before, and `ref-<name>` with each reference's."""
+        others: dict[str, Callable[[], Snapshot | None]] = {PREVIOUS: lambda: self._previous(snapshot)}
+        places = {} if self.store is None else {PREVIOUS: f" ({self.store.path})"}
+        for name, reference in self.references.items():
+            others[f"ref-{name}"] = partial(self._aligned, name, reference, snapshot)
+            places[f"ref-{name}"] = f" ({reference.path})"
+        found: dict[str, Match] = {}
+        for name, load in others.items():
+            try:
+                other = load()
+                if other is not None:
+                    found[name] = match(snapshot, other, name)
+            except Exception as error:
+                moment = f"probe {snapshot.probe!r}, step {snapshot.step}"
+                warnings.warn(f"{moment}: no NNLS to {name!r}{places.get(name, '')}: {error}", stacklevel=2)
+        return found
+
+    @staticmethod
+    def _refuse_another_run(store: RunStore, snapshots: Mapping[str, Snapshot]) -> None:
+        for probe, snapshot in snapshots.items():
+            later = [step for step in store.steps(probe) if step > snapshot.step]
+            if later:
+                raise ValueError(
+                    f"{store.path} holds step {later[-1]} of probe {probe!r}, later than step {snapshot.step} "
+                    "of this run: another run's, and mixed they would mislead. Take another directory, or delete it."
+                )
+
+    def _findings(self, snapshots: Mapping[str, Snapshot]) -> tuple[Finding, ...]:
+        try:
+            before = {probe: earlier for probe, each in snapshots.items() if (earlier := self._previous(each))}
+            return tuple(findings(snapshots, before))
+        except Exception as error:
+            warnings.warn(f"no findings: {error!r}", stacklevel=3)
+            return ()
+
+    def _previous(self, snapshot: Snapshot) -> Snapshot | None:
+        newest = self._newest.get(snapshot.probe)
+        if newest is not None and newest.step < snapshot.step:
+            return newest
+        return None if self.store is None else self.store.previous(snapshot.probe, snapshot.step)
+
+    def _aligned(self, name: str, reference: RunStore, snapshot: Snapshot) -> Snapshot | None:
+        probe = snapshot.probe
+        if self.align == "last":
+            steps = reference.graph_steps(probe)
+            return reference.load(probe, steps[-1]) if steps else None
+        if (name, probe) not in self._epochs:
+            self._epochs[name, probe] = reference.epochs(probe)
+        step = self._epochs[name, probe].get(snapshot.epoch)
+        return None if step is None else reference.load(probe, step)
+
+
+def _reference(name: str, path: str | os.PathLike[str]) -> RunStore:
+    if not name or not all(letter.isalnum() or letter in "_-" for letter in name):
+        raise ValueError(f"reference name {name!r}: letters, digits, '_' and '-' only, since keys carry it")
+    store = RunStore(path)
+    if not store.probes():
+        raise ValueError(
+            f"reference {name!r}: {store.path} holds no snapshots; give the directory that an earlier run named at its "
+            "start (the one with snapshots/ in it)"
+        )
+    return store

@@ -1,0 +1,355 @@
+"""RunStore: the snapshots of one run, on disk or object storage."""
+
+import contextlib
+import operator
+import os
+import re
+import uuid
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from rra_monitor.capture.names import check_file_name
+from rra_monitor.graph.knn import graph_bytes as graph_bytes
+from rra_monitor.graph.knn import index_type as index_type
+from rra_monitor.measure.match import Match
+from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.runs.checks import (
+    CURVES,
+    LAST_STEP,
+    MATCH,
+    check_sample_of,
+    checked_about,
+    checked_curves,
+    checked_matches,
+    checked_sample,
+)
+from rra_monitor.runs.files import TEMPORARY, files_of
+from rra_monitor.runs.format import Arrays
+from rra_monitor.runs.format import encoded as _encoded
+from rra_monitor.runs.graphs import graph_arrays
+from rra_monitor.runs.reading import SAMPLES, SNAPSHOTS, SnapshotReader, digest_of, naming, sample_file, snapshot_file
+
+KeepGraphs = Literal["all", "last"] | int
+
+ASIDE = "set-aside"
+"""Folder of the snapshots that a resumed run left behind."""
+
+_FILE = re.compile(r"([0-9]{9,19})\.(curves|graphs)\.safetensors")
+_UNFINISHED = re.compile(
+    r"(?P<file>(?P<step>[0-9]{9,19})\.(?P<kind>curves|graphs)\.safetensors)\.(?P<mark>[0-9a-f]{32})\.tmp"
+)
+
+
+class RunStore:
+    """One directory per run, with two files per snapshot and probe: small curves, and graphs apart from them.
+
+    Layout: `snapshots/<probe>/<step>.curves.safetensors`, `snapshots/<probe>/<step>.graphs.safetensors`, and
+    `samples/<digest>.safetensors` for the ids and labels, which all snapshots of a probe share. Files are written under
+    temporary names and renamed, the curves last, so a snapshot is there whole or not at all.
+
+    Anybody may have written a run. What its files say is checked before it is used, and nothing outside its directory
+    is read or written. Several processes may write to one directory, prune it and read it at once; what a killed one
+    left behind is mended by the next that writes.
+
+    Args:
+        path: of the run: a directory, or any address that fsspec opens (`s3://…`, `memory://…`).
+        keep_graphs: "all" (default), "last", or how many of the newest graphs of each probe stay on disk. Curves always
+            stay. Comparing two epochs, or with another run, needs the graphs of both.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], keep_graphs: KeepGraphs = "all") -> None:
+        count = isinstance(keep_graphs, int) and not isinstance(keep_graphs, bool) and keep_graphs >= 1
+        if keep_graphs not in ("all", "last") and not count:
+            raise ValueError(
+                f"keep_graphs={keep_graphs!r}; expected 'all', 'last' or a number of snapshots, at least 1"
+            )
+        self.path = os.fspath(path)
+        self.keep_graphs = keep_graphs
+        self._files = files_of(self.path)
+        self._reader = SnapshotReader(self._files)
+        self._saved: set[str] = set()
+        self._kept: dict[str, tuple[int, set[int]]] = {}
+        self._mended: set[str] = set()
+        self._told: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"RunStore({self.path!r}, keep_graphs={self.keep_graphs!r})"
+
+    def probes(self) -> tuple[str, ...]:
+        """Names of the probes that have snapshots, sorted. What is no probe's folder is left out with a warning."""
+        found = []
+        for name in self._files.names(SNAPSHOTS):
+            try:
+                if self.steps(name):
+                    found.append(name)
+            except ValueError as error:
+                self._tell_once(f"{self._files.at(SNAPSHOTS)}: {error}; left out")
+        return tuple(found)
+
+    def steps(self, probe: str) -> tuple[int, ...]:
+        """Steps at which the probe has a snapshot, ascending.
+
+        Raises:
+            ValueError: a probe whose name is a path, or whose folder lies outside the run's directory.
+        """
+        return self._steps(probe)["curves"]
+
+    def graph_steps(self, probe: str) -> tuple[int, ...]:
+        """Steps at which the probe's graphs were kept, ascending.
+
+        Raises:
+            ValueError: as `steps`.
+        """
+        found = self._steps(probe)
+        whole = set(found["curves"])
+        return tuple(step for step in found["graphs"] if step in whole)
+
+    def save(self, snapshot: Snapshot, matches: Mapping[str, Match] | None = None) -> None:
+        """Write a snapshot; one of the same probe and step is replaced. Graphs beyond `keep_graphs` are removed.
+
+        Args:
+            snapshot: with graphs.
+            matches: comparison name to comparison with another snapshot; small, so they stay like the curves.
+
+        Raises:
+            ValueError: a snapshot that could not be read back: without graphs, with values out of range, with a probe
+                whose name is a path; a folder that lies outside the run's directory.
+            OSError: what the disk or the storage says.
+        """
+        if not snapshot.graphs:
+            raise ValueError(f"the snapshot of {snapshot.probe!r} at step {snapshot.step} has no graphs to store")
+        matches = matches or {}
+        sample: Arrays = {"ids": snapshot.settings.ids}
+        if snapshot.settings.labels is not None:
+            sample["labels"] = snapshot.settings.labels
+        curves = {name: array for name in CURVES if (array := getattr(snapshot, name)) is not None}
+        curves |= {f"{MATCH}{name}": match.nnls for name, match in matches.items()}
+        with naming(f"the snapshot of {snapshot.probe!r} at step {snapshot.step}"):
+            graphs, pair = graph_arrays(snapshot), uuid.uuid4().hex
+            found = _metadata(snapshot, matches, digest_of(sample), pair)
+            about = checked_about(found, snapshot.probe, found["step"])
+            checked_matches(curves, about)
+            check_sample_of(checked_sample(sample), about, checked_curves(curves, about))
+        compared = found.pop("matches")
+        files = {
+            snapshot_file(about.step, "graphs"): _encoded(graphs, found, "graphs"),
+            snapshot_file(about.step, "curves"): _encoded(curves, found | {"matches": compared}, "curves"),
+        }
+        self._save_sample(about.sample, sample)
+        folder = (SNAPSHOTS, about.probe)
+        with self._files.locked(*folder) as alone:
+            kept = self._graphs_on_disk(about.probe, alone)
+            self._files.write(folder, files, pair)
+            kept.add(about.step)
+            self._prune(about.probe, about.step, kept)
+            self._kept[about.probe] = (self._files.stamped(*folder), kept)
+
+    def load(self, probe: str, step: int, graphs: bool = True) -> Snapshot:
+        """Read one snapshot back; without graphs where they were not kept, or on request.
+
+        Raises:
+            ValueError: no such snapshot, or a file that is truncated, foreign, of a later version or says what no
+                snapshot can have, named in the text.
+        """
+        return self._read(probe, step, graphs)[0]
+
+    def matches(self, probe: str, step: int) -> dict[str, Match]:
+        """The comparisons stored with a snapshot: `prev` with the one before it, `ref-<name>` with each reference's.
+
+        Raises:
+            ValueError: as `load`.
+        """
+        return self._read(probe, step, graphs=False)[1]
+
+    def curves(self, probe: str) -> list[Snapshot]:
+        """Every snapshot of the probe without its graphs, by step; unreadable ones are left out with a warning."""
+        return [snapshot for snapshot, _ in self.compared(probe)]
+
+    def compared(self, probe: str) -> list[tuple[Snapshot, dict[str, Match]]]:
+        """The same, each with the comparisons stored with it."""
+        return [found for step in self.steps(probe) if (found := self._attempt(probe, step, graphs=False))]
+
+    def previous(self, probe: str, step: int) -> Snapshot | None:
+        """The newest readable snapshot of the probe with a smaller step and with graphs, or None."""
+        earlier = (at for at in reversed(self.graph_steps(probe)) if at < step)
+        found = (self._attempt(probe, at, graphs=True) for at in earlier)
+        return next((one[0] for one in found if one is not None and one[0].graphs), None)
+
+    def epochs(self, probe: str) -> dict[int, int]:
+        """Completed epochs to the step of their first snapshot, of those whose graphs were kept."""
+        kept = set(self.graph_steps(probe))
+        newest_first = reversed(self.curves(probe))
+        return {snapshot.epoch: snapshot.step for snapshot in newest_first if snapshot.step in kept}
+
+    def set_aside(self, after: int) -> int:
+        """Move snapshots of later steps to `set-aside/`, since a resumed run takes another way; return how many.
+
+        Raises:
+            ValueError: `set-aside/` lies outside the run's directory.
+            OSError: what the disk or the storage says.
+        """
+        count = 0
+        for probe in self.probes():
+            with self._files.locked(SNAPSHOTS, probe):
+                for kind, steps in self._steps(probe).items():
+                    for name in (snapshot_file(step, kind) for step in steps if step > after):
+                        moved = self._files.move((SNAPSHOTS, probe, name), (ASIDE, probe, name))
+                        count += moved and kind == "curves"
+            self._kept.pop(probe, None)
+        return count
+
+    def write_text(self, name: str, text: str, mended: Callable[[bytes], bytes] | None = None) -> None:
+        """Append text to a file of the run, in one piece.
+
+        Args:
+            name: of the file, in the run's directory.
+            text: what is appended.
+            mended: makes of the contents that an earlier process left those to go on from; called once.
+
+        Raises:
+            ValueError: a name that is a path, a file that lies outside the run's directory or is none.
+            OSError: what the disk or the storage says.
+        """
+        check_file_name(name, "the name of a file")
+        with self._files.locked() as alone:
+            if mended is not None and name not in self._mended:
+                self._mended.add(name)
+                self._mend(name, mended, alone)
+            self._files.append(name, text.encode())
+
+    def read_text(self, name: str) -> str:
+        """The text of a file of the run; empty where there is none.
+
+        Raises:
+            ValueError: a name that is a path, a file that lies outside the run's directory or is none.
+        """
+        return self.read_bytes(name).decode("utf-8", "replace")
+
+    def read_bytes(self, name: str) -> bytes:
+        """The contents of a file of the run; as `read_text`."""
+        check_file_name(name, "the name of a file")
+        try:
+            return self._files.read(name)
+        except FileNotFoundError:
+            return b""
+
+    def _mend(self, name: str, mended: Callable[[bytes], bytes], alone: bool) -> None:
+        if alone:
+            for left in self._files.names():
+                if left.startswith(f"{name}.") and left.endswith(TEMPORARY):
+                    self._files.remove(left)
+        before = self.read_bytes(name)
+        after = mended(before)
+        if after != before:
+            self._files.write((), {name: after}, uuid.uuid4().hex)
+
+    def _read(self, probe: str, step: int, graphs: bool) -> tuple[Snapshot, dict[str, Match]]:
+        found = self._reader.read(probe, step, graphs)
+        if found is None:
+            steps = ", ".join(map(str, self.steps(probe))) or "none"
+            raise ValueError(f"{self.path} has no snapshot of probe {probe!r} at step {step}; its steps: {steps}")
+        return found
+
+    def _attempt(self, probe: str, step: int, graphs: bool) -> tuple[Snapshot, dict[str, Match]] | None:
+        try:
+            return self._read(probe, step, graphs)
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=4)
+            return None
+
+    def _steps(self, probe: str) -> dict[str, tuple[int, ...]]:
+        """Kind of file to the steps that the probe has one of, ascending; odd names are left out with a warning."""
+        found: dict[str, list[int]] = {"curves": [], "graphs": []}
+        for name in self._files.names(SNAPSHOTS, check_file_name(probe, "probe")):
+            match = _FILE.fullmatch(name)
+            if match and int(match[1]) <= LAST_STEP and snapshot_file(int(match[1]), match[2]) == name:
+                found[match[2]].append(int(match[1]))
+            elif name.endswith((".curves.safetensors", ".graphs.safetensors")):
+                path = self._files.at(SNAPSHOTS, probe, name)
+                self._tell_once(f"{path!r} is named as no snapshot is (000000012.curves.safetensors) and left out")
+        return {kind: tuple(sorted(steps)) for kind, steps in found.items()}
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            warnings.warn(text, stacklevel=4)
+
+    def _graphs_on_disk(self, probe: str, alone: bool) -> set[int]:
+        """Steps of whole snapshots with graphs. The folder is listed, and mended, only where others wrote to it."""
+        if probe in self._kept and self._kept[probe][0] == self._files.stamp(SNAPSHOTS, probe):
+            return self._kept[probe][1]
+        if alone:
+            self._finish(probe)
+        found = self._steps(probe)
+        whole = set(found["curves"])
+        for step in set(found["graphs"]) - whole:
+            self._files.remove(SNAPSHOTS, probe, snapshot_file(step, "graphs"))
+        return whole & set(found["graphs"])
+
+    def _finish(self, probe: str) -> None:
+        """What a killed writer left: curves whose graphs are in place are put there, too, the rest is removed."""
+        for name in self._files.names(SNAPSHOTS, probe):
+            match = _UNFINISHED.fullmatch(name)
+            if match is None:
+                continue
+            pair = None
+            if match["kind"] == "curves":
+                with contextlib.suppress(ValueError):
+                    found = self._reader.decoded((SNAPSHOTS, probe, f"{match['step']}.graphs.safetensors"), "graphs")
+                    curves = self._reader.decoded((SNAPSHOTS, probe, name), "curves")
+                    pair = found[1].get("pair") if found and curves else None
+            if pair == match["mark"]:
+                self._files.move((SNAPSHOTS, probe, name), (SNAPSHOTS, probe, match["file"]))
+            else:
+                self._files.remove(SNAPSHOTS, probe, name)
+
+    def _prune(self, probe: str, newest: int, kept: set[int]) -> None:
+        """Remove the graphs beyond `keep_graphs` before the newest, from disk and from `kept`."""
+        if self.keep_graphs == "all":
+            return
+        keep = 1 if self.keep_graphs == "last" else int(self.keep_graphs)
+        for step in sorted(step for step in kept if step <= newest)[:-keep]:
+            self._files.remove(SNAPSHOTS, probe, snapshot_file(step, "graphs"))
+            kept.remove(step)
+
+    def _save_sample(self, digest: str, sample: Arrays) -> None:
+        """Once in each process that saves, which mends one that was cut off."""
+        if digest in self._saved:
+            return
+        with self._files.locked(SAMPLES) as alone:
+            for name in self._files.names(SAMPLES) if alone else ():
+                if name.endswith(TEMPORARY):
+                    self._files.remove(SAMPLES, name)
+            self._files.write((SAMPLES,), {sample_file(digest): _encoded(sample, {}, "sample")}, uuid.uuid4().hex)
+        self._saved.add(digest)
+        self._reader.samples[digest] = checked_sample(sample)
+
+
+def _metadata(snapshot: Snapshot, matches: Mapping[str, Match], digest: str, pair: str) -> dict[str, Any]:
+    settings = snapshot.settings
+    return {
+        "probe": snapshot.probe,
+        "step": operator.index(snapshot.step),
+        "epoch": operator.index(snapshot.epoch),
+        "layers": list(snapshot.layers),
+        "views": list(settings.views),
+        "aliases": dict(snapshot.aliases),
+        "seconds": float(snapshot.seconds),
+        "n": operator.index(settings.n),
+        "k": operator.index(settings.k),
+        "metric": settings.metric,
+        "backend": settings.backend,
+        "fingerprint": settings.fingerprint,
+        "sample": digest,
+        "backends": [snapshot.graphs[layer].backend for layer in snapshot.layers],
+        "pair": pair,
+        "matches": {
+            name: {
+                "epoch": operator.index(match.epoch),
+                "step": operator.index(match.step),
+                "layers": list(match.layers),
+            }
+            for name, match in matches.items()
+        },
+    }

@@ -1,0 +1,1 @@
+"""Random streams, nested tensors, texts, paths, archives, optional packages, checked arguments, collectives."""

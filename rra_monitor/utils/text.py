@@ -1,0 +1,74 @@
+"""Texts that come from files, as a terminal and a picture may show them."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Row = dict[str, Any]
+
+LETTERS = 100
+"""Of a name in an error."""
+
+PICTURED = 60
+"""Letters of a name in a picture, as many as the names of honest layers have: what a picture costs is bounded."""
+
+
+def visible(text: str) -> str:
+    r"""A text on one line, in which nothing is an instruction to the terminal that shows it.
+
+    Control characters, ends of lines, marks that turn the direction of writing and halves of surrogate pairs become
+    their escapes, as in `repr`. Names, paths and messages of a file that somebody else wrote may hold any of them.
+
+    >>> visible("layer1\x1b[2J\nfc")
+    'layer1\\x1b[2J\\nfc'
+    """
+    return (
+        text
+        if text.isprintable()
+        else "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    )
+
+
+def sentence(error: object) -> str:
+    r"""What an error or a warning says, visible and on one line.
+
+    >>> sentence(ValueError("no weights:\n  layer1\x07"))
+    'no weights: layer1\\x07'
+    """
+    return visible(" ".join(line.strip() for line in str(error).split("\n")).strip())
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most that many letters, without its middle where it has more.
+
+    >>> shortened("features.denseblock4.denselayer24.conv2", 20)
+    'features.d…r24.conv2'
+    """
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[: most - 1 - half]}…{text[len(text) - half :]}"
+
+
+def in_picture(text: str) -> str:
+    r"""A name as matplotlib shall draw it: short, and no formula.
+
+    >>> in_picture("a$b$c")
+    'a\\$b\\$c'
+    """
+    return shortened(visible(text), PICTURED).replace("$", r"\$")
+
+
+def plain(value: Any) -> Any:
+    """An array as nested lists, a number as it is, with None for NaN."""
+    if isinstance(value, np.ndarray):
+        return [plain(item) for item in value.tolist()]
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first of several names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(shortened(name, LETTERS) for name in names[:most]) + (f" and {more} more" if more > 0 else "")
