@@ -197,7 +197,7 @@ def predicted(method: str, cell: Cell, before: Sequence[Measurement]) -> float:
 
 
 def recall(found: Any, truth: Any, points: Any) -> float:
-    """The share of the true neighbours that were found, over JUDGED samples. Another one equally near is as good."""
+    """The fraction of the true neighbours that were found, over JUDGED samples. Another one equally near is as good."""
     rows = np.unique(np.linspace(0, len(truth) - 1, JUDGED).astype(int))
     hits = 0
     for i in rows:

@@ -90,8 +90,8 @@ def tab_times(logdir, moments, layers):
     records = (made_up_record(step, ["prev"] if step else [], layers=names) for step in range(moments))
     write_records(logdir / "run", records, scalars="summaries")
     with serving(logdir) as server:
-        found = server.run("run", lambda run: len(run["moments"]) == moments)
-        if len(found["moments"]) != moments:
+        found = server.run("run", lambda run: len(run["frames"]) == moments)
+        if len(found["frames"]) != moments:
             raise RuntimeError(f"TensorBoard has read {len(found['moments'])} of {moments} moments, and no more came")
         with opened() as page:
             with page.expect_event("framenavigated", lambda frame: "plugin_entry" in frame.url) as frame:
@@ -117,9 +117,9 @@ def main():
     )
     chromium = ""
     cases = {
-        "one run, one probe": [made_up_run("a", given.moments, given.layers)],
-        "one run, two probes": [made_up_run("a", given.moments, given.layers, ("train", "val"))],
-        "two runs": [made_up_run(name, given.moments, given.layers, seed=seed) for seed, name in enumerate("ab")],
+        "one run, one probe": [made_up_run("a", given.frames, given.layers)],
+        "one run, two probes": [made_up_run("a", given.frames, given.layers, ("train", "val"))],
+        "two runs": [made_up_run(name, given.frames, given.layers, seed=seed) for seed, name in enumerate("ab")],
         "two runs of 13 layers, 20 moments": [made_up_run(name, 20, 13, seed=seed) for seed, name in enumerate("ab")],
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -128,13 +128,13 @@ def main():
             paint, steps, chromium = report_times(report.path)
             kept = "" if not report.notes else " (thinned to 8 MB)"
             sheet.rows.append(row(name + kept, f"{report.size / 1e6:.1f}", paint, steps))
-        tab = f"TensorBoard's tab, one run of {given.moments} x {given.layers}"
-        sheet.rows.append(row(tab, "", *tab_times(Path(folder) / "logs", given.moments, given.layers)))
+        tab = f"TensorBoard's tab, one run of {given.frames} x {given.layers}"
+        sheet.rows.append(row(tab, "", *tab_times(Path(folder) / "logs", given.frames, given.layers)))
     sheet.print(console)
     if given.write:
         software = {"plotly": version("plotly"), "TensorBoard": version("tensorboard"), "Chromium": chromium}
         about = provenance(2, software)
-        title = f"## The page: {given.moments} snapshots of {given.layers} layers"
+        title = f"## The page: {given.frames} snapshots of {given.layers} layers"
         write_section("page", f"{title}\n\n{sheet.markdown()}\n\n{about}\n")
 
 

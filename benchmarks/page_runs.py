@@ -3,8 +3,8 @@
 import numpy as np
 
 from rra_monitor.conclusions.evidence import Finding
-from rra_monitor.page.moments import Matrix
-from rra_monitor.page.series import Moment, ProbeSeries, RunSeries
+from rra_monitor.page.arrays import Matrix
+from rra_monitor.page.series import Frame, ProbeSeries, RunSeries
 
 N, K, CLASSES = 2000, 20, 10
 
@@ -43,4 +43,4 @@ def _probe(rng, moments, names, views):
 def _moment(at, names):
     layer = names[1 + at % (len(names) - 2)]
     sentence = f"train: the ID peaks at {layer} with {20 + at % 7}.0, 40% over the higher end (input 9.1, head 5.2)."
-    return Moment(100 * at, at, 1.3, 0.03, (Finding("id_peak", "train", (layer,), sentence, 0.995),))
+    return Frame(100 * at, at, 1.3, 0.03, (Finding("id_peak", "train", (layer,), sentence, 0.995),))

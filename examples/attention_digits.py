@@ -5,8 +5,8 @@
 
 ResNet20 without attention, with squeeze and excitation, BAM and STAC. Networks of one seed start from the same weights,
 save those of the attention, and see the same batches. Measured are validation images, layer by layer: intrinsic
-dimension (ID), share of neighbours of the same digit (NNCS), and share of neighbours that the network with attention
-has in common with the one without (NNLS). How much of a difference is the seed's alone is told by the NNLS between base
+dimension (ID), fraction of neighbours of the same digit (NNCS), and overlap of the neighbours in the network with
+attention and the one without (NNLS). How much of a difference is the seed's alone is told by the NNLS between base
 networks of different seeds, and by the spread of the differences.
 """
 

@@ -19,8 +19,8 @@ from rra_monitor.integrations.loggers import logger_sinks
 from rra_monitor.integrations.tensorboard.charts import Choice, checked_choice
 from rra_monitor.integrations.wandb.references import reference_path
 from rra_monitor.integrations.watchers import check_watchers
+from rra_monitor.measure.estimate import CostEstimate
 from rra_monitor.measure.monitor import Monitor, check_options, checked_layers, checked_probes
-from rra_monitor.measure.plan import Plan
 from rra_monitor.runs.jsonl import JSONLSink
 from rra_monitor.runs.record import summaries
 from rra_monitor.runs.recorder import Align, Recorder
@@ -34,7 +34,7 @@ class RRACallback(Callback):
     """Watches every layer during a fit: ID, NNCS, and NNLS to the previous snapshot and to reference runs.
 
     The untrained network, every n-th epoch's end and the end of the fit are measured. Training is the same to the last
-    bit with and without it. What can not work (an unknown layer, a reference of other samples, an EarlyStopping on a
+    bit with and without it. What cannot work (an unknown layer, a reference of other samples, an EarlyStopping on a
     value that will not be there when it looks) is refused at fit start; a snapshot that fails later warns and training
     goes on.
 
@@ -138,7 +138,7 @@ class RRACallback(Callback):
         return self._generate_state_key(dirpath=None if self.dirpath is None else str(self.dirpath))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the samples, refuse what can not work, say what will be measured, and measure the untrained network."""
+        """Draw the samples, refuse what cannot work, say what will be measured, and measure the untrained network."""
 
         def in_precision(model: nn.Module, batch: Any) -> Any:
             precision = trainer.strategy.precision_plugin
@@ -283,7 +283,7 @@ class RRACallback(Callback):
             return None
         return path
 
-    def _announcement(self, plans: Mapping[str, Plan]) -> str:
+    def _announcement(self, plans: Mapping[str, CostEstimate]) -> str:
         lines = ["RRA monitor:"]
         for probe, plan in plans.items():
             kind = "no labels, so no NNCS" if plan.classes is None else f"{plan.classes} classes"

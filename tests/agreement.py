@@ -14,7 +14,7 @@ CASES = cases()
 
 
 class Outcome:
-    """What the ranks of one process group wrote: shares of each graph, and values by rank."""
+    """What the ranks of one process group wrote: fractions of each graph, and values by rank."""
 
     def __init__(self, ranks, folder):
         script = Path(__file__).with_name("gloo_ranks.py")

@@ -15,7 +15,7 @@ WAIT = 120_000
 """Milliseconds after which something that should have happened will not, on a busy machine either."""
 
 SAID = "status of 422"
-"""The browser's note on an answer in words, about a run that can not be read; the page shows them."""
+"""The browser's note on an answer in words, about a run that cannot be read; the page shows them."""
 
 
 def executable():

@@ -6,8 +6,8 @@ import dataclasses
 import numpy as np
 
 from rra_monitor.conclusions.evidence import Finding
-from rra_monitor.page.moments import Matrix
-from rra_monitor.page.series import Moment, ProbeSeries, RunSeries
+from rra_monitor.page.arrays import Matrix
+from rra_monitor.page.series import Frame, ProbeSeries, RunSeries
 
 ODD = "</script><img src=x onerror=\"fetch('https://example.com')\"> & %{z} <b>ü"
 
@@ -58,7 +58,7 @@ def made_up_run(
         "id_peak", "train", (layers[-1],), f"train: the ID peaks at {layers[-1]}.", 0.995, {"peak": np.nan}
     )
     note = Finding("not_comparable", "val", (), "val: not comparable with train (k 2 against 4).", 1.0)
-    moments = tuple(Moment(10 * epoch, epoch, 1.5, 0.03, (finding, note)) for epoch in epochs)
+    moments = tuple(Frame(10 * epoch, epoch, 1.5, 0.03, (finding, note)) for epoch in epochs)
     return RunSeries(name, moments, {"train": probe}, group)
 
 
@@ -72,8 +72,8 @@ def marked_up(run):
     probe = dataclasses.replace(probe, curves=curves, matrices=matrices, views=(MARKUP[0],))
     finding = Finding(MARKUP[0], MARKUP[1], MARKUP, "".join(MARKUP), 1.0, {MARKUP[0]: 1.0})
     note = dataclasses.replace(finding, kind="not_comparable")
-    moments = tuple(dataclasses.replace(moment, findings=(finding, note)) for moment in run.moments)
-    return dataclasses.replace(run, moments=moments, probes=dict.fromkeys(("train", *MARKUP), probe))
+    moments = tuple(dataclasses.replace(frame, findings=(finding, note)) for frame in run.frames)
+    return dataclasses.replace(run, frames=moments, probes=dict.fromkeys(("train", *MARKUP), probe))
 
 
 def array(found):

@@ -7,7 +7,7 @@ import torch
 
 from rra_monitor.cli.main import main
 from rra_monitor.datasets.catalogue import DATA
-from rra_monitor.datasets.images import InMemory, Parts
+from rra_monitor.datasets.images import InMemory, Splits
 from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.plan import planned
 from rra_monitor.recipes.training import folder_of, read_data, train_one
@@ -40,7 +40,7 @@ def noise(recipe, images=12):
         )
         for _ in range(2)
     ]
-    return Parts(data, tuple(map(str, range(classes))), *halves)
+    return Splits(data, tuple(map(str, range(classes))), *halves)
 
 
 def weights(folder):

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import rra_monitor as rra
 from rra_monitor.cli.analysis_files import pictures
 from rra_monitor.cli.analyze import computed_anew, run_analyze, stored_analysis
-from rra_monitor.cli.sources import data_parts, named_model, samples
+from rra_monitor.cli.sources import data_splits, named_model, samples
 from rra_monitor.compare.tables import write_csv, write_json
 from rra_monitor.runs.checkpoint import load_checkpoint
 
@@ -247,7 +247,7 @@ class TestStored:
         [
             ("none", None, {}, "there is no run at none"),
             ("one run", "train", {}, "has no probe 'train'; it has val"),
-            ("one run", None, {"k": 5, "layers": None}, "so --k can not be chosen"),
+            ("one run", None, {"k": 5, "layers": None}, "so --k cannot be chosen"),
             (None, None, {}, "name a model and its data"),
             ("one run", "../x", {}, "has no probe '../x'"),
         ],
@@ -311,7 +311,7 @@ class TestCheckpoints:
 
     def test_a_file_with_code_is_refused(self, tmp_path):
         torch.save(network(), tmp_path / "whole.pt")
-        with pytest.raises(ValueError, match=r"can not be read as weights alone .* torch.save\(model.state_dict"):
+        with pytest.raises(ValueError, match=r"cannot be read as weights alone .* torch.save\(model.state_dict"):
             load_checkpoint(network(), tmp_path / "whole.pt")
 
     @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ class TestCheckpoints:
         with pytest.raises(ValueError, match="there is no checkpoint"):
             load_checkpoint(network(), tmp_path / "no.pt")
         (tmp_path / "cut.pt").write_bytes((folder / "weights.pt").read_bytes()[:500])
-        with pytest.raises(ValueError, match="can not be read as weights alone"):
+        with pytest.raises(ValueError, match="cannot be read as weights alone"):
             load_checkpoint(network(), tmp_path / "cut.pt")
 
     @pytest.mark.parametrize(
@@ -519,7 +519,7 @@ class TestData:
         assert found["train"].read([0]).shape == (1, 3, 16, 16)
 
     def test_a_folder_of_classes_is_one_sample(self, images):
-        assert list(data_parts(str(images / "train"))) == ["data"]
+        assert list(data_splits(str(images / "train"))) == ["data"]
         assert samples(str(images / "train"), 10, None, "val", 0)["val"].read([0]).shape == (1, 3, 20, 24)
 
     def test_images_of_several_sizes_need_one(self, images):
@@ -533,7 +533,7 @@ class TestData:
         Image.new("RGB", (20, 20)).save(images / "train" / "cat" / "0.png", "EPS")
         (images / "train" / "cat" / "1.png").unlink()
         os.mkfifo(images / "train" / "cat" / "1.png")
-        part = data_parts(str(images))["train"]
+        part = data_splits(str(images))["train"]
         with pytest.raises(OSError, match="cannot identify image file"):
             part[0]
         with pytest.raises(ValueError, match=r"1\.png is no file"):
@@ -544,10 +544,10 @@ class TestData:
         (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"a pickle")
         monkeypatch.setattr("pickle.load", None)
         with pytest.raises(ValueError, match="holds another CIFAR-10 than the published one"):
-            data_parts(f"cifar10:{tmp_path}")
+            data_splits(f"cifar10:{tmp_path}")
 
     def test_cifar10_is_read_from_folders_in_its_own_scale(self, images):
-        part = data_parts(f"cifar10:{images}")["train"]
+        part = data_splits(f"cifar10:{images}")["train"]
         pixel = np.asarray(Image.open(images / "train" / "cat" / "0.png"))[0, 0, 0] / 255
         assert part[0][0][0, 0, 0].item() == pytest.approx((pixel - 0.4914) / 0.2470, abs=1e-5)
 
@@ -567,4 +567,4 @@ class TestData:
 
     def test_a_function_that_returns_no_data_set_is_named(self):
         with pytest.raises(TypeError, match="gave a set for 'data', expected a Dataset with length and indexing"):
-            data_parts("builtins:set")
+            data_splits("builtins:set")

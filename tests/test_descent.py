@@ -14,7 +14,7 @@ import torch
 import rra_monitor as rra
 from rra_monitor.graph import nn_descent
 from rra_monitor.graph.exact import exact_graph
-from rra_monitor.graph.nn_descent import descent_graph, descent_neighbours
+from rra_monitor.graph.nn_descent import descent_neighbours, nn_descent_graph
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.recall import draw_audit
 
@@ -29,7 +29,7 @@ def hard():
 
 @pytest.fixture(scope="module")
 def hard_graph(hard):
-    return descent_graph(hard, 10, min_recall=0.0)
+    return nn_descent_graph(hard, 10, min_recall=0.0)
 
 
 def true_recall(points, graph):
@@ -52,7 +52,7 @@ def assert_well_formed(points, graph):
 
 def test_almost_all_neighbours_of_real_feature_maps_are_found(feature_maps):
     points = Points(feature_maps)
-    graph = descent_graph(points, 15)
+    graph = nn_descent_graph(points, 15)
     assert (graph.backend, graph.n, graph.k) == ("nndescent", 600, 15)
     assert (graph.indices.dtype, graph.distances.dtype) == (np.int32, np.float32)
     assert_well_formed(points, graph)
@@ -67,7 +67,7 @@ def test_what_was_found_is_well_formed_however_hard_the_search(hard, hard_graph)
 
 
 def test_the_same_seed_gives_the_same_graph(hard, hard_graph):
-    again, other = descent_graph(hard, 10, min_recall=0.0), descent_graph(hard, 10, min_recall=0.0, seed=1)
+    again, other = nn_descent_graph(hard, 10, min_recall=0.0), nn_descent_graph(hard, 10, min_recall=0.0, seed=1)
     assert (again.indices == hard_graph.indices).all()
     assert (again.distances == hard_graph.distances).all()
     assert again.recall == hard_graph.recall
@@ -96,7 +96,7 @@ def test_more_effort_finds_more(hard):
 def test_a_recall_that_is_missed_raises_the_effort_until_it_is_met(hard, hard_graph, caplog):
     asked = hard_graph.recall + 0.01
     with caplog.at_level(logging.INFO, logger="rra_monitor"):
-        graph = descent_graph(hard, 10, min_recall=asked)
+        graph = nn_descent_graph(hard, 10, min_recall=asked)
     assert graph.backend == "nndescent"
     assert graph.recall >= asked
     assert f"recall {hard_graph.recall:.4f}" in caplog.records[0].message
@@ -106,7 +106,7 @@ def test_a_recall_that_is_missed_raises_the_effort_until_it_is_met(hard, hard_gr
 
 def test_a_recall_out_of_reach_ends_in_the_exact_graph_and_says_so(hard, caplog):
     with caplog.at_level(logging.INFO, logger="rra_monitor"):
-        graph = descent_graph(hard, 10, min_recall=1.0)
+        graph = nn_descent_graph(hard, 10, min_recall=1.0)
     assert (graph.backend, graph.recall, graph.audit) == ("exact", 1.0, None)
     assert (graph.indices == exact_graph(hard, 10).indices).all()
     assert [record.levelname for record in caplog.records] == ["INFO"] * len(nn_descent.EFFORTS) + ["WARNING"]
@@ -122,23 +122,23 @@ def test_a_memory_budget_ends_the_search_at_the_effort_it_allows_and_holds_for_t
         nn_descent, "exact_graph", lambda points, k, budget: given.append(budget) or exact_graph(points, k)
     )
     with caplog.at_level(logging.INFO, logger="rra_monitor"):
-        graph = descent_graph(hard, 10, min_recall=1.0, memory_budget=budget)
+        graph = nn_descent_graph(hard, 10, min_recall=1.0, memory_budget=budget)
     assert (graph.backend, given) == ("exact", [budget])
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
     assert f"its highest effort within memory_budget={budget:,} bytes" in caplog.text
     with pytest.raises(ValueError, match=rf"memory_budget={budget - 1:,} bytes is below the {budget:,} that a descent"):
-        descent_graph(hard, 10, memory_budget=budget - 1)
+        nn_descent_graph(hard, 10, memory_budget=budget - 1)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_an_impossible_recall_is_refused(hard, value):
     with pytest.raises(ValueError, match="must lie in 0 to 1"):
-        descent_graph(hard, 10, min_recall=value)
+        nn_descent_graph(hard, 10, min_recall=value)
 
 
 def test_a_sample_is_never_its_own_neighbour_even_among_duplicates():
     points = Points(np.repeat(RNG.normal(size=(200, 5)), 3, axis=0).astype(np.float32))
-    graph = descent_graph(points, 4)
+    graph = nn_descent_graph(points, 4)
     assert_well_formed(points, graph)
     assert (graph.distances[:, :2] == 0).all()
     assert (graph.distances[:, 2:] > 0).all()
@@ -147,21 +147,21 @@ def test_a_sample_is_never_its_own_neighbour_even_among_duplicates():
 
 def test_more_duplicates_than_neighbours_are_all_ties():
     points = Points(np.repeat(RNG.normal(size=(5, 8)), 100, axis=0).astype(np.float32))
-    graph = descent_graph(points, 10)
+    graph = nn_descent_graph(points, 10)
     assert_well_formed(points, graph)
     assert (graph.ties, graph.zeros, graph.recall) == (1.0, 1.0, 1.0)
 
 
 def test_constant_features_are_all_ties():
     points = Points(np.full((300, 7), 3.14159, np.float32))
-    graph = descent_graph(points, 10)
+    graph = nn_descent_graph(points, 10)
     assert_well_formed(points, graph)
     assert (graph.ties, graph.zeros, graph.recall) == (1.0, 1.0, 1.0)
 
 
 def test_ties_are_counted_as_for_the_exact_graph():
     points = Points(RNG.integers(0, 2, size=(500, 10)).astype(np.float32))
-    graph, exact = descent_graph(points, 10), exact_graph(points, 10)
+    graph, exact = nn_descent_graph(points, 10), exact_graph(points, 10)
     assert graph.ties == pytest.approx(exact.ties, abs=0.02)
     assert graph.zeros == exact.zeros
 
@@ -169,7 +169,7 @@ def test_ties_are_counted_as_for_the_exact_graph():
 @pytest.mark.parametrize(("n", "k"), [(2, 1), (12, 10), (11, 10), (60, 40)])
 def test_few_samples_for_many_neighbours_are_all_compared(n, k):
     points = Points(RNG.normal(size=(n, 6)).astype(np.float32))
-    graph = descent_graph(points, k, min_recall=1.0)
+    graph = nn_descent_graph(points, k, min_recall=1.0)
     assert (graph.indices == exact_graph(points, k).indices).all()
     assert graph.recall == 1.0
 
@@ -195,15 +195,15 @@ def test_rows_that_the_search_leaves_short_are_completed_exactly(hard, monkeypat
 )
 def test_scale_and_offset_cost_no_neighbours(digits, change):
     points = Points(change(digits[0][:600].numpy()))
-    graph = descent_graph(points, 10)
+    graph = nn_descent_graph(points, 10)
     assert graph.backend == "nndescent"
     assert true_recall(points, graph) > 0.98
 
 
 def test_features_of_any_precision_are_searched(digits):
-    expected = descent_graph(Points(digits[0][:600]), 5)
+    expected = nn_descent_graph(Points(digits[0][:600]), 5)
     for dtype in (torch.float64, torch.float16):  # sixteenths, which half precision holds
-        assert (descent_graph(Points(digits[0][:600].to(dtype)), 5).indices == expected.indices).all()
+        assert (nn_descent_graph(Points(digits[0][:600].to(dtype)), 5).indices == expected.indices).all()
 
 
 def test_nothing_global_is_touched_and_nothing_is_printed(hard, capfd):
@@ -220,7 +220,7 @@ def test_nothing_global_is_touched_and_nothing_is_printed(hard, capfd):
         )
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            descent_graph(hard, 10, min_recall=0.0)
+            nn_descent_graph(hard, 10, min_recall=0.0)
         after = (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist(), torch.get_num_threads())
         assert after == before
         assert numba.get_num_threads() == 1
@@ -243,5 +243,5 @@ def test_the_first_search_of_a_process_is_like_every_later_one_and_leaves_torchs
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_features_on_a_gpu_are_searched_on_the_cpu(hard, hard_graph):
-    graph = descent_graph(Points(torch.from_numpy(HARD).cuda()), 10, min_recall=0.0)
+    graph = nn_descent_graph(Points(torch.from_numpy(HARD).cuda()), 10, min_recall=0.0)
     assert (graph.indices == hard_graph.indices).all()

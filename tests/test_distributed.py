@@ -95,7 +95,7 @@ def test_every_rank_gets_the_same_bits(outcome):
         ("sparse", "TypeError: rank {last}: features are a tensor (torch.sparse_coo"),
         ("quantised", "TypeError: rank {last}: features are a tensor (torch.strided, torch.qint8"),
         ("meta", "TypeError: rank {last}: features are a tensor (torch.strided, torch.float32, on meta)"),
-        ("memory_budget", "ValueError: rank {last}: memory_budget=1,048,576 can not be kept over a group"),
+        ("memory_budget", "ValueError: rank {last}: memory_budget=1,048,576 cannot be kept over a group"),
         ("memory_budget's type", "TypeError: rank {last}: memory_budget must be an integer, got '1GiB'"),
         ("min_recall", "TypeError: rank {last}: min_recall must be a number, 0 to 1, got None"),
         ("seed", "ValueError: rank {last}: seed=-1 must lie in 0 to"),
@@ -135,7 +135,7 @@ def test_ranks_that_do_not_agree_all_raise(outcome, fault, words):
 @pytest.mark.parametrize("fault", ["share without group", "nnls without group", "nncs without group"])
 def test_a_share_is_not_measured_as_if_it_were_the_whole(outcome, fault):
     for values in outcome.values:
-        expected = "none" if outcome.ranks == 1 else "of 500 samples, this rank's share"
+        expected = "none" if outcome.ranks == 1 else "of 500 samples, this rank's shard"
         assert expected in values["faults"][fault]
 
 

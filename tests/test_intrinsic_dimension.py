@@ -13,7 +13,7 @@ from rra_monitor.metrics.gride import most_likely_dimension
 
 import rra_monitor as rra
 from rra_monitor.metrics import decimated_twonn, gride, levina_bickel, ratio_histogram, twonn, twonn_standard_error
-from rra_monitor.metrics._decimation import covered_share
+from rra_monitor.metrics._decimation import covered_fraction
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "intrinsic_dimension.json").read_text())["estimates"]
 ESTIMATES = {
@@ -283,7 +283,7 @@ class TestDecimation:
         points = torus(6000, 3)
         wide = decimated_twonn(rra.knn_graph(points, 60), parts=[4])
         narrow = decimated_twonn(rra.knn_graph(points, 10), parts=[4], least_covered=0.7)
-        assert narrow.covered[0] == pytest.approx(covered_share(10, 4), abs=0.02)
+        assert narrow.covered[0] == pytest.approx(covered_fraction(10, 4), abs=0.02)
         assert narrow.covered[0] < 0.8
         assert narrow.dimensions[0] == pytest.approx(wide.dimensions[0], rel=0.04)
 
@@ -293,7 +293,7 @@ class TestDecimation:
         volumes = rng.exponential(size=(40_000, 10)).cumsum(axis=1)
         own = rng.random(volumes.shape) < 1 / 5
         logs = [math.log(row[mine][1] / row[mine][0]) for row, mine in zip(volumes, own, strict=True) if sum(mine) > 1]
-        assert len(logs) / 40_000 == pytest.approx(covered_share(10, 5), abs=0.01)
+        assert len(logs) / 40_000 == pytest.approx(covered_fraction(10, 5), abs=0.01)
         assert np.mean(logs) == pytest.approx(1, abs=0.02)
         assert np.std(logs) == pytest.approx(1, abs=0.03)
 

@@ -149,7 +149,7 @@ class TestNamed:
 
     def test_a_layer_that_does_not_run_is_named(self):
         model = torchvision.models.googlenet(init_weights=False, aux_logits=True)
-        with pytest.raises(ValueError, match=r"'aux1' can not be watched.*does not run"):
+        with pytest.raises(ValueError, match=r"'aux1' cannot be watched.*does not run"):
             names(model, (3, 64, 64), ["aux1"])
 
     def test_an_output_without_a_row_per_sample_is_named(self):

@@ -17,8 +17,8 @@ from test_store import snapshot_of
 import rra_monitor as rra
 from rra_monitor.page.assets import plotly_bundle, static_files
 from rra_monitor.page.binary import packed
-from rra_monitor.page.moments import probe_moment
-from rra_monitor.page.payload import run_payload, shares
+from rra_monitor.page.frame import probe_frame
+from rra_monitor.page.payload import fractions, run_payload
 from rra_monitor.page.report import write_report
 from rra_monitor.page.series import stacked, stored_series
 from rra_monitor.page.thinning import thinned
@@ -35,7 +35,7 @@ class TestSeries:
     def test_its_values_are_the_stores(self, run):
         store = rra.RunStore(run)
         series = stored_series(store, "a0", "A")
-        assert [moment.step for moment in series.moments] == list(store.steps("train"))
+        assert [frame.step for frame in series.frames] == list(store.steps("train"))
         for probe in ("train", "val"):
             found = series.probes[probe]
             for at, snapshot in enumerate(store.curves(probe)):
@@ -83,12 +83,12 @@ class TestSeries:
             store.save(dataclasses.replace(base, step=step, epoch=step, layers=tuple(graphs), graphs=graphs))
         size = sum(file.stat().st_size for file in tmp_path.rglob("*.safetensors"))
         tracemalloc.start()
-        with pytest.warns(UserWarning, match=r"the newest \d+ of 60 moments are shown; layers differ so much"):
+        with pytest.warns(UserWarning, match=r"the newest \d+ of 60 snapshots are shown; layers differ so much"):
             found = stored_series(store, "run")  # all would need 60 matrices of 1,200 by 1,200
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 10 * size + 200e6
-        steps = [moment.step for moment in found.moments]
+        steps = [frame.step for frame in found.frames]
         assert 5 < len(steps) < 60
         assert steps == list(range(60))[-len(steps) :]
         last = store.load("train", 59, graphs=False)
@@ -111,13 +111,13 @@ class TestSeries:
             aliases={f"l0@{view}": "l0" for view in views[1:]},
         )
         with pytest.raises(ValueError, match=r"100 views of 300 layers, though 300 views were measured"):
-            probe_moment(odd, {})
+            probe_frame(odd, {})
         store = rra.RunStore(tmp_path)
         store.save(snapshot_of(0))
         store.save(odd)
         with pytest.warns(UserWarning, match=".") as warned:
             found = stored_series(store, "run")
-        assert [moment.step for moment in found.moments] == [0]
+        assert [frame.step for frame in found.frames] == [0]
         assert len(warned) == 1
 
     def test_a_snapshot_of_many_views_of_one_layer_takes_little_time_and_memory(self):
@@ -128,7 +128,7 @@ class TestSeries:
             settings=dataclasses.replace(one.settings, views=views),
             aliases={f"l0@{view}": "l0" for view in views[1:]},
         )
-        found = stacked([probe_moment(one, {})], n=30, k=4, classes=3, nncs_chance=0.3, nnls_chance=0.1)
+        found = stacked([probe_frame(one, {})], n=30, k=4, classes=3, nncs_chance=0.3, nnls_chance=0.1)
         assert found.matrices["self"].values.shape == (1, 19_999, 1, 1)
 
     def test_one_snapshot_without_labels_is_a_run(self, tmp_path):
@@ -139,13 +139,13 @@ class TestSeries:
         assert probe["nncs_chance"] is None
         assert probe["classes"] is None
         assert "nncs" not in probe["curves"]
-        assert len(found.moments) == 1
+        assert len(found.frames) == 1
 
     def test_graphs_that_were_dropped_are_not_missed(self, tmp_path):
         store = rra.RunStore(tmp_path, keep_graphs="last")
         for step in range(3):
             store.save(snapshot_of(step=step))
-        assert len(stored_series(store, "run").moments) == 3
+        assert len(stored_series(store, "run").frames) == 3
 
     def test_a_record_that_was_cut_off_costs_its_findings_alone(self, run, tmp_path):
         store = rra.RunStore(tmp_path)
@@ -153,7 +153,7 @@ class TestSeries:
         store.write_text("records.jsonl", '{"step": 0, "epoch": 0, "seconds": 1.0, "over')
         with pytest.warns(UserWarning, match="cut off or foreign"):
             found = stored_series(store, "half")
-        assert np.isnan(found.moments[0].overhead)
+        assert np.isnan(found.frames[0].overhead)
 
     def test_a_record_of_another_version_costs_its_findings_alone(self, tmp_path):
         store = rra.RunStore(tmp_path)
@@ -161,7 +161,7 @@ class TestSeries:
         store.write_text(
             "records.jsonl", '{"step": 0, "epoch": 0, "findings": [{"kind": "new", "layers": [], "more": 1}]}\n'
         )
-        found = stored_series(store, "newer").moments[0]
+        found = stored_series(store, "newer").frames[0]
         assert (found.step, found.epoch) == (0, 0)
         assert np.isnan(found.overhead)
 
@@ -176,7 +176,7 @@ class TestMoment:
         snapshot = in_views(snapshot_of(1, layers=layers), "full", "avg2", "avg-global")
         other = snapshot_of(0, layers=("input", "a", "a@max2", "a@avg-global", "b", "b@avg-global"))
         match = rra.match(snapshot, other, "ref-other")
-        found = probe_moment(snapshot, {"ref-other": match}).matrices["ref-other"]
+        found = probe_frame(snapshot, {"ref-other": match}).matrices["ref-other"]
         assert (found.rows, found.columns) == (("input", "a", "fc"), ("input", "a", "b"))
         assert found.views == ("full", "avg-global")
         assert np.array_equal(found.values[0], match.nnls[np.ix_([0, 1, 4], [0, 1, 4])])
@@ -191,14 +191,14 @@ class TestMoment:
             for step in (0, 1)
         )
         match = rra.match(second, first, "prev")
-        found = probe_moment(second, {"prev": match}).matrices["prev"]
+        found = probe_frame(second, {"prev": match}).matrices["prev"]
         assert found.views == ("full", "avg-global", "avg8")
         assert np.array_equal(found.values[2, 1:, 1:], match.nnls[np.ix_([2, 4], [2, 4])])
 
     def test_a_comparison_of_full_views_alone_has_no_other(self):
         snapshot = in_views(snapshot_of(1, layers=("input", "a", "a@avg2")), "full", "avg2")
         match = rra.match(snapshot, snapshot_of(0, layers=("input", "a")), "prev")
-        assert probe_moment(snapshot, {"prev": match}).matrices["prev"].views == ("full",)
+        assert probe_frame(snapshot, {"prev": match}).matrices["prev"].views == ("full",)
 
 
 def in_views(snapshot, *views, **aliases):
@@ -208,7 +208,7 @@ def in_views(snapshot, *views, **aliases):
 class TestPacking:
     def test_nothing_is_rounded_and_json_stays_json(self):
         run = made_up_run()
-        symmetric = shares(np.array([[[[1, 0.2], [0.2, np.nan]]]] * 3))
+        symmetric = fractions(np.array([[[[1, 0.2], [0.2, np.nan]]]] * 3))
         payload = run_payload(run) | {"more": [symmetric]}
         data = gzip.decompress(packed(payload))
         length = int.from_bytes(data[:4], "little")
@@ -243,16 +243,16 @@ class TestReport:
         assert report.size <= limit < whole.size
         assert report.size > 0.8 * limit
         assert len(report.notes) == 2
-        assert "of 120 moments" in report.notes[0]
+        assert "of 120 snapshots" in report.notes[0]
 
     def test_thinning_keeps_the_ends(self):
         run = thinned(made_up_run(epochs=range(100)), 7)
-        assert [moment.epoch for moment in run.moments] == [0, 16, 33, 50, 66, 82, 99]
+        assert [frame.epoch for frame in run.frames] == [0, 16, 33, 50, 66, 82, 99]
         assert run.probes["train"].curves["id"].shape[0] == 7
 
     def test_what_can_not_fit_is_refused(self, tmp_path):
         with pytest.raises(
-            ValueError, match=r"MB with two moments of each of the 1 runs, more than 0\.1 MB; give fewer"
+            ValueError, match=r"MB with two snapshots of each of the 1 runs, more than 0\.1 MB; give fewer"
         ):
             write_report([made_up_run()], tmp_path / "r.html", limit=100_000)
 

@@ -5,7 +5,7 @@ import pytest
 
 import rra_monitor as rra
 from rra_monitor.graph.exact import exact_graph
-from rra_monitor.graph.nn_descent import descent_graph
+from rra_monitor.graph.nn_descent import nn_descent_graph
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.recall import draw_audit
 
@@ -68,7 +68,7 @@ def test_recall_is_the_share_of_true_neighbours_found(points, exact):
 @pytest.mark.parametrize("case", ["found by descent", "one of ten here and there", "all of a few", "nothing"])
 def test_recall_is_within_three_standard_errors_of_the_whole(points, exact, case):
     if case == "found by descent":
-        graph = descent_graph(points, K, min_recall=0.0)
+        graph = nn_descent_graph(points, K, min_recall=0.0)
     else:
         rows = RNG.permutation(N)
         graph = losing(exact, *{"one of": (rows[:900], 1), "all of": (rows[:20], K), "nothin": (rows[:0], 1)}[case[:6]])
@@ -112,7 +112,7 @@ def test_an_exact_graph_has_no_induced_errors(points, exact, labels):
 
 
 def test_induced_errors_are_differences_of_the_metrics_where_all_rows_are_audited(points, exact, labels):
-    graph = replace(descent_graph(points, K, min_recall=0.0), audit=draw_audit(points, K, rows=N))
+    graph = replace(nn_descent_graph(points, K, min_recall=0.0), audit=draw_audit(points, K, rows=N))
     errors = rra.metrics.induced_errors(graph, labels)
     assert errors.id == pytest.approx(rra.metrics.twonn(graph) - rra.metrics.twonn(exact), rel=1e-3)
     assert errors.nncs == pytest.approx(rra.metrics.nncs(graph, labels) - rra.metrics.nncs(exact, labels))
@@ -122,7 +122,7 @@ def test_induced_errors_are_differences_of_the_metrics_where_all_rows_are_audite
 
 
 def test_without_labels_or_a_second_neighbour_the_rest_is_given(points):
-    errors = rra.metrics.induced_errors(descent_graph(points, 1, min_recall=0.0))
+    errors = rra.metrics.induced_errors(nn_descent_graph(points, 1, min_recall=0.0))
     assert np.isnan(errors.id)
     assert errors.nncs is None
     assert 0 <= errors.nnls < 1

@@ -55,7 +55,7 @@ class Served:
         if name in files:
             return files[name].read_bytes()
         if name == "runs":
-            runs = [{"name": name, "version": str(len(run.moments))} for name, run in self.runs.items()]
+            runs = [{"name": name, "version": str(len(run.frames))} for name, run in self.runs.items()]
             return json.dumps({"schema": self.schema, "runs": runs, "message": self.message}).encode()
         if name == "run":
             return json.dumps({"schema": self.schema} | run_payload(self.runs[query["name"][0]])).encode()

@@ -1,7 +1,7 @@
 """TensorBoard's tensors as arrays no larger than what an event file holds.
 
 A tensor that repeats one value may claim any shape: 40 bytes of a file become gigabytes when TensorBoard makes an array
-of them, which its data providers do before a plugin sees anything; and one that can not be converted fails all others
+of them, which its data providers do before a plugin sees anything; and one that cannot be converted fails all others
 of its tag. So the conversion is bounded while our own data are read, and as it was at any other time.
 """
 

@@ -34,7 +34,7 @@ class BrokenTab(base_plugin.TBPlugin):  # type: ignore[misc]
         return metadata()
 
     def _script(self, environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        text = f"The RRA tab can not be shown. {self._reason}"
+        text = f"The RRA tab cannot be shown. {self._reason}"
         script = (
             "export function render() {\n"
             '  const said = document.createElement("p");\n'

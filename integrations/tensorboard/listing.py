@@ -22,7 +22,7 @@ class Run:
         name: that TensorBoard has for it.
         version: changes whenever there is something new to read.
         tags: that can be read, to their descriptions.
-        notes: what can not be read, and why.
+        notes: what cannot be read, and why.
     """
 
     name: str

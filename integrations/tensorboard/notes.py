@@ -1,4 +1,4 @@
-"""What can not be read, in words for a reader."""
+"""What cannot be read, in words for a reader."""
 
 from collections.abc import Sequence
 

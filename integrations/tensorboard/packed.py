@@ -11,7 +11,8 @@ import numpy.typing as npt
 from rra_monitor.integrations.tensorboard import tags
 from rra_monitor.measure.match import PREVIOUS
 from rra_monitor.measure.snapshot import Snapshot
-from rra_monitor.page.moments import CURVES, ProbeMoment, probe_moment
+from rra_monitor.page.arrays import CURVES, ProbeFrame
+from rra_monitor.page.frame import probe_frame
 from rra_monitor.runs.record import Record
 
 
@@ -39,7 +40,7 @@ def packed(record: Record, comparisons: Iterable[str] = ()) -> list[Packed]:
             of the metrics should stay the same.
     """
     moments = {
-        probe: probe_moment(snapshot, record.matches.get(probe, {})) for probe, snapshot in record.snapshots.items()
+        probe: probe_frame(snapshot, record.matches.get(probe, {})) for probe, snapshot in record.snapshots.items()
     }
     here = (name for matches in record.matches.values() for name in matches)
     metrics = (*CURVES, *(f"nnls_{name}" for name in dict.fromkeys([PREVIOUS, *comparisons, *here])))
@@ -54,7 +55,7 @@ def packed(record: Record, comparisons: Iterable[str] = ()) -> list[Packed]:
     ]
 
 
-def _curves(moments: Mapping[str, ProbeMoment], snapshots: Mapping[str, Snapshot], metrics: Sequence[str]) -> Packed:
+def _curves(moments: Mapping[str, ProbeFrame], snapshots: Mapping[str, Snapshot], metrics: Sequence[str]) -> Packed:
     probes, blocks = [], []
     for probe, moment in moments.items():
         snapshot = snapshots[probe]
@@ -78,7 +79,7 @@ def _curves(moments: Mapping[str, ProbeMoment], snapshots: Mapping[str, Snapshot
     return Packed(tags.tag(tags.CURVES, content), content, np.moveaxis(_padded(blocks), 0, 1))
 
 
-def _matrices(moments: Mapping[str, ProbeMoment], kind: str) -> Packed:
+def _matrices(moments: Mapping[str, ProbeFrame], kind: str) -> Packed:
     matrices = {probe: moment.matrices[kind] for probe, moment in moments.items() if kind in moment.matrices}
     probes = [
         {"name": probe, "rows": matrix.rows, "columns": matrix.columns, "views": matrix.views}

@@ -1,6 +1,6 @@
 """The entry point of TensorBoard's plugin RRA. Nothing heavy is loaded here, and nothing here may fail.
 
-TensorBoard does not start when the module of an entry point can not be imported, for whatever reason. So everything
+TensorBoard does not start when the module of an entry point cannot be imported, for whatever reason. So everything
 that could fail lies in other modules, and the tab says what did.
 """
 

@@ -11,10 +11,10 @@ from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.integrations.tensorboard.listing import Run
 from rra_monitor.integrations.tensorboard.notes import few, left_out
 from rra_monitor.integrations.tensorboard.tags import CURVES, FINDINGS, MOMENT, NNLS
-from rra_monitor.integrations.tensorboard.values import check_curve, check_shares, findings, moment, parts_of
-from rra_monitor.page.moments import Floats, Matrix, ProbeMoment
-from rra_monitor.page.room import Room, numbers, too_large
-from rra_monitor.page.series import Moment, RunSeries, stacked
+from rra_monitor.integrations.tensorboard.values import check_curve, check_fractions, findings, moment, parts_of
+from rra_monitor.page.arrays import Floats, Matrix, ProbeFrame
+from rra_monitor.page.budget import Budget, numbers, too_large
+from rra_monitor.page.series import Frame, RunSeries, stacked
 
 Event = tuple[int, float]
 """A step and a wall time: what the tensors of one record share."""
@@ -34,7 +34,7 @@ class _Part:
 
 
 def run_series(run: Run, read: Callable[[str], Sequence[Any]]) -> tuple[RunSeries, list[str]]:
-    """The run, and notes on what of it can not be read.
+    """The run, and notes on what of it cannot be read.
 
     Args:
         run: with its tags and their descriptions.
@@ -59,10 +59,10 @@ def run_series(run: Run, read: Callable[[str], Sequence[Any]]) -> tuple[RunSerie
     probes = {}
     for probe in sorted({probe for here in shown.values() for probe in here}):
         last = next(here[probe] for here in reversed(shown.values()) if probe in here)
-        moment_parts = [_probe_moment(here[probe]) if probe in here else None for here in shown.values()]
+        moment_parts = [_probe_frame(here[probe]) if probe in here else None for here in shown.values()]
         probes[probe] = stacked(moment_parts, **last.about)
     read_moments = [
-        Moment(event[0], epoch, seconds, overhead, found.get(event, ()))
+        Frame(event[0], epoch, seconds, overhead, found.get(event, ()))
         for event, (epoch, seconds, overhead) in moments.items()
         if event in shown
     ]
@@ -73,17 +73,17 @@ def _shown(
     run: Run, tensors: Mapping[Event, Sequence[tuple[str, Any]]], notes: list[str]
 ) -> dict[Event, dict[str, _Part]]:
     """Moment to probe to what was found of it, of the newest moments that fit; in the order of the moments."""
-    room, shown = Room(), {}
+    budget, shown = Budget(), {}
     for event in reversed(list(tensors)):
         here = _parts(run, event[0], tensors[event], notes)
-        whole = {probe: _probe_moment(part) for probe, part in here.items()}
-        if room.take(whole, sum(map(numbers, whole.values()))):
+        whole = {probe: _probe_frame(part) for probe, part in here.items()}
+        if budget.take(whole, sum(map(numbers, whole.values()))):
             shown[event] = here
         elif shown:
             notes.append(too_large(len(shown), len(tensors)))
             break
         else:
-            notes.append(left_out(f"the moment at step {event[0]}", "it has too many probes, metrics or views"))
+            notes.append(left_out(f"the snapshot at step {event[0]}", "it has too many probes, metrics or views"))
     return dict(reversed(shown.items()))
 
 
@@ -111,7 +111,7 @@ def _moments(data: Sequence[Any], notes: list[str]) -> dict[Event, tuple[int, fl
                 raise ValueError("expected a step from 0")
             found = moment(datum.numpy)
         except ValueError as error:
-            notes.append(left_out(f"the moment at step {datum.step}", error))
+            notes.append(left_out(f"the snapshot at step {datum.step}", error))
             continue
         while counting and counting[-1][0][0] >= datum.step:
             counting.pop()
@@ -144,14 +144,14 @@ def _add_curves(parts: dict[str, _Part], about: Mapping[str, Any], values: Any) 
 def _add_matrix(parts: dict[str, _Part], about: Mapping[str, Any], values: Any) -> None:
     shapes = [(len(probe["views"]), len(probe["rows"]), len(probe["columns"])) for probe in about["probes"]]
     for probe, found in zip(about["probes"], parts_of(values, shapes), strict=True):
-        check_shares("NNLS", found)
+        check_fractions("NNLS", found)
         if found.size:
             matrix = Matrix(probe["rows"], probe["columns"], probe["views"], found)
             parts[probe["name"]].matrices[about["matrix"]] = matrix
 
 
-def _probe_moment(part: _Part) -> ProbeMoment:
-    return ProbeMoment(part.layers, part.views, part.curves, part.matrices)
+def _probe_frame(part: _Part) -> ProbeFrame:
+    return ProbeFrame(part.layers, part.views, part.curves, part.matrices)
 
 
 def _findings(found: Sequence[tuple[Event, Any]], notes: list[str]) -> dict[Event, tuple[Finding, ...]]:

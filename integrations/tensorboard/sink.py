@@ -16,7 +16,7 @@ class TensorBoardSink:
     """Writes through a `SummaryWriter` that someone else opens and closes.
 
     Everything goes into packed tensors, which the tab RRA reads: see `tags`. Scalars are what TensorBoard's own
-    dashboards show beside it. A tensorboardX writer can not write the tensors: it gets figures.
+    dashboards show beside it. A tensorboardX writer cannot write the tensors: it gets figures.
 
     Args:
         writer: returns the `SummaryWriter` (torch's or tensorboardX's); called at each record.

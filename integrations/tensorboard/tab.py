@@ -65,7 +65,7 @@ class Tab(base_plugin.TBPlugin):  # type: ignore[misc]
     def _runs(self, request: Request) -> dict[str, Any]:
         runs = self._events(request).runs()
         left_out = [run for run in runs if not run.readable]
-        messages = [f"{run.name}: {' '.join(few(run.notes or ['it has no moments.']))}" for run in left_out]
+        messages = [f"{run.name}: {' '.join(few(run.notes or ['it has no snapshots.']))}" for run in left_out]
         return {
             "schema": SCHEMA,
             "runs": [{"name": run.name, "version": run.version} for run in runs if run.readable],

@@ -42,7 +42,7 @@ def described(content: bytes) -> dict[str, Any]:
     """A description, read: its kind, and what the kind has beside it, with tuples of names.
 
     Raises:
-        ValueError: it is of another version, or none, or what it says can not be.
+        ValueError: it is of another version, or none, or what it says cannot be.
     """
     try:
         about = json.loads(content)

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.integrations.tensorboard.arrays import Unreadable
 from rra_monitor.integrations.tensorboard.descriptions import LARGEST, is_name, names, number
-from rra_monitor.page.moments import Floats
+from rra_monitor.page.arrays import Floats
 
 LONGEST = 10_000
 """Letters of a sentence."""
 
 ROUNDING = 1e-5
-"""By which a share may lie beyond 0 and 1."""
+"""By which a fraction may lie beyond 0 and 1."""
 
 NO_SHARES = ("id", "id_error", "hubness")
 """Curves that may be larger than 1."""
@@ -58,14 +58,14 @@ def parts_of(values: Any, shapes: Sequence[tuple[int, ...]]) -> list[Floats]:
 
 
 def check_curve(name: str, values: Floats) -> None:
-    """Raise ValueError if there are values that the curve of this name can not have."""
+    """Raise ValueError if there are values that the curve of this name cannot have."""
     if name not in NO_SHARES:
-        check_shares(name, values)
+        check_fractions(name, values)
     elif np.isinf(values).any():
         raise ValueError(f"{name} is infinite, expected numbers, or NaN where undefined")
 
 
-def check_shares(what: str, values: Floats) -> None:
+def check_fractions(what: str, values: Floats) -> None:
     """Raise ValueError if a value is neither undefined nor from 0 to 1."""
     outside = values[(values < -ROUNDING) | (values > 1 + ROUNDING)]
     if outside.size:

@@ -30,12 +30,12 @@ def reference_path(path: str | os.PathLike[str]) -> str:
     mode = os.environ.get("WANDB_MODE", "online")
     # An offline WandbLogger sets it, too. Trying all the same would wait for minutes.
     if mode in ("offline", "dryrun", "disabled"):
-        raise ValueError(f"{path} can not be downloaded, W&B is {mode} (WANDB_MODE); {remedy}")
+        raise ValueError(f"{path} cannot be downloaded, W&B is {mode} (WANDB_MODE); {remedy}")
     try:
         import wandb
 
         return str(wandb.Api().artifact(found[1], type=ARTIFACT_TYPE).download())
     except Exception as error:
         raise ValueError(
-            f"{path} can not be downloaded ({error!r}); check the address and your login, or {remedy}"
+            f"{path} cannot be downloaded ({error!r}); check the address and your login, or {remedy}"
         ) from error

@@ -19,7 +19,7 @@ from rra_monitor.utils.trees import first_tensor
 def trace(model: nn.Module, batch: Any, forward: Callable[[nn.Module, Any], Any]) -> list[Layer]:
     """Every call of every module in one forward pass of `batch`, in the order in which the calls return.
 
-    Left out is what can not be a layer: output without a real tensor with one row per sample, TorchScript modules.
+    Left out is what cannot be a layer: output without a real tensor with one row per sample, TorchScript modules.
     """
     inputs = first_tensor(batch)
     if inputs is None:
@@ -91,7 +91,7 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
     names = [layer.name for layer in traced if layer.name in chosen]
     if len(names) != len(set(names)):
         raise ValueError(
-            "a module named 'input' can not be watched: the name stands for the raw data. Rename the module."
+            "a module named 'input' cannot be watched: the name stands for the raw data. Rename the module."
         )
     return tuple(layer for layer in traced if layer.name in chosen)
 
@@ -116,7 +116,7 @@ def _no_such_layer(pattern: str, model: nn.Module, traced: Sequence[Layer]) -> s
     valid = [layer.name for layer in traced]
     if pattern in modules:
         return (
-            f"layer {pattern!r} can not be watched: in evaluation mode it does not run, or its output has no row per "
+            f"layer {pattern!r} cannot be watched: in evaluation mode it does not run, or its output has no row per "
             f"sample. Layers that can: {', '.join(_nearest(pattern, valid))}"
         )
     for name, module in model.named_modules(remove_duplicate=False):

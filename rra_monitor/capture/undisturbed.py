@@ -42,7 +42,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         finally:
             for module, training, held in zip(modules, flags, buffers, strict=True):
                 module.training = training
-                if isinstance(module._buffers, dict):  # TorchScript's is none, and its forward can not rebind
+                if isinstance(module._buffers, dict):  # TorchScript's is none, and its forward cannot rebind
                     module._buffers.clear()
                     module._buffers.update(held)
                 for buffer in held.values():

@@ -47,7 +47,7 @@ def checked_views(views: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def resolve(shape: Shape, views: Iterable[str], channels_last: bool = False) -> dict[str, str]:
-    """Each asked view to the one that holds its numbers, in the order asked, without those that the shape can not have.
+    """Each asked view to the one that holds its numbers, in the order asked, without those that the shape cannot have.
 
     >>> resolve((64, 8, 8), ["full", "avg2", "avg8", "avg-global", "max16"])
     {'full': 'full', 'avg2': 'avg2', 'avg8': 'avg-global', 'avg-global': 'avg-global', 'max16': 'max-global'}
@@ -82,7 +82,7 @@ def pooled(features: torch.Tensor, view: str, channels_last: bool = False) -> to
         half precision would round averages to a few values, and equal averages are ties in a graph.
 
     Raises:
-        ValueError: an unknown view, or one that the features' shape can not have.
+        ValueError: an unknown view, or one that the features' shape cannot have.
 
     Source: thesis, 6.2.
 

@@ -50,7 +50,7 @@ def run_analyze(
         data: see `samples`.
         source: a stored run, in place of model and data.
         out: folder of the run and of the files.
-        probe: the part of the data, or of the run.
+        probe: the split of the data, or of the run.
         seed: of the samples and of a network's first weights.
         chosen: further options of `measured_analysis`, None where not chosen.
 
@@ -66,7 +66,7 @@ def run_analyze(
     if source is not None:
         given = {"MODEL": model, "--data": data} | {f"--{name}": value for name, value in chosen.items()}
         if others := [name for name, value in given.items() if value is not None]:
-            raise ValueError(f"--from repeats what a run has stored, so {', '.join(others)} can not be chosen; drop it")
+            raise ValueError(f"--from repeats what a run has stored, so {', '.join(others)} cannot be chosen; drop it")
         snapshots = stored_analysis(source, probe)
     elif model is None or data is None:
         raise ValueError(
@@ -116,7 +116,7 @@ def measured_analysis(
     n: int = SAMPLES,
     **options: Any,
 ) -> list[Snapshot]:
-    """A snapshot of each part of the data, stored; what the reader should know is added to the notes."""
+    """A snapshot of each split of the data, stored; what the reader should know is added to the notes."""
     # The data first: without them the model need not be built.
     monitor = Monitor(samples(data, n, size, probe, seed), **options)
     if bare := [name for name, sample in monitor.probes.items() if sample.labels is None]:
@@ -213,11 +213,11 @@ def table(snapshot: Snapshot) -> Table:
 
 def _legend(snapshot: Snapshot) -> str:
     chance = snapshot.nncs_chance
-    classes = "" if chance is None else f"NNCS: share of neighbours of the same class (by chance {chance:.3f}). "
+    classes = "" if chance is None else f"NNCS: fraction of neighbours of the same class (by chance {chance:.3f}). "
     return (
-        f"ID: dimensions that a layer uses, with the standard error over draws of the samples. {classes}Ties: share of "
-        "samples whose neighbourhood ends arbitrarily; near 1 the layer has collapsed. Hubness: above about 1 some "
-        "samples are neighbours of very many."
+        f"ID: dimensions that a layer uses, with the standard error over draws of the samples. {classes}Ties: "
+        "fraction of samples whose neighbourhood ends arbitrarily; near 1 the layer has collapsed. Hubness: above "
+        "about 1 some samples are neighbours of very many."
     )
 
 

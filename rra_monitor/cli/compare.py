@@ -31,7 +31,7 @@ def run_compare(
     """Compare, print the tables, write the files, say where they are.
 
     Raises:
-        ValueError: what can not be compared, named.
+        ValueError: what cannot be compared, named.
     """
     console = Console()
     page = Path(out) if out and out.endswith(".html") else None

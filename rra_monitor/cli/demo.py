@@ -121,8 +121,10 @@ def run_demo(out: str | None, epochs: int) -> None:
     similarity = matches["ref-seed0"].same_layer(end.layers)
     console.print(table(start, end, similarity))
     chance = nnls_chance(end.settings.n, end.settings.k)
-    console.print("ID: dimensions that a layer uses. NNCS: share of neighbours of the same digit.")
-    console.print(f"NNLS: share of the {end.settings.k} neighbours on which both seeds agree (by chance {chance:.3f}).")
+    console.print("ID: dimensions that a layer uses. NNCS: fraction of neighbours of the same digit.")
+    console.print(
+        f"NNLS: fraction of the {end.settings.k} neighbours on which both seeds agree (by chance {chance:.3f})."
+    )
     for finding in findings({"train": end}, {"train": start}):
         print_line(console, f"• {finding.sentence}")
     for name, figure in (("curves", curves_figure(end, start)), ("nnls", nnls_figure(end, matches))):

@@ -53,7 +53,7 @@ def compare(
     The same as a page to look at and to send, one file that works offline:
       rra-monitor compare --group A='runs/a*' --group B='runs/b*' --out report.html
 
-    Where runs of two groups are as alike as runs of one group, the recipes made no difference. What can not be compared
+    Where runs of two groups are as alike as runs of one group, the recipes made no difference. What cannot be compared
     (other samples, another k) is left out, and the reason is printed.
 
     Args:
@@ -160,11 +160,11 @@ def analyze(
         checkpoint: a Lightning checkpoint or a state_dict; the network's own weights, untrained mostly, by default.
         out: folder of the run and of the CSV and JSON files; the first free of rra-analysis, rra-analysis-1, … by
             default.
-        n: samples of each part of the data; 2000 by default, fewer where there are not enough.
+        n: samples of each split of the data; 2000 by default, fewer where there are not enough.
         k: neighbours of each sample; n / (10 · classes) by default.
         views: of every layer with commas, `full,avg2,max-global` say; `full` by default.
         layers: names and patterns with commas; the input, the stem, every block, pool and classifier by default.
-        probe: the part of the data to take, `train` or `val`; for data in one part its name in the run.
+        probe: the split of the data to take, `train` or `val`; for data in one split its name in the run.
         arguments: of the function that builds the network, `num_classes=10,in_channels=1` say.
         size: of the images of a folder: their shorter side is scaled to it and the centre cut out.
         seed: of the draw of the samples, and of the weights where there is no checkpoint.

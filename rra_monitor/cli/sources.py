@@ -15,8 +15,8 @@ from typing import Any
 from torch import nn
 
 from rra_monitor.capture.sample import FixedSample
-from rra_monitor.datasets.folders import DATA, PARTS, cifar10, folder_parts
-from rra_monitor.datasets.scales import IMAGENET_SCALE
+from rra_monitor.datasets.folders import DATA, SPLITS, cifar10, folder_splits
+from rra_monitor.datasets.normalization import IMAGENET_NORMALIZATION
 from rra_monitor.utils.imports import required
 
 MOST_LETTERS = 2000
@@ -76,30 +76,30 @@ def named_values(text: str | None) -> dict[str, Any]:
 
 
 def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -> dict[str, FixedSample]:
-    """Name to sample of each part of the data.
+    """Name to sample of each split of the data.
 
     Args:
         spec: `digits`, `cifar10:DIR`, `run:RUN` for the data of a run of `rra-monitor train`, read from where the run
             says, `pickled-run:RUN:DIR` for those that lie as pickles in DIR, which runs what they contain, a folder of
             folders of images, or `module:function`.
-        n: samples of each part; fewer where there are not enough.
+        n: samples of each split; fewer where there are not enough.
         size: of the images of a folder: their shorter side is scaled to it and the centre cut out; as they are if None.
-        probe: the part to take, or the name of data in one part.
+        probe: the split to take, or the name of data in one split.
         seed: of the draw.
 
     Raises:
-        ValueError: no such data or part.
+        ValueError: no such data or split.
         TypeError: data that are no data sets.
     """
-    parts = data_parts(spec, size)
-    if list(parts) == [DATA] and probe is not None:
-        parts = {probe: parts[DATA]}
-    if probe is not None and probe not in parts:
-        raise ValueError(f"the data {spec!r} have the parts {', '.join(parts)}, no {probe!r}; choose one of them")
+    splits = data_splits(spec, size)
+    if list(splits) == [DATA] and probe is not None:
+        splits = {probe: splits[DATA]}
+    if probe is not None and probe not in splits:
+        raise ValueError(f"the data {spec!r} have the splits {', '.join(splits)}, no {probe!r}; choose one of them")
     try:
         return {
-            name: FixedSample.from_dataset(part, n=n, seed=seed, shrink=True)
-            for name, part in parts.items()
+            name: FixedSample.from_dataset(split, n=n, seed=seed, shrink=True)
+            for name, split in splits.items()
             if probe in (None, name)
         }
     except TypeError as error:
@@ -108,8 +108,8 @@ def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -
         raise TypeError(f"the images of {spec} differ in size; --size 224 makes them alike ({error})") from error
 
 
-def data_parts(spec: str, size: int | None = None) -> dict[str, Any]:
-    """Name to data set of each part of the data: `train` and `val`, or `data` alone.
+def data_splits(spec: str, size: int | None = None) -> dict[str, Any]:
+    """Name to data set of each split of the data: `train` and `val`, or `data` alone.
 
     Raises:
         ValueError: no such folder, module or function.
@@ -124,7 +124,7 @@ def data_parts(spec: str, size: int | None = None) -> dict[str, Any]:
             from rra_monitor.datasets.digits import digits
         except ModuleNotFoundError as error:
             raise ValueError(f"the data 'digits' need {error.name}: pip install 'rra-monitor[recipes]'") from error
-        return dict(zip(PARTS, digits(), strict=True))
+        return dict(zip(SPLITS, digits(), strict=True))
     if origin == "cifar10" and rest:
         return cifar10(Path(os.path.expanduser(rest)))
     if origin == "run" and rest:
@@ -138,21 +138,21 @@ def data_parts(spec: str, size: int | None = None) -> dict[str, Any]:
             )
         return dict(_trained().data_of(run, allow_pickle=True, data=where))
     if folder.is_dir():
-        return folder_parts(folder, size, IMAGENET_SCALE)
+        return folder_splits(folder, size, IMAGENET_NORMALIZATION)
     if not rest or "/" in origin:
         raise ValueError(
             f"the data {spec!r} are no folder, and not of the form 'digits', 'cifar10:DIR', 'run:RUN' or "
             "'module:function'"
         )
     found = _returned(spec, "the data", None, {})
-    parts = found if isinstance(found, Mapping) else {DATA: found}
-    for name, part in parts.items():
-        if not hasattr(part, "__getitem__") or not hasattr(part, "__len__") or isinstance(part, str):
+    splits = found if isinstance(found, Mapping) else {DATA: found}
+    for name, split in splits.items():
+        if not hasattr(split, "__getitem__") or not hasattr(split, "__len__") or isinstance(split, str):
             raise TypeError(
-                f"the data {spec!r} gave a {type(part).__name__} for {name!r}, expected a Dataset with length and "
+                f"the data {spec!r} gave a {type(split).__name__} for {name!r}, expected a Dataset with length and "
                 "indexing, or a dictionary of them"
             )
-    return dict(parts)
+    return dict(splits)
 
 
 def folder_of_run(spec: str) -> str | None:

@@ -39,7 +39,7 @@ def run_suggest(runs: Sequence[str], strategy: Strategy, probe: str, side: int |
     """Choose the windows, print them and the command that trains with them.
 
     Raises:
-        ValueError: runs that the strategy can not choose by, with what is missing and how to get it.
+        ValueError: runs that the strategy cannot choose by, with what is missing and how to get it.
     """
     if strategy != "greedy" and len(runs) > 1:
         raise ValueError(f"{strategy} reads one run, got {len(runs)}; several are for --strategy greedy")
@@ -158,7 +158,7 @@ def _table(choices: Sequence[StageChoice], strategy: Strategy, known: Sequence[i
 def _notes(choices: Sequence[StageChoice], strategy: Strategy) -> list[str]:
     found = []
     if strategy == "max-cs":
-        found.append("NNCS: share of neighbours of the same class, of average-pooled features; 1 is no pooling.")
+        found.append("NNCS: fraction of neighbours of the same class, of average-pooled features; 1 is no pooling.")
     if any(choice.sure is False for choice in choices):
         found.append("?: within the sampling error; a larger n tells more (rra-monitor train --n).")
     return found

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from rra_monitor.cli.compare import run_compare
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.plan import Plan, planned
+from rra_monitor.recipes.plan import TrainingPlan, planned
 from rra_monitor.recipes.recipe import thesis_accuracy
 from rra_monitor.recipes.run_files import (
     CHECKPOINT,
@@ -42,7 +42,7 @@ def train_seeds(options: TrainOptions) -> None:
     for one in each.values():
         if begun(folder_of(one)) and (differing := differing_options(folder_of(one), one, plan)):
             raise ValueError(f"{folder_of(one)} holds another training: {'; '.join(differing)}; give another --out")
-    parts = None
+    splits = None
     results: dict[int, dict[str, Any]] = {}
     for seed, one in each.items():
         folder = folder_of(one)
@@ -50,8 +50,8 @@ def train_seeds(options: TrainOptions) -> None:
             print_line(console, f"seed {seed} is finished, in {folder}")
             results[seed] = result
             continue
-        parts = parts or read_data(one, plan)
-        results[seed] = train_one(replace(one, resume=begun(folder)), plan, parts, folder)
+        splits = splits or read_data(one, plan)
+        results[seed] = train_one(replace(one, resume=begun(folder)), plan, splits, folder)
         print_report(console, plan, folder, results[seed], one)
     console.print(_table(plan, results))
     if options.monitor and len(each) > 1:
@@ -59,7 +59,7 @@ def train_seeds(options: TrainOptions) -> None:
 
 
 @rank_zero_only
-def _compare(plan: Plan, folders: Sequence[Path]) -> None:
+def _compare(plan: TrainingPlan, folders: Sequence[Path]) -> None:
     first, *others = (str(folder / SNAPSHOTS) for folder in folders)
     run_compare([], [[f"{plan.recipe.name}={first}", *others]], None, None, str(folders[0].parent / "comparison"))
 
@@ -91,7 +91,7 @@ def _is_number(text: str) -> bool:
     return text.isdecimal() and len(text) < 20
 
 
-def _table(plan: Plan, results: dict[int, dict[str, Any]]) -> Table:
+def _table(plan: TrainingPlan, results: dict[int, dict[str, Any]]) -> Table:
     """The accuracy of each seed, their mean and standard deviation, beside the thesis's."""
     table = Table("seed", title=plan.recipe.name, title_justify="left")
     for name in ("training %", "validation %"):
@@ -129,7 +129,9 @@ def run_train(options: TrainOptions) -> None:
 
 
 @rank_zero_only
-def print_report(console: Console, plan: Plan, folder: Path, result: dict[str, Any], options: TrainOptions) -> None:
+def print_report(
+    console: Console, plan: TrainingPlan, folder: Path, result: dict[str, Any], options: TrainOptions
+) -> None:
     """Say what came out, and how to go on."""
     recipe = plan.recipe
     known = f"; the thesis has {thesis_accuracy(recipe)} % ({recipe.source})" if recipe.accuracy is not None else ""

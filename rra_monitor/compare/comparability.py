@@ -3,15 +3,15 @@
 import warnings
 from collections.abc import Sequence
 
-from rra_monitor.compare.groups import Group, Moment, Run
+from rra_monitor.compare.groups import Group, Run, When
 from rra_monitor.measure.match import check_comparable
 from rra_monitor.measure.snapshot import Settings, same_density
 
 
 def refusals(
-    group_a: Group, group_b: Group, a: Sequence[Run], b: Sequence[Run], epoch: Moment, notes: list[str]
+    group_a: Group, group_b: Group, a: Sequence[Run], b: Sequence[Run], epoch: When, notes: list[str]
 ) -> dict[str, str]:
-    """Quantity to the reason why two groups can not be compared by it; adds to the notes."""
+    """Quantity to the reason why two groups cannot be compared by it; adds to the notes."""
     here, there = group_a.settings, group_b.settings
     found = {}
     counts = f"n={here.n}, k={here.k} in {group_a.name}, n={there.n}, k={there.k} in {group_b.name}"
@@ -53,7 +53,7 @@ def _remedy(here: Settings, there: Settings) -> str:
     return "measure with one n"
 
 
-def check_pairs(a: Sequence[Run], b: Sequence[Run], epoch: Moment) -> None:
+def check_pairs(a: Sequence[Run], b: Sequence[Run], epoch: When) -> None:
     """Refuse an NNLS between runs that has no pairs, no graphs or no meaning."""
     places = {(run.path, run.probe) for run in (*a, *b)}
     if len(places) == 1:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rra_monitor.capture.names import aligned
 from rra_monitor.compare.comparability import refusals
-from rra_monitor.compare.groups import Group, Moment, Run, group_of, read_run
+from rra_monitor.compare.groups import Group, Run, When, group_of, read_run
 from rra_monitor.compare.pairs import Pairs, pair_matrices
 from rra_monitor.compare.statistics import mean
 from rra_monitor.conclusions.evidence import TIED
@@ -29,7 +29,7 @@ class Comparison:
     """
 
     groups: Mapping[str, Group]
-    moment: Moment
+    moment: When
     pairs: Mapping[tuple[str, str], Pairs]
     notes: tuple[str, ...]
 
@@ -60,7 +60,7 @@ def compare_runs(
     groups: Mapping[str, Sequence[str | os.PathLike[str]]],
     *,
     probe: str | Sequence[str] | None = None,
-    epoch: Moment = "last",
+    epoch: When = "last",
 ) -> Comparison:
     """Curves of groups of runs with their spread, and the NNLS of every run with every other.
 
@@ -140,7 +140,7 @@ def _read(
         places = [store.path if "://" in store.path else os.path.realpath(store.path) for store in stores[name]]
         twice = next((place for place in places if places.count(place) > 1), None)
         if twice is not None:
-            raise ValueError(f"group {name!r} has {twice} twice; a run can not be compared with itself. Name it once")
+            raise ValueError(f"group {name!r} has {twice} twice; a run cannot be compared with itself. Name it once")
     if probe is None:
         probe = shared_probe(list(itertools.chain.from_iterable(stores.values())))
     probes = [probe] if isinstance(probe, str) else list(dict.fromkeys(probe))

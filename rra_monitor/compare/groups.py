@@ -12,7 +12,7 @@ from rra_monitor.measure.quantities import HEALTH
 from rra_monitor.measure.snapshot import Settings, Snapshot
 from rra_monitor.runs.store import RunStore
 
-Moment = int | Literal["last"]
+When = int | Literal["last"]
 """Completed epochs, or the last snapshot of each run."""
 
 OTHERS = ("id_error", *HEALTH)
@@ -36,7 +36,7 @@ class Run:
     epochs: dict[int, Snapshot]
     last: Snapshot
 
-    def at(self, moment: Moment) -> Snapshot:
+    def at(self, moment: When) -> Snapshot:
         """The snapshot of an epoch, or the last.
 
         Raises:
@@ -88,7 +88,7 @@ class Group:
     nnls_chance: float
 
     @property
-    def moments(self) -> tuple[Moment, ...]:
+    def moments(self) -> tuple[When, ...]:
         """(E + 1,) what the second axis of the arrays stands for."""
         return (*self.epochs, "last")
 
@@ -132,7 +132,7 @@ def group_of(name: str, runs: Sequence[Run]) -> Group:
         difference = _difference(_facts(first.last), _facts(run.last))
         if difference:
             raise ValueError(
-                f"group {name!r} can not be averaged: {difference} ({first.path} and {run.path}). The runs of a group "
+                f"group {name!r} cannot be averaged: {difference} ({first.path} and {run.path}). The runs of a group "
                 "are seeds of one recipe; put these into two groups"
             )
     epochs = tuple(sorted(set.intersection(*(set(run.epochs) for run in runs))))

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from rra_monitor.compare.groups import Moment, Run
+from rra_monitor.compare.groups import Run, When
 from rra_monitor.compare.statistics import Floats, deviation, mean
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics import nnls_matrix
@@ -32,7 +32,7 @@ class Pairs:
             it is refused.
         chance: the NNLS of unrelated layers.
         refused: `id`, `nncs`, `nnls`, or `nnls_within_run` (the layers of one run with each other), to the reason why
-            the groups can not be compared by it.
+            the groups cannot be compared by it.
     """
 
     a: str
@@ -80,9 +80,7 @@ class Pairs:
             raise ValueError(f"no NNLS of {self.a!r} with {self.b!r}: {self.refused['nnls']}")
 
 
-def pair_matrices(
-    runs: Sequence[Run], wanted: Sequence[tuple[int, int]], epoch: Moment
-) -> dict[tuple[int, int], Floats]:
+def pair_matrices(runs: Sequence[Run], wanted: Sequence[tuple[int, int]], epoch: When) -> dict[tuple[int, int], Floats]:
     """The (Li, Lj) NNLS matrix of each wanted pair of runs i < j.
 
     Holds the graphs of as many runs as fit into `HELD_BYTES` and passes the others by them, then goes on with the
@@ -111,7 +109,7 @@ def pair_matrices(
     return found
 
 
-def _neighbours(run: Run, epoch: Moment) -> list[KnnGraph]:
+def _neighbours(run: Run, epoch: When) -> list[KnnGraph]:
     """The graphs of a run without their distances, which NNLS does not need."""
     snapshot = run.store.load(run.probe, run.at(epoch).step)
     if not snapshot.graphs:

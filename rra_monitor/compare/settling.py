@@ -72,7 +72,7 @@ def settling(run: str | os.PathLike[str], probe: str | None = None) -> Settling:
         ValueError: a run that does not exist or is empty, no such probe, fewer than two snapshots with graphs.
 
     Warns:
-        UserWarning: graphs that can not be read, which are left out.
+        UserWarning: graphs that cannot be read, which are left out.
 
     Source: the thesis's section 3.1 (training analysis), with the NNLS of Eq. 3.2.
     """
@@ -111,7 +111,7 @@ def settling(run: str | os.PathLike[str], probe: str | None = None) -> Settling:
 
 
 def _graphs(run: Run, step: int) -> Mapping[str, KnnGraph]:
-    """The graphs of a snapshot; none, with a warning, where they can not be read."""
+    """The graphs of a snapshot; none, with a warning, where they cannot be read."""
     try:
         graphs = run.store.load(run.probe, step).graphs
         if set(run.last.layers) <= set(graphs):

@@ -19,7 +19,7 @@ SURE = 0.99
 """A finding of less confidence is none."""
 
 TIED = 0.5
-"""A share of tied samples above which NNCS and NNLS mean little and are not read."""
+"""A fraction of tied samples above which NNCS and NNLS mean little and are not read."""
 
 ID_FACTOR, SHARE_FACTOR, PAIRED_FACTOR = 2.0, math.sqrt(2), 2.0
 
@@ -48,7 +48,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Change:
+class Difference:
     """A difference between two measured values.
 
     Attributes:
@@ -76,7 +76,7 @@ class Change:
         return max(0.0, 1 - tries * math.erfc(self.value / self.error / math.sqrt(2)) / 2)
 
 
-def id_change(here: Snapshot, a: int, there: Snapshot, b: int) -> Change:
+def id_difference(here: Snapshot, a: int, there: Snapshot, b: int) -> Difference:
     """From the ID of layer a to that of layer b, of one snapshot or two, as a difference of logarithms.
 
     Formula: ln(ID_b / ID_a), with the error 2 sqrt(1/n_a + 1/n_b), n the samples without duplicates. Two layers of one
@@ -85,25 +85,26 @@ def id_change(here: Snapshot, a: int, there: Snapshot, b: int) -> Change:
     counts = [side.settings.n * (1 - side.zeros[row]) for side, row in ((here, a), (there, b))]
     values = here.id[a], there.id[b]
     if not (min(values) > 0 and min(counts) > 0):
-        return Change(math.nan, math.inf)
-    return Change(math.log(values[1] / values[0]), ID_FACTOR * math.sqrt(sum(1 / count for count in counts)))
+        return Difference(math.nan, math.inf)
+    return Difference(math.log(values[1] / values[0]), ID_FACTOR * math.sqrt(sum(1 / count for count in counts)))
 
 
-def share_error(share: float, n: int) -> float:
+def fraction_error(fraction: float, n: int) -> float:
     """The standard error of an NNCS or NNLS, the n samples (not their n k pairs) as the unit.
 
-    Formula: sqrt(2 p (1 - p) / n), p = (n share + 1) / (n + 2), which leaves an error at shares of 0 and 1.
+    Formula: sqrt(2 p (1 - p) / n), p = (n fraction + 1) / (n + 2), which leaves an error at fractions of 0 and 1.
     """
-    p = (n * share + 1) / (n + 2)
+    p = (n * fraction + 1) / (n + 2)
     return SHARE_FACTOR * math.sqrt(p * (1 - p) / n)
 
 
-def share_change(share_a: float, n_a: int, share_b: float, n_b: int) -> Change:
-    """From one NNCS, NNLS or other share of samples to another, as if of independent samples."""
-    return Change(share_b - share_a, math.hypot(share_error(share_a, n_a), share_error(share_b, n_b)))
+def fraction_difference(fraction_a: float, n_a: int, fraction_b: float, n_b: int) -> Difference:
+    """From one NNCS, NNLS or other fraction of samples to another, as if of independent samples."""
+    error = math.hypot(fraction_error(fraction_a, n_a), fraction_error(fraction_b, n_b))
+    return Difference(fraction_b - fraction_a, error)
 
 
-def nncs_change(snapshot: Snapshot, a: int, b: int) -> Change:
+def nncs_difference(snapshot: Snapshot, a: int, b: int) -> Difference:
     """From the NNCS of layer a to that of layer b of one snapshot.
 
     Formula: with graphs, the error is twice the standard error of the samples' differences, at least one sample's;
@@ -113,9 +114,9 @@ def nncs_change(snapshot: Snapshot, a: int, b: int) -> Change:
     n, labels = snapshot.settings.n, snapshot.settings.labels
     graphs = [snapshot.graphs.get(snapshot.layers[row]) for row in (a, b)]
     if labels is None or graphs[0] is None or graphs[1] is None:
-        return share_change(snapshot.nncs[a], n, snapshot.nncs[b], n)
+        return fraction_difference(snapshot.nncs[a], n, snapshot.nncs[b], n)
     differences = nncs_per_sample(graphs[1], labels) - nncs_per_sample(graphs[0], labels)
-    return Change(
+    return Difference(
         float(snapshot.nncs[b] - snapshot.nncs[a]),
         PAIRED_FACTOR * math.sqrt(max(float(np.var(differences)), 1 / n) / n),
     )

@@ -7,12 +7,12 @@ import numpy as np
 from rra_monitor.conclusions.evidence import (
     SURE,
     TIED,
-    Change,
+    Difference,
     Finding,
-    id_change,
-    nncs_change,
-    share_change,
-    share_error,
+    fraction_difference,
+    fraction_error,
+    id_difference,
+    nncs_difference,
 )
 from rra_monitor.measure.snapshot import Curve, Snapshot
 from rra_monitor.metrics import nnls
@@ -35,7 +35,7 @@ def id_peak(snapshot: Snapshot) -> Finding | None:
     first, last = int(defined[0]), int(defined[-1])
     top = int(defined[np.argmax(snapshot.id[defined])])
     higher = max(first, last, key=lambda row: snapshot.id[row])
-    sure = id_change(snapshot, higher, snapshot, top).confidence(_pairs(snapshot), ID_STEP)
+    sure = id_difference(snapshot, higher, snapshot, top).confidence(_pairs(snapshot), ID_STEP)
     if sure < SURE:
         return None
     start, peak, end = (float(snapshot.id[row]) for row in (first, top, last))
@@ -96,7 +96,7 @@ def initial_contraction(snapshot: Snapshot) -> Finding | None:
         return None
     bottom = 1 + int(np.nanargmin(curve[1 : (len(curve) + 1) // 2]))
     top = bottom + int(np.nanargmax(curve[bottom:]))
-    fall, rise = nncs_change(snapshot, bottom, 0), nncs_change(snapshot, bottom, top)
+    fall, rise = nncs_difference(snapshot, bottom, 0), nncs_difference(snapshot, bottom, top)
     sure = min(change.confidence(_pairs(snapshot), NNCS_STEP) for change in (fall, rise))
     if sure < SURE:
         return None
@@ -117,7 +117,7 @@ def initial_contraction(snapshot: Snapshot) -> Finding | None:
 def cluster_spike(snapshot: Snapshot) -> Finding | None:
     """One or two steps in the second half of the layers with at least half of the NNCS curve's whole rise.
 
-    They also have twice their share of the steps, so that an even rise over few layers is no spike.
+    They also have twice their fraction of the steps, so that an even rise over few layers is no spike.
     """
     curve = snapshot.nncs
     if curve is None or np.isnan(curve).all():
@@ -129,7 +129,7 @@ def cluster_spike(snapshot: Snapshot) -> Finding | None:
         if not starts.size or np.isnan(rises).all():
             continue
         start = int(starts[np.nanargmax(rises)])
-        change = nncs_change(snapshot, start, start + width)
+        change = nncs_difference(snapshot, start, start + width)
         sure = change.confidence(_pairs(snapshot), max(SPIKE, whole * max(0.5, 2 * width / steps)))
         if sure >= SURE:
             before, after = float(curve[start]), float(curve[start + width])
@@ -158,7 +158,7 @@ def redundant_layers(snapshot: Snapshot) -> list[Finding]:
         others = np.delete(pairs, row)
         usual = float(np.nanmedian(others)) if np.isfinite(others).any() else 1.0
         bars = (chance + ALIKE * (1 - chance), max(chance + 0.5 * (1 - chance), usual + 0.1))
-        sure[row] = Change(float(value) - min(bars), share_error(float(value), n)).confidence(len(pairs))
+        sure[row] = Difference(float(value) - min(bars), fraction_error(float(value), n)).confidence(len(pairs))
     found, row = [], 0
     while row < len(pairs):
         stop = row
@@ -184,7 +184,7 @@ def redundant_layers(snapshot: Snapshot) -> list[Finding]:
 
 
 def collapse(snapshot: Snapshot, before: Snapshot | None) -> Finding | None:
-    """Layers whose ID fell by a third or became undefined while the share of tied or duplicate samples rose by a tenth.
+    """Layers whose ID fell by a third or became undefined while a tenth more of the samples became tied or duplicate.
 
     Against the same layer of the earlier snapshot, or where there is none against the layer before it.
     """
@@ -197,10 +197,10 @@ def collapse(snapshot: Snapshot, before: Snapshot | None) -> Finding | None:
         n = snapshot.settings.n
         shares = {"ties": (base.ties[at], snapshot.ties[row]), "duplicates": (base.zeros[at], snapshot.zeros[row])}
         tries = 2 * len(snapshot.layers)
-        rises = {name: share_change(a, n, b, n).confidence(tries, 0.1) for name, (a, b) in shares.items()}
+        rises = {name: fraction_difference(a, n, b, n).confidence(tries, 0.1) for name, (a, b) in shares.items()}
         name = max(rises, key=lambda name: (rises[name], shares[name][1]))
         gone = not snapshot.id[row] > 0
-        fall = 1.0 if gone else id_change(snapshot, row, base, at).confidence(len(snapshot.layers), FALL)
+        fall = 1.0 if gone else id_difference(snapshot, row, base, at).confidence(len(snapshot.layers), FALL)
         if min(fall, rises[name]) >= SURE:
             sure[layer] = min(fall, rises[name])
             now = "undefined" if gone else f"{snapshot.id[row]:.1f}"
@@ -227,7 +227,7 @@ def unsettled(snapshot: Snapshot, before: Snapshot) -> Finding | None:
     bar = snapshot.nnls_chance + ALIKE * (1 - snapshot.nnls_chance)
     for layer in shared:
         value = nnls(snapshot.graphs[layer], before.graphs[layer])
-        confidence = Change(bar - value, share_error(value, snapshot.settings.n)).confidence(len(shared))
+        confidence = Difference(bar - value, fraction_error(value, snapshot.settings.n)).confidence(len(shared))
         if confidence >= SURE and _ties(snapshot, layer) <= TIED and _ties(before, layer) <= TIED:
             values[layer], sure[layer] = value, confidence
     if not values:
@@ -274,16 +274,16 @@ def _shelf(snapshot: Snapshot, top: int) -> tuple[list[int], float] | None:
 
 def _steeper(snapshot: Snapshot, side: list[int], level: list[int]) -> float:
     """How sure it is that the ID falls on one side of a level part by a tenth, and twice as steeply as within it."""
-    whole = id_change(snapshot, side[-1], snapshot, side[0])
-    within = id_change(snapshot, level[-1], snapshot, level[0])
+    whole = id_difference(snapshot, side[-1], snapshot, side[0])
+    within = id_difference(snapshot, level[-1], snapshot, level[0])
     share = (len(level) - 1) / (len(side) - 1) / 2
     # The layer where both meet has a part in both.
     error = max(whole.error, within.error) * math.sqrt(share**2 + share + 1)
-    steeper = Change(share * whole.value - abs(within.value), error)
+    steeper = Difference(share * whole.value - abs(within.value), error)
     return min(whole.confidence(_pairs(snapshot), ID_STEP), steeper.confidence(_pairs(snapshot)))
 
 
-def _prominence(snapshot: Snapshot, row: int) -> Change:
+def _prominence(snapshot: Snapshot, row: int) -> Difference:
     """How far a maximum of the ID stands over the higher of the two valleys that part it from higher layers or ends."""
     curve = snapshot.id
     valleys = []
@@ -291,7 +291,7 @@ def _prominence(snapshot: Snapshot, row: int) -> Change:
         barrier = np.flatnonzero(higher(curve[side], curve[row]))
         reach = side[: barrier[0]] if barrier.size else side
         valleys.append(int(reach[np.nanargmin(curve[reach])]))
-    return id_change(snapshot, max(valleys, key=lambda at: curve[at]), snapshot, row)
+    return id_difference(snapshot, max(valleys, key=lambda at: curve[at]), snapshot, row)
 
 
 def _pairs(snapshot: Snapshot) -> int:

@@ -4,7 +4,7 @@ import re
 from itertools import groupby
 
 from rra_monitor.capture.names import FULL, layer_view
-from rra_monitor.conclusions.evidence import SURE, TIED, Change, Finding, nncs_change
+from rra_monitor.conclusions.evidence import SURE, TIED, Difference, Finding, nncs_difference
 from rra_monitor.conclusions.layers import (
     NNCS_STEP,
 )
@@ -35,7 +35,7 @@ def pooling_windows(snapshot: Snapshot) -> list[Finding]:
         if FULL not in rows or len(rows) < 2:
             continue
         best, second = sorted(means, key=lambda view: -means[view])[:2]
-        against = {view: _mean_change(snapshot, rows[view], rows[best]) for view in (FULL, second)}
+        against = {view: _mean_difference(snapshot, rows[view], rows[best]) for view in (FULL, second)}
         sure = against[FULL].confidence(len(rows), NNCS_STEP)
         if best == FULL or sure < SURE:
             continue
@@ -56,10 +56,10 @@ def pooling_windows(snapshot: Snapshot) -> list[Finding]:
     return found
 
 
-def _mean_change(snapshot: Snapshot, rows_a: list[int], rows_b: list[int]) -> Change:
+def _mean_difference(snapshot: Snapshot, rows_a: list[int], rows_b: list[int]) -> Difference:
     """Between means over blocks, whose errors, being of the same samples, do not average out."""
-    changes = [nncs_change(snapshot, a, b) for a, b in zip(rows_a, rows_b, strict=True)]
-    return Change(
+    changes = [nncs_difference(snapshot, a, b) for a, b in zip(rows_a, rows_b, strict=True)]
+    return Difference(
         sum(change.value for change in changes) / len(changes), sum(change.error for change in changes) / len(changes)
     )
 

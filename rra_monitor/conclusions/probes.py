@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from rra_monitor.conclusions.evidence import SURE, Change, Finding, id_change, share_change
+from rra_monitor.conclusions.evidence import SURE, Difference, Finding, fraction_difference, id_difference
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.measure.snapshot import Curve, Snapshot, same_density
 from rra_monitor.metrics import nncs
@@ -22,7 +22,7 @@ def overfitting(train: Snapshot, other: Snapshot) -> Finding | None:
     mine, theirs = curves
     n_a, n_b = train.settings.n, other.settings.n
     sure = [
-        share_change(b, n_b, a, n_a).confidence(len(layers), GAP) if np.isfinite(a) and np.isfinite(b) else 0.0
+        fraction_difference(b, n_b, a, n_a).confidence(len(layers), GAP) if np.isfinite(a) and np.isfinite(b) else 0.0
         for a, b in zip(mine, theirs, strict=True)
     ]
     first = len(layers)
@@ -51,8 +51,8 @@ def drift(train: Snapshot, other: Snapshot) -> Finding | None:
     ratios, sure = {}, {}
     for row, layer in enumerate(train.layers):
         if layer in column:
-            change = id_change(train, row, other, column[layer])
-            confidence = Change(abs(change.value), change.error).confidence(2 * len(train.layers), DRIFT_STEP)
+            change = id_difference(train, row, other, column[layer])
+            confidence = Difference(abs(change.value), change.error).confidence(2 * len(train.layers), DRIFT_STEP)
             if confidence >= SURE:
                 ratios[layer], sure[layer] = change.value, confidence
     if not ratios:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rra_monitor.datasets.scales import CIFAR10_INPUTS, IMAGENET_INPUTS, Scale
+from rra_monitor.datasets.normalization import CIFAR10_INPUTS, IMAGENET_INPUTS, Normalization
 
 SUBSET_PROBES = (30_000, 2_500)
 """Samples of the training and of the validation probe of ImageNet64x64-50: the first is printed (5.4), the second is
@@ -26,7 +26,7 @@ class Data:
         classes: how many; None for any.
         channels: of an image.
         side: of an image, in pixels.
-        scale: mean and deviation of each channel in 0 to 1, by which inputs are normalised.
+        normalization: mean and standard deviation of each channel in 0 to 1, by which inputs are normalised.
         probe_n: samples of the training and of the validation probe (4.1, 5.4, and choices.py); at most as many as
             there are of a class are drawn.
     """
@@ -36,7 +36,7 @@ class Data:
     classes: int | None
     channels: int
     side: int
-    scale: Scale
+    normalization: Normalization
     probe_n: tuple[int, int]
 
 

@@ -9,7 +9,7 @@ TRAINING_IMAGES = 1400
 
 
 def digits() -> tuple[TensorDataset, TensorDataset]:
-    """Training and validation part of the 1,797 digits, (n, 1, 16, 16) in 0 to 1: pixels doubled, order shuffled."""
+    """Training and validation split of the 1,797 digits, (n, 1, 16, 16) in 0 to 1: pixels doubled, order shuffled."""
     data = load_digits()
     order = np.random.default_rng(0).permutation(len(data.images))
     images = torch.tensor(data.images[order] / 16, dtype=torch.float32)[:, None]

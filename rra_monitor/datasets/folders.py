@@ -4,36 +4,36 @@ from pathlib import Path
 from typing import Any
 
 from rra_monitor.datasets.images import rgb
-from rra_monitor.datasets.scales import CIFAR10_SCALE, Scale
+from rra_monitor.datasets.normalization import CIFAR10_NORMALIZATION, Normalization
 from rra_monitor.utils.imports import required
 
 DATA = "data"
-"""Name of the sample of data in one part."""
+"""Name of the sample of data in one split."""
 
-PARTS = {"train": ("train",), "val": ("val", "validation", "test")}
+SPLITS = {"train": ("train",), "val": ("val", "validation", "test")}
 """Names of samples, with the folders that hold them."""
 
 
 def cifar10(folder: Path) -> dict[str, Any]:
-    """CIFAR-10's two parts, as torchvision downloads it or unpacked to folders of images."""
+    """CIFAR-10's two splits, as torchvision downloads it or unpacked to folders of images."""
     if not (folder / "cifar-10-batches-py").is_dir():
-        return folder_parts(folder, None, CIFAR10_SCALE)
+        return folder_splits(folder, None, CIFAR10_NORMALIZATION)
     datasets = required("torchvision.datasets", "CIFAR-10")
-    transform = image_transform(None, CIFAR10_SCALE)
+    transform = image_transform(None, CIFAR10_NORMALIZATION)
     try:
-        return {name: datasets.CIFAR10(folder, train=name == "train", transform=transform) for name in PARTS}
+        return {name: datasets.CIFAR10(folder, train=name == "train", transform=transform) for name in SPLITS}
     except RuntimeError as error:  # its files are pickles: torchvision reads none but the published ones
         raise ValueError(f"{folder} holds another CIFAR-10 than the published one, or a part of it: {error}") from error
 
 
-def folder_parts(folder: Path, size: int | None, scale: Scale) -> dict[str, Any]:
+def folder_splits(folder: Path, size: int | None, normalization: Normalization) -> dict[str, Any]:
     """Data sets of the folders `train` and `val` (or `validation`, `test`) in a folder, or of its own class folders."""
-    present = {name: [folder / one for one in folders if (folder / one).is_dir()] for name, folders in PARTS.items()}
+    present = {name: [folder / one for one in folders if (folder / one).is_dir()] for name, folders in SPLITS.items()}
     found = {name: paths[0] for name, paths in present.items() if paths}
     datasets = required("torchvision.datasets", f"the images of {folder}")
     try:
         return {
-            name: datasets.ImageFolder(path, image_transform(size, scale), loader=rgb)
+            name: datasets.ImageFolder(path, image_transform(size, normalization), loader=rgb)
             for name, path in (found or {DATA: folder}).items()
         }
     except FileNotFoundError as error:
@@ -43,8 +43,8 @@ def folder_parts(folder: Path, size: int | None, scale: Scale) -> dict[str, Any]
         ) from error
 
 
-def image_transform(size: int | None, scale: Scale) -> Any:
+def image_transform(size: int | None, normalization: Normalization) -> Any:
     """An image as a normalised tensor; its shorter side scaled to `size` and the centre cut out, if that is given."""
     transforms = required("torchvision.transforms", "images")
     resized = [] if size is None else [transforms.Resize(size), transforms.CenterCrop(size)]
-    return transforms.Compose([*resized, transforms.ToTensor(), transforms.Normalize(*scale)])
+    return transforms.Compose([*resized, transforms.ToTensor(), transforms.Normalize(*normalization)])

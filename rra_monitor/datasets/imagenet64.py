@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from rra_monitor.datasets.catalogue import Data
-from rra_monitor.datasets.images import InMemory, Parts
+from rra_monitor.datasets.images import InMemory, Splits
 from rra_monitor.utils.archives import check_unpacked
 from rra_monitor.utils.text import some
 
@@ -47,7 +47,7 @@ def has_batches(folder: Path) -> bool:
     return bool(_files(folder, "train_data_batch_*"))
 
 
-def read_batches(data: Data, folder: Path, allow_pickle: bool) -> Parts:
+def read_batches(data: Data, folder: Path, allow_pickle: bool) -> Splits:
     """The whole data set, or its subset where the data have 50 classes.
 
     A batch is a table with `data`, (n, 3 · 64 · 64) bytes, and `labels`, 1 to 1000.
@@ -77,11 +77,11 @@ def read_batches(data: Data, folder: Path, allow_pickle: bool) -> Parts:
         classes = subset_classes(every)
         taken = subset_images(every, classes)
     masks = np.split(taken, np.cumsum([len(labels) for labels in train])[:-1])
-    return Parts(
+    return Splits(
         data,
         tuple(str(label) for label in classes),
-        _part(training, train, masks, classes, data.side, allow_pickle),
-        _part(validation, val, [np.isin(labels, classes) for labels in val], classes, data.side, allow_pickle),
+        _split(training, train, masks, classes, data.side, allow_pickle),
+        _split(validation, val, [np.isin(labels, classes) for labels in val], classes, data.side, allow_pickle),
     )
 
 
@@ -110,7 +110,7 @@ def subset_images(labels: Labels, classes: Labels) -> Chosen:
     return taken
 
 
-def _part(
+def _split(
     files: Sequence[Path],
     labels: Sequence[Labels],
     masks: Sequence[Chosen],
@@ -159,12 +159,12 @@ def _check_batches(folder: Path, training: Sequence[Path]) -> None:
         )
 
 
-def _check_classes(part: str, folder: Path, labels: Labels) -> None:
+def _check_classes(split: str, folder: Path, labels: Labels) -> None:
     missing = np.setdiff1d(np.arange(CLASSES), labels) + 1
     if len(missing):
         raise ValueError(
-            f"the {part} batches of {folder} have images of {CLASSES - len(missing)} of the {CLASSES} classes; none of "
-            f"the labels {some([str(label) for label in missing])}. Fetch them again; for classes of your own there "
+            f"the {split} batches of {folder} have images of {CLASSES - len(missing)} of the {CLASSES} classes; none "
+            f"of the labels {some([str(label) for label in missing])}. Fetch them again; for classes of your own there "
             "are the recipes resnet20-images and resnet34-images"
         )
 

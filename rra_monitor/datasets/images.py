@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from rra_monitor.datasets.catalogue import Data
-from rra_monitor.datasets.scales import Scale
+from rra_monitor.datasets.normalization import Normalization
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 """Images that are decoded. PIL knows others, whatever a file is called, and starts a program for some of them (EPS)."""
@@ -26,8 +26,8 @@ CHUNK = 64
 """Images that a thread decodes between two steps of the bar."""
 
 
-class Part(Protocol):
-    """The training or the validation part of a data set."""
+class Split(Protocol):
+    """The training or the validation split of a data set."""
 
     @property
     def labels(self) -> torch.Tensor:
@@ -107,49 +107,49 @@ class Files:
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def load_all(parts: Mapping[str, Files]) -> dict[str, InMemory]:
+def load_all(splits: Mapping[str, Files]) -> dict[str, InMemory]:
     """All images in memory.
 
     Raises:
         ValueError: files that are no images, or of another size: how many in all, and the first of them.
     """
     held = {
-        name: InMemory(torch.empty((len(part.paths), 3, part.side, part.side), dtype=torch.uint8), part.labels)
-        for name, part in parts.items()
+        name: InMemory(torch.empty((len(split.paths), 3, split.side, split.side), dtype=torch.uint8), split.labels)
+        for name, split in splits.items()
     }
 
     def keep(name: str, position: int, image: torch.Tensor) -> None:
         held[name].images[position] = image
 
-    _decode(parts, keep)
+    _decode(splits, keep)
     return held
 
 
-def check_all(parts: Mapping[str, Files]) -> None:
+def check_all(splits: Mapping[str, Files]) -> None:
     """Decode every image once; PIL's `verify` would pass half a JPEG.
 
     Raises:
         ValueError: as `load_all`.
     """
-    _decode(parts, lambda *image: None)
+    _decode(splits, lambda *image: None)
 
 
-def _decode(parts: Mapping[str, Files], use: Callable[[str, int, torch.Tensor], None]) -> None:
-    """Hand on every image, by its part and its position, decoded by a few threads."""
+def _decode(splits: Mapping[str, Files], use: Callable[[str, int, torch.Tensor], None]) -> None:
+    """Hand on every image, by its split and its position, decoded by a few threads."""
 
     def visit(name: str, positions: range) -> list[str]:
         refused = []
         for position in positions:
             try:
-                use(name, position, parts[name].image(position))
+                use(name, position, splits[name].image(position))
             except ValueError as error:
                 refused.append(str(error))
         return refused
 
     chunks = [
-        (name, range(start, min(start + CHUNK, len(part.paths))))
-        for name, part in parts.items()
-        for start in range(0, len(part.paths), CHUNK)
+        (name, range(start, min(start + CHUNK, len(split.paths))))
+        for name, split in splits.items()
+        for start in range(0, len(split.paths), CHUNK)
     ]
     refused, total = [], sum(len(positions) for _, positions in chunks)
     console = Console(stderr=True)
@@ -164,14 +164,14 @@ def _decode(parts: Mapping[str, Files], use: Callable[[str, int, torch.Tensor], 
     if refused:
         more = len(refused) - CORRUPT_NAMED
         raise ValueError(
-            f"{len(refused)} of {total} images can not be used: {'; '.join(refused[:CORRUPT_NAMED])}"
+            f"{len(refused)} of {total} images cannot be used: {'; '.join(refused[:CORRUPT_NAMED])}"
             + (f"; and {more} more" if more > 0 else "")
             + ". Replace or delete them"
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class Splits:
     """A data set as a recipe takes it.
 
     Attributes:
@@ -183,34 +183,34 @@ class Parts:
 
     data: Data
     classes: tuple[str, ...]
-    train: Part
-    val: Part
+    train: Split
+    val: Split
 
 
 class Normalised:
-    """A part as a data set of single images as the network takes them: what a probe's sample is drawn from.
+    """A split as a data set of single images as the network takes them: what a probe's sample is drawn from.
 
     Args:
-        part: of a data set.
-        scale: mean and deviation of each channel.
+        split: of a data set.
+        normalization: mean and standard deviation of each channel.
     """
 
-    def __init__(self, part: Part, scale: Scale) -> None:
-        self._part = part
-        self._scale = scale
-        self.targets: npt.NDArray[np.int64] = part.labels.numpy()
+    def __init__(self, split: Split, normalization: Normalization) -> None:
+        self._split = split
+        self._normalization = normalization
+        self.targets: npt.NDArray[np.int64] = split.labels.numpy()
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        image = self._part.read(torch.tensor([index])).cpu()
-        return normalised(image.float() / 255, self._scale)[0], int(self.targets[index])
+        image = self._split.read(torch.tensor([index])).cpu()
+        return normalised(image.float() / 255, self._normalization)[0], int(self.targets[index])
 
 
-def normalised(images: torch.Tensor, scale: Scale) -> torch.Tensor:
+def normalised(images: torch.Tensor, normalization: Normalization) -> torch.Tensor:
     """(n, c, h, w) images in 0 to 1, less the mean of each channel and divided by its deviation."""
-    mean, deviation = (torch.tensor(values, device=images.device)[:, None, None] for values in scale)
+    mean, deviation = (torch.tensor(values, device=images.device)[:, None, None] for values in normalization)
     return (images - mean) / deviation
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from rra_monitor.datasets.catalogue import Data
-from rra_monitor.datasets.folders import PARTS
+from rra_monitor.datasets.folders import SPLITS
 from rra_monitor.datasets.imagenet64 import SUBSET_CLASSES, has_batches, read_batches, subset_classes, subset_images
-from rra_monitor.datasets.images import Files, InMemory, Part, Parts, check_all, load_all
+from rra_monitor.datasets.images import Files, InMemory, Split, Splits, check_all, load_all
 from rra_monitor.utils.text import some
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -28,7 +28,7 @@ FORMS = {
 """What a data directory holds."""
 
 
-def read_parts(
+def read_splits(
     data: Data,
     folder: Path | None,
     *,
@@ -36,7 +36,7 @@ def read_parts(
     allow_pickle: bool = False,
     lazy: bool = False,
     check: bool = True,
-) -> Parts:
+) -> Splits:
     """A data set's training and validation images.
 
     Args:
@@ -64,13 +64,13 @@ def read_parts(
     return _tree(data, folder, lazy, check)
 
 
-def _digits(data: Data) -> Parts:
+def _digits(data: Data) -> Splits:
     from rra_monitor.datasets.digits import digits
 
-    parts = []
-    for images, labels in (part.tensors for part in digits()):
-        parts.append(InMemory((255 * images).round().to(torch.uint8), labels.to(torch.int64)))
-    return Parts(data, tuple(map(str, range(10))), *parts)
+    splits = []
+    for images, labels in (split.tensors for split in digits()):
+        splits.append(InMemory((255 * images).round().to(torch.uint8), labels.to(torch.int64)))
+    return Splits(data, tuple(map(str, range(10))), *splits)
 
 
 def _batches_folder(folder: Path, download: bool) -> Path | None:
@@ -80,7 +80,7 @@ def _batches_folder(folder: Path, download: bool) -> Path | None:
     return folder if download or (folder / CIFAR10_FOLDER).is_dir() else None
 
 
-def _cifar10(data: Data, folder: Path, download: bool) -> Parts:
+def _cifar10(data: Data, folder: Path, download: bool) -> Splits:
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import check_integrity
 
@@ -101,20 +101,20 @@ def _cifar10(data: Data, folder: Path, download: bool) -> Parts:
             f"CIFAR-10 could not be fetched from {CIFAR10.url} to {packed} ({error}). Try again with a network, or put "
             "the file there yourself: --download then unpacks it"
         ) from error
-    parts = [
-        InMemory(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
-        for part in held
+    splits = [
+        InMemory(torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(split.targets))
+        for split in held
     ]
-    return Parts(data, tuple(held[0].classes), *parts)
+    return Splits(data, tuple(held[0].classes), *splits)
 
 
-def _tree(data: Data, folder: Path, lazy: bool, check: bool) -> Parts:
+def _tree(data: Data, folder: Path, lazy: bool, check: bool) -> Splits:
     """A tree of images, DIR/train/<class>/* and DIR/val/<class>/*."""
-    present = {name: [folder / one for one in names if (folder / one).is_dir()] for name, names in PARTS.items()}
+    present = {name: [folder / one for one in names if (folder / one).is_dir()] for name, names in SPLITS.items()}
     if missing := [name for name, paths in present.items() if not paths]:
         found = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
         raise ValueError(
-            f"{folder} holds {some(found) if found else 'nothing'}, and no part {' and no part '.join(missing)}; "
+            f"{folder} holds {some(found) if found else 'nothing'}, and no split {' and no split '.join(missing)}; "
             f"expected for {data.title}: {FORMS[data.name]}"
         )
     listed = {name: _listed(paths[0], data) for name, paths in present.items()}
@@ -132,12 +132,12 @@ def _tree(data: Data, folder: Path, lazy: bool, check: bool) -> Parts:
         classes = [classes[label] for label in chosen]
     files = {
         name: Files(paths[name], torch.from_numpy(labels[name]), data.side, resize=data.name == "images")
-        for name in PARTS
+        for name in SPLITS
     }
     if lazy and check:
         check_all(files)
-    parts: Mapping[str, Part] = files if lazy else load_all(files)
-    return Parts(data, tuple(classes), parts["train"], parts["val"])
+    splits: Mapping[str, Split] = files if lazy else load_all(files)
+    return Splits(data, tuple(classes), splits["train"], splits["val"])
 
 
 def _listed(path: Path, data: Data) -> Any:

@@ -23,7 +23,7 @@ SMALLEST = 2.0**-126
 
 
 def squared_error(dim: int, dtype: torch.dtype) -> float:
-    """Bound on the error of |x|² + |y|² - 2 x·y of d features, as a share of |x|² + |y|², which is at least 2 |x| |y|.
+    """Bound on the error of |x|² + |y|² - 2 x·y of d features, in units of |x|² + |y|², which is at least 2 |x| |y|.
 
     Samples were centred and the product is summed in `dtype`; the norms are exact but for one rounding to it.
     """
@@ -41,5 +41,5 @@ ACCURATE = 1e-6
 
 
 def cancelling(dim: int) -> float:
-    """Share of |x|² + |y|² below which a squared distance of d features is not ACCURATE by a product in float64."""
+    """Fraction of |x|² + |y|² below which a squared distance of d features is not ACCURATE by a product in float64."""
     return squared_error(dim, torch.float64) / ACCURATE

@@ -10,7 +10,7 @@ import numpy as np
 from rra_monitor.graph.choose import choose
 from rra_monitor.graph.exact import MEMORY_BUDGET, exact_graph
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.graph.nn_descent import descent_graph
+from rra_monitor.graph.nn_descent import nn_descent_graph
 from rra_monitor.graph.points import Points
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ def knn_graph(
         k: neighbours of each sample, 1 to n-1.
         backend: "exact"; "nndescent", an approximation with a measured recall; or "auto", whichever is predicted to be
             faster (logged at level INFO with the reason).
-        min_recall: share of the true neighbours, 0 to 1, that an approximation must find. One that misses it is
+        min_recall: fraction of the true neighbours, 0 to 1, that an approximation must find. One that misses it is
             searched again with more effort, then replaced by the exact graph.
         memory_budget: bytes that may be taken beyond the features, on the CPU. "auto" takes no descent that would need
-            more; a graph that can not be built within it is refused.
+            more; a graph that cannot be built within it is refused.
         seed: of the approximate search and its audit, 0 to 2³² - 1.
         group: a process group of torch.distributed, over whose ranks the samples are spread: `features` are this
             rank's, and so are the rows of the graph. Exact, also with "auto"; all ranks must call it. Takes no
@@ -86,7 +86,7 @@ def knn_graph(
         backend, reason = choose(n, points.dim, int(k), points.device, min_recall, memory_budget)
         _log.info("knn_graph: %s for n=%d, d=%d, k=%d: %s", backend, n, points.dim, k, reason)
     if backend == "nndescent":
-        return descent_graph(points, int(k), min_recall, seed, memory_budget)
+        return nn_descent_graph(points, int(k), min_recall, seed, memory_budget)
     return exact_graph(points, int(k), memory_budget)
 
 
@@ -114,7 +114,7 @@ def _check_options(backend: str, min_recall: float, memory_budget: int, seed: in
     if isinstance(min_recall, bool) or not isinstance(min_recall, (int, float, np.integer, np.floating)):
         raise TypeError(f"min_recall must be a number, 0 to 1, got {min_recall!r}; its default is 0.95")
     if not 0 <= min_recall <= 1:
-        raise ValueError(f"min_recall={min_recall} must lie in 0 to 1: the share of the true neighbours to be found")
+        raise ValueError(f"min_recall={min_recall} must lie in 0 to 1: the fraction of the true neighbours to be found")
     for name, value in (("memory_budget", memory_budget), ("seed", seed)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
             raise TypeError(f"{name} must be an integer, got {value!r}; its default is {DEFAULTS[name]:,}")
@@ -126,6 +126,6 @@ def _check_options(backend: str, min_recall: float, memory_budget: int, seed: in
         raise ValueError("backend='nndescent' works in one process; over a group take 'exact' or 'auto'")
     if over_ranks and memory_budget != MEMORY_BUDGET:
         raise ValueError(
-            f"memory_budget={memory_budget:,} can not be kept over a group, whose blocks have fixed sizes (see "
+            f"memory_budget={memory_budget:,} cannot be kept over a group, whose blocks have fixed sizes (see "
             "docs/scaling.md); leave it out, and spread the samples over more ranks to need less on each"
         )

@@ -45,7 +45,7 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
         group: an existing torch.distributed process group (gloo or NCCL) that this process is a member of.
 
     Returns:
-        A KnnGraph of n_r rows with the `offset` of the first one and the `total` n; ties and zeros are shares of all n.
+        A KnnGraph of n_r rows with the `offset` of the first one and the `total` n; ties and zeros are those of all n.
 
     Raises:
         TypeError: features that are no real numbers in a dense tensor, a k that is no integer; on all ranks, whichever
@@ -98,15 +98,15 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
 
 
 def gather_graph(graph: KnnGraph, group: ProcessGroup) -> KnnGraph:
-    """The whole graph, on every rank, of the ranks' shares; a collective call.
+    """The whole graph, on every rank, of the ranks' shards; a collective call.
 
     Each rank receives 8 n k bytes: 1 GB for 1.28 million samples with 100 neighbours. Metrics need no such gathering,
     they take the group.
     """
-    shares = gathered(lambda: (graph.offset, graph.indices, graph.distances), group)
-    indices, distances = (np.concatenate([share[part] for share in shares]) for part in (1, 2))
+    shards = gathered(lambda: (graph.offset, graph.indices, graph.distances), group)
+    indices, distances = (np.concatenate([shard[part] for shard in shards]) for part in (1, 2))
     if graph.total != len(indices):
-        raise ValueError(f"the ranks hold {len(indices)} rows of a graph of {graph.total} samples; pass each its share")
+        raise ValueError(f"the ranks hold {len(indices)} rows of a graph of {graph.total} samples; pass each its shard")
     return dataclasses.replace(graph, indices=indices, distances=distances, offset=0, total=None)
 
 
@@ -269,7 +269,7 @@ def _in_double(ring: Ring, centre: torch.Tensor, thin: torch.Tensor, found: int)
     From float64 products, and from differences for the pairs in which even these cancel. Equal distances are equal in
     float32, so that the lower indices can win.
     """
-    own, share = ring.rows, cancelling(ring.rows.shape[1])
+    own, least = ring.rows, cancelling(ring.rows.shape[1])
     distances = torch.full((len(thin), found), math.inf, device=own.device)
     candidates = torch.zeros((len(thin), found), dtype=torch.int64, device=own.device)
     for first, block in ring.blocks():
@@ -281,7 +281,7 @@ def _in_double(ring: Ring, centre: torch.Tensor, thin: torch.Tensor, found: int)
             norms = rows.square().sum(dim=1, keepdim=True) + other_norms
             squared = torch.addmm(norms, rows, others.T, alpha=-2)
             squared[columns == thin[here, None] + ring.offset] = math.inf
-            cancelled, columns_there = (squared <= share * norms).nonzero(as_tuple=True)
+            cancelled, columns_there = (squared <= least * norms).nonzero(as_tuple=True)
             squared[cancelled, columns_there] = pair_differences(own, block, thin[here][cancelled], columns_there)
             new, order = squared.sqrt().float().sort(dim=1, stable=True)
             both = torch.cat([candidates[here], order[:, :found] + first], dim=1)

@@ -9,7 +9,7 @@ from rra_monitor.graph.distances import BLOCK_BYTES, CHUNK, nearest, squared_dis
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
 from rra_monitor.graph.points import Points, below_one_block
 from rra_monitor.graph.precision import full_precision
-from rra_monitor.graph.sieve import sift
+from rra_monitor.graph.sieve import sifted
 from rra_monitor.graph.spot_check import warn, wrong_rows
 from rra_monitor.graph.workers import Workers
 
@@ -122,7 +122,7 @@ def in_units(points: Points, squared: npt.NDArray[np.float32]) -> npt.NDArray[np
 
 
 def ties_of(squared: npt.NDArray[np.float32], k: int) -> float:
-    """Share of samples whose k-th and next distances are tied; 0 where there is no next."""
+    """Fraction of samples whose k-th and next distances are tied; 0 where there is no next."""
     return float(tied(torch.from_numpy(squared), k, TIE_TOLERANCE).float().mean()) if squared.shape[1] > k else 0.0
 
 
@@ -144,7 +144,7 @@ def _sifted_neighbours(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Squared distances and ids (n, found), by the sieve and, for the samples that it leaves open, by full rows."""
     with Workers() as workers:
-        candidates, counts, missing = sift(points, found, memory_budget, workers)
+        candidates, counts, missing = sifted(points, found, memory_budget, workers)
     squared = squared_distances(points, np.arange(points.n), candidates, counts)
     near, ids = nearest(squared, candidates, counts, found)
     del squared, candidates

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rra_monitor.graph.validity import check_distances, check_neighbours
 
 TIE_TOLERANCE = 1e-5
-"""Two distances that differ by less than this share of the larger one count as tied."""
+"""Two distances that differ by less than this fraction of the larger one count as tied."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +25,10 @@ class KnnGraph:
     Attributes:
         indices: (n, k) int32 positions of the neighbours.
         distances: (n, k) float32 Euclidean distances, ascending along each row.
-        ties: share of samples whose k-th and (k+1)-th distances are tied (within 1e-5 relative), 0 to 1. Their
+        ties: fraction of samples whose k-th and (k+1)-th distances are tied (within 1e-5 relative), 0 to 1. Their
             neighbourhoods end arbitrarily; near 1 the layer has collapsed, and high NNCS or NNLS mean little.
-        zeros: share of samples with a duplicate (nearest distance 0), 0 to 1. Without a ratio r2/r1 they leave the ID.
-        recall: share of the true neighbours that were found, 1.0 for an exact graph.
+        zeros: fraction of samples with a duplicate (nearest distance 0), 0 to 1. They have no r2/r1 and leave the ID.
+        recall: fraction of the true neighbours that were found, 1.0 for an exact graph.
         metric: of the distances.
         backend: that found the neighbours.
         checked: how many random rows were compared with float64 after an exact graph was found by way of products in
@@ -36,7 +36,7 @@ class KnnGraph:
         failed: how many of these were wrong. Above 0 the graph was built again in double precision, and a bound of the
             faster way does not hold here: please report it.
         audit: of an approximate graph, the exact rows that its recall was measured on; None for an exact one.
-        offset: position of the first row among all samples; above 0 for the share of a later rank only.
+        offset: position of the first row among all samples; above 0 for the shard of a later rank only.
         total: number of all samples, where the graph was built over the ranks of a process group and holds this rank's
             rows alone: its indices are positions among all samples; ties, zeros and recall are those of the whole
             graph. None for a graph that was built whole.
@@ -80,7 +80,7 @@ class KnnGraph:
 
     @property
     def samples(self) -> int:
-        """Number of samples that can be neighbours: n, or the total where this is one rank's share."""
+        """Number of samples that can be neighbours: n, or the total where this is one rank's shard."""
         return self.n if self.total is None else self.total
 
     @property
@@ -136,18 +136,18 @@ class Audit:
     n: int
 
     def recall(self, graph: KnnGraph) -> float:
-        """The share of the true neighbours that the graph found, estimated: the mean of `shares`, 0 to 1."""
+        """The fraction of the true neighbours that the graph found, estimated: the mean of `shares`, 0 to 1."""
         return float(self.shares(graph).mean())
 
     def standard_error(self, graph: KnnGraph) -> float:
         """The standard error of the recall.
 
-        Formula: sqrt(1 - r / n) sqrt(s² / r + 1 / r²), with s the standard deviation of the r shares. The rows are the
+        Formula: sqrt(1 - r / n) sqrt(s² / r + 1 / r²), with s the standard deviation of the r fractions. Rows are the
         sampling unit, since the misses of one row come together; the first factor is the finite population's.
 
         Misses are rare and heavy: a few samples lose many neighbours, and an audit that draws few of those finds both
         a high recall and a small s. The term 1 / r² stands for one more row, lost entirely. Where no row shows a
-        miss, three standard errors are then 3 / r, the share of lost rows that goes unseen in one audit out of twenty.
+        miss, three standard errors are then 3 / r, the fraction of lost rows that one audit in twenty does not see.
         Of 5,000 audits of each of 12 graphs (10 of feature maps, 2 made up; recall 0.954 to 0.9999) at most 0.04 % lay
         outside three standard errors, 0.68 % with the larger of s / sqrt(r) and 1 / r instead. For most graphs the
         error is overstated.
@@ -162,7 +162,7 @@ class Audit:
         return math.sqrt(1 - r / self.n) * math.hypot(spread, 1 / r)
 
     def shares(self, graph: KnnGraph) -> npt.NDArray[np.float64]:
-        """(r,) the share of the true neighbours of each audited sample that the graph found.
+        """(r,) the fraction of the true neighbours of each audited sample that the graph found.
 
         One as near as the k-th true one, but for TIE_TOLERANCE, counts as found: which of those that tie for the last
         place are taken is arbitrary.

@@ -46,7 +46,7 @@ _search_lock = threading.Lock()  # numba's default thread pools end the process 
 _log = logging.getLogger("rra_monitor")
 
 
-def descent_graph(
+def nn_descent_graph(
     points: Points, k: int, min_recall: float = 0.95, seed: int = 0, memory_budget: int = MEMORY_BUDGET
 ) -> KnnGraph:
     """An approximate graph with a measured recall, or the exact one where that recall is out of reach.
@@ -69,7 +69,7 @@ def descent_graph(
         ValueError: min_recall outside of 0 to 1; a memory budget below what the search takes at its first effort.
     """
     if not 0 <= min_recall <= 1:
-        raise ValueError(f"min_recall={min_recall} must lie in 0 to 1: the share of the true neighbours to be found")
+        raise ValueError(f"min_recall={min_recall} must lie in 0 to 1: the fraction of the true neighbours to be found")
     efforts = [e for e in range(len(EFFORTS)) if descent_bytes(points.n, points.dim, k, e) <= memory_budget]
     if not efforts:
         raise ValueError(

@@ -12,7 +12,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
     Differences of 1e-3 in a distance decide the intrinsic dimension; TF32 keeps 10 bits of a mantissa.
     """
-    # Inference mode is a thread's own, and what is made in it can not be written to from another thread.
+    # Inference mode is a thread's own, and what is made in it cannot be written to from another thread.
     with torch.autocast(device.type, enabled=False), torch.inference_mode(False), torch.no_grad():
         if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # torch < 2.9
             before = torch.get_float32_matmul_precision()

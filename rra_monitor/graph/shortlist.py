@@ -31,7 +31,7 @@ class Errors:
         moved: (n,) float32, how far preparation moved each sample: |y_i - x_i|.
         relative: the largest |y_i - x_i| / |x_i|.
         product: relative error of a product when it is rounded to its type.
-        summed: error of a squared distance from the summation, as a share of the squared norms.
+        summed: error of a squared distance from the summation, as a fraction of the squared norms.
         floor: error of a squared distance from products that vanish.
     """
 
@@ -152,7 +152,7 @@ def _pick(products: Any, norms: Any, limit: Any, passed: Any, places: Any) -> in
         for c in range(len(some)):
             passing += lengths[c] - (some[c] + some[c]) < limit
         if passing:
-            for c in range(len(some)):  # without a branch: which of them pass can not be predicted
+            for c in range(len(some)):  # without a branch: which of them pass cannot be predicted
                 value = lengths[c] - (some[c] + some[c])
                 passed[added] = value
                 places[added] = first + c

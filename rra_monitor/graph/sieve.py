@@ -42,7 +42,7 @@ PILOT = 64
 """Samples whose shells are looked at first, to choose the precision and the length of the shortlists."""
 
 
-def sift(
+def sifted(
     points: Points, k: int, memory_budget: int, workers: Workers
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
     """Candidates of every sample: (n, room) ids, (n,) how many of a row count, (n,) whether some may be missing."""
@@ -198,7 +198,7 @@ def _within_shell(
     dtype: torch.dtype,
     dim: int,
 ) -> torch.Tensor:
-    """Which squared distances, ascending by row, the bounds can not tell from the k-th, as `Shortlist.within` does."""
+    """Which squared distances, ascending by row, the bounds cannot tell from the k-th, as `Shortlist.within` does."""
     both = norms + other_norms
     product = UNIT[dtype] if dtype != torch.float32 else 0.0
     error = product * (both - squared).abs() + squared_error(dim, torch.float32) * both + vanishing(dim)

@@ -55,20 +55,20 @@ def check_comparable(settings: Settings, other: Settings, what: str = "the other
         here, there = getattr(settings, name), getattr(other, name)
         if here != there:
             raise ValueError(
-                f"can not compare with {what}: {name}={here} here, {name}={there} there. NNLS needs the same samples "
+                f"cannot compare with {what}: {name}={here} here, {name}={there} there. NNLS needs the same samples "
                 f"and the same k; measure with {name}={there}, or drop the comparison."
             )
     for name in ("ids", "labels"):
         mine, theirs = getattr(settings, name), getattr(other, name)
         if (mine is None) != (theirs is None):
             raise ValueError(
-                f"can not compare with {what}: {name} are {'absent' if mine is None else 'present'} here, "
+                f"cannot compare with {what}: {name} are {'absent' if mine is None else 'present'} here, "
                 f"{'absent' if theirs is None else 'present'} there. Build both samples alike."
             )
         if mine is not None and not np.array_equal(mine, theirs):
             first = int(np.flatnonzero(mine != theirs)[0])
             raise ValueError(
-                f"can not compare with {what}: the samples differ, {int((mine != theirs).sum())} of {len(mine)} {name} "
+                f"cannot compare with {what}: the samples differ, {int((mine != theirs).sum())} of {len(mine)} {name} "
                 f"do (at position {first}: {mine[first]} here, {theirs[first]} there). Draw both samples from the same "
                 "data with the same n and seed."
             )

@@ -19,7 +19,7 @@ from rra_monitor.capture.views import checked_views
 from rra_monitor.graph import KnnGraph, default_k, knn_graph
 from rra_monitor.graph.build import BACKENDS
 from rra_monitor.graph.knn import graph_bytes
-from rra_monitor.measure.plan import CALIBRATION_DIMS, CALIBRATION_ROWS, Plan, timed
+from rra_monitor.measure.estimate import CALIBRATION_DIMS, CALIBRATION_ROWS, CostEstimate, timed
 from rra_monitor.measure.quantities import layer_curves
 from rra_monitor.measure.snapshot import Settings, Snapshot
 from rra_monitor.metrics import cka_matrix, linear_kernel
@@ -45,7 +45,7 @@ class Monitor:
             precision for each layer while it measures: 32 MB at n = 2,000, 1.8 GB at 15,000.
 
     Raises:
-        ValueError: no probes, a probe's name that can not be a key, k out of range, an unknown backend or view.
+        ValueError: no probes, a probe's name that cannot be a key, k out of range, an unknown backend or view.
 
     Example, in any loop::
 
@@ -118,14 +118,14 @@ class Monitor:
         step, epoch = whole_number("step", step, 0), whole_number("epoch", epoch, 0)
         return {probe: self._snapshot(model, probe, step, epoch, on_graph) for probe in self.probes}
 
-    def plan(self, model: nn.Module) -> dict[str, Plan]:
+    def plan(self, model: nn.Module) -> dict[str, CostEstimate]:
         """What a snapshot of each probe will watch, and about what it will cost."""
         plans = {}
         for probe, sample in self.probes.items():
             layers = self._layers(model, sample)
             graphs = sum(len(layer.view_names) for layer in layers)
             k = self.k(probe)
-            plans[probe] = Plan(
+            plans[probe] = CostEstimate(
                 layers=layers,
                 graphs=graphs,
                 n=sample.n,
@@ -209,7 +209,7 @@ def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> d
 
     Raises:
         TypeError: anything but samples by name.
-        ValueError: none, a name that can not be a key, a k that a sample is too small for.
+        ValueError: none, a name that cannot be a key, a k that a sample is too small for.
     """
     if not isinstance(probes, Mapping):
         raise TypeError(

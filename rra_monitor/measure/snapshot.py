@@ -44,7 +44,7 @@ class Settings:
         return self.k / self.n
 
     def dense_as(self, other: "Settings") -> bool:
-        """Whether both have the same k / n within a tenth: k is a whole number, and small samples can not do better."""
+        """Whether both have the same k / n within a tenth: k is a whole number, and small samples cannot do better."""
         return same_density(self.k, self.n, other.k, other.n)
 
 
@@ -86,8 +86,8 @@ class Snapshot:
         id: (L,) intrinsic dimensions, NaN where undefined.
         nncs: (L,) class similarities, 0 to 1; None for unlabelled data.
         nnls: (L, L) layer similarities, 0 to 1, symmetric with a diagonal of ones.
-        ties: (L,) shares of samples with a tied k-th distance.
-        zeros: (L,) shares of samples with a duplicate.
+        ties: (L,) fractions of samples with a tied k-th distance.
+        zeros: (L,) fractions of samples with a duplicate.
         recall: (L,) recalls of the graphs.
         settings: what it was measured with.
         id_error: (L,) standard errors of the IDs over draws of the samples, see `twonn_standard_error`, NaN where

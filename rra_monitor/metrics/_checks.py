@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.metrics._reduction import check_share
+from rra_monitor.metrics._reduction import refuse_shard
 
 
 def check_alike(graphs: Sequence[KnnGraph]) -> None:
     """Refuse a comparison of graphs of different samples or k.
 
     Raises:
-        ValueError: graphs of different n, k or share of the samples.
+        ValueError: graphs of different n, k or shard of the samples.
     """
     shapes = {(graph.samples, graph.k, graph.offset, graph.n) for graph in graphs}
     if len(shapes) > 1:
@@ -54,10 +54,10 @@ def unshared(graph: KnnGraph, other: KnnGraph) -> npt.NDArray[np.bool_]:
         (n, k) True where a neighbour in `graph` is no neighbour of the same sample in `other`.
 
     Raises:
-        ValueError: graphs of different n or k; indices outside 0 to n - 1; one rank's share of a graph.
+        ValueError: graphs of different n or k; indices outside 0 to n - 1; one rank's shard of a graph.
     """
     for each in (graph, other):
-        check_share(each, None)
+        refuse_shard(each, None)
     check_alike([graph, other])
     missing: npt.NDArray[np.bool_] = _missing(checked_neighbours(graph), checked_neighbours(other))
     return missing

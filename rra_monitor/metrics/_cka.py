@@ -18,7 +18,7 @@ CHUNK = 4096
 """Features read at once for a Gram matrix."""
 
 ROUNDING = 1e-12
-"""A variance that is no more than this share of what it was a difference of is rounding."""
+"""A variance that is no more than this fraction of what it was a difference of is rounding."""
 
 
 @dataclass(frozen=True, eq=False)

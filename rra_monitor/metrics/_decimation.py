@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._ratios import Method, check_fit, exponential_rate
-from rra_monitor.metrics._reduction import check_share
+from rra_monitor.metrics._reduction import refuse_shard
 from rra_monitor.metrics._twonn import undefined_reason
 from rra_monitor.utils.checks import whole_number
 
@@ -26,7 +26,7 @@ class Decimation:
         samples: (s,) mean number of samples in a part, n / parts.
         dimensions: (s,) mean over the parts of their TwoNN estimates; NaN where undefined or out of the graph's reach.
         spreads: (s,) standard deviation over the parts; NaN for one part.
-        covered: (s,) share of samples whose two nearest of their part are among their k neighbours, 0 to 1. At 1 the
+        covered: (s,) fraction of samples whose two nearest of their part are among their k neighbours, 0 to 1. At 1 the
             dimensions are exactly those of graphs built from the parts alone.
     """
 
@@ -63,18 +63,18 @@ def decimated_twonn(
         method: as in `twonn`.
         discard: as in `twonn`.
         seed: of the random division.
-        least_covered: share of the samples below which a dimension is not stated, 0 to 1.
+        least_covered: fraction of the samples below which a dimension is not stated, 0 to 1.
 
     Returns:
         The dimensions by number of samples, higher means more complex; with a warning wherever one is NaN.
 
     Raises:
-        ValueError: k < 2; one rank's share of a graph (gather it first); numbers of parts below 1 or above n / 3.
+        ValueError: k < 2; one rank's shard of a graph (gather it first); numbers of parts below 1 or above n / 3.
 
     Source: Facco et al. 2017 (the dimension against the number of samples); 5.1 of the thesis.
     """
     check_fit(method, discard)
-    check_share(graph, None)
+    refuse_shard(graph, None)
     if graph.k < 2:
         raise ValueError(f"the ID needs two neighbours per sample, the graph has k={graph.k}; build it with k >= 2")
     if parts is not None and (not isinstance(parts, (Sequence, np.ndarray)) or isinstance(parts, str)):
@@ -92,7 +92,7 @@ def decimated_twonn(
 def _one(
     graph: KnnGraph, order: npt.NDArray[np.int64], number: int, method: str, discard: float, least: float
 ) -> tuple[float, float, float]:
-    """Dimension, spread and covered share for one number of parts."""
+    """Dimension, spread and covered fraction for one number of parts."""
     part = np.empty(graph.n, np.int64)
     part[order] = np.arange(graph.n) % number
     first, second, known = _two_of_own_part(graph, part)
@@ -129,15 +129,15 @@ def _two_of_own_part(
 
 def _default_parts(graph: KnnGraph, least: float) -> npt.NDArray[np.int64]:
     numbers = [1]
-    while 6 * numbers[-1] <= graph.n and covered_share(graph.k, 2 * numbers[-1]) > least:
+    while 6 * numbers[-1] <= graph.n and covered_fraction(graph.k, 2 * numbers[-1]) > least:
         numbers.append(2 * numbers[-1])
     return np.array(numbers)
 
 
-def covered_share(k: int, parts: int) -> float:
-    """The share of samples expected to have two of their own part among k neighbours: 1 - q^k - k p q^(k-1), p = 1/m.
+def covered_fraction(k: int, parts: int) -> float:
+    """The expected fraction of samples with two of their own part among k neighbours: 1 - q^k - k p q^(k-1), p = 1/m.
 
-    >>> round(covered_share(20, 4), 3)
+    >>> round(covered_fraction(20, 4), 3)
     0.976
     """
     p = 1 / parts

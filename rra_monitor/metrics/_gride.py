@@ -50,7 +50,7 @@ def gride(graph: KnnGraph, group: ProcessGroup | None = None) -> Scales:
 
     Args:
         graph: with k >= 2; the scales reach to its k.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the values over all samples.
 
     Returns:
@@ -58,7 +58,7 @@ def gride(graph: KnnGraph, group: ProcessGroup | None = None) -> Scales:
         see `twonn`.
 
     Raises:
-        ValueError: k < 2; a share of a graph without the group.
+        ValueError: k < 2; a shard of a graph without the group.
 
     Source: Denti, Doimo, Laio and Mira 2022.
 

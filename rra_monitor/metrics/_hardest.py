@@ -9,7 +9,7 @@ import numpy.typing as npt
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._checks import checked_neighbours
 from rra_monitor.metrics._nncs_by_class import nncs_by_class
-from rra_monitor.metrics._reduction import check_share
+from rra_monitor.metrics._reduction import refuse_shard
 from rra_monitor.metrics._targets import all_targets, row_blocks
 
 
@@ -20,7 +20,7 @@ class HardSample:
     Attributes:
         position: of the sample in the graph.
         label: its class.
-        value: share of its neighbours that are of its class, 0 to 1, low for a hard sample.
+        value: fraction of its neighbours that are of its class, 0 to 1, low for a hard sample.
         rival: the other class that most of its neighbours belong to, the lower of two with as many; None if all
             are of its own.
         rival_share: of that class among its neighbours, 0 to 1. Near 1 the label may be wrong.
@@ -57,8 +57,8 @@ class HardClass:
 def hardest_samples(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardSample]:
     """The samples that lie deepest among other classes, the hardest first.
 
-    In the order of the share of neighbours of their own class, relative to the most that a class of that size can have;
-    of those alike, the larger share of a single other class comes first, then the lower position. A sample that is
+    Ordered by the fraction of neighbours of their class, relative to the most that a class of that size can have; of
+    those alike, the larger fraction of a single other class comes first, then the lower position. A sample that is
     alone in its class can have no neighbour of it and is left out.
 
     Args:
@@ -70,7 +70,7 @@ def hardest_samples(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardS
         At most `count` of them.
 
     Raises:
-        ValueError: labels that are not n integers, count < 1, one rank's share of a graph.
+        ValueError: labels that are not n integers, count < 1, one rank's shard of a graph.
 
     >>> from rra_monitor import knn_graph
     >>> hardest_samples(knn_graph([0.0, 1.0, 3.0, 7.0], k=2), [0, 0, 1, 1], count=1)
@@ -110,7 +110,7 @@ def hardest_classes(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardC
         At most `count` of them.
 
     Raises:
-        ValueError: labels that are not n integers, count < 1, one rank's share of a graph.
+        ValueError: labels that are not n integers, count < 1, one rank's shard of a graph.
 
     >>> from rra_monitor import knn_graph
     >>> [found] = hardest_classes(knn_graph([0.0, 1.0, 3.0, 7.0], k=1), [0, 0, 1, 1], count=1)
@@ -118,7 +118,7 @@ def hardest_classes(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardC
     (1, 0.5, 0, 0.5)
     """
     _check_count(count)
-    check_share(graph, None)
+    refuse_shard(graph, None)
     found = nncs_by_class(graph, labels)
     level, others = found.per_class, found.matrix.copy()
     np.fill_diagonal(others, 0)

@@ -24,12 +24,12 @@ class GraphHealth:
         hubness: skewness of the k-occurrence, 0 where all samples are neighbours equally often. Above about 1 some
             samples are hubs, neighbours of very many others; so it grows with the intrinsic dimension.
         largest_hub: the highest k-occurrence, in samples, k to n - 1.
-        orphans: share of samples that are nobody's neighbour, 0 to 1.
-        ties: share of samples whose k-th and (k+1)-th distances are tied, 0 to 1: their neighbourhoods end arbitrarily.
-        tied_distances: share of the distances that are tied with the next in their row (within 1e-5), 0 to 1.
-        zeros: share of samples with a duplicate, 0 to 1; they leave the ID.
-        zero_distances: share of the n k distances that are 0, 0 to 1. Near 1 the layer has collapsed.
-        recall: share of the true neighbours that were found, 1.0 for an exact graph.
+        orphans: fraction of samples that are nobody's neighbour, 0 to 1.
+        ties: fraction of samples whose k-th and (k+1)-th distances are tied, 0 to 1; their last neighbour is arbitrary.
+        tied_distances: fraction of the distances that are tied with the next in their row (within 1e-5), 0 to 1.
+        zeros: fraction of samples with a duplicate, 0 to 1; they leave the ID.
+        zero_distances: fraction of the n k distances that are 0, 0 to 1. Near 1 the layer has collapsed.
+        recall: fraction of the true neighbours that were found, 1.0 for an exact graph.
         checked: rows of an exact graph that were compared with float64, see `KnnGraph`.
         failed: how many of these were wrong, before the graph was built again; 0 in health.
     """
@@ -53,14 +53,14 @@ def k_occurrence(graph: KnnGraph, group: ProcessGroup | None = None) -> npt.NDAr
 
     Args:
         graph: of n samples.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the counts over all samples.
 
     Returns:
         (n,) counts 0 to n - 1 with mean k; high for hubs, 0 for orphans.
 
     Raises:
-        ValueError: indices outside 0 to n - 1; a share of a graph without the group.
+        ValueError: indices outside 0 to n - 1; a shard of a graph without the group.
 
     Source: Radovanović, Nanopoulos, Ivanović 2010, Hubs in Space.
 
@@ -92,11 +92,11 @@ def graph_health(graph: KnnGraph, group: ProcessGroup | None = None) -> GraphHea
 
     Args:
         graph: of n samples.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the values over all samples.
 
     Raises:
-        ValueError: indices outside 0 to n - 1; a share of a graph without the group.
+        ValueError: indices outside 0 to n - 1; a shard of a graph without the group.
 
     Source: hubness: Radovanović, Nanopoulos, Ivanović 2010, Hubs in Space, Eq. 1.
 

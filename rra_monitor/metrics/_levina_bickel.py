@@ -30,7 +30,7 @@ def levina_bickel(graph: KnnGraph, k: int | None = None, group: ProcessGroup | N
     Args:
         graph: with at least k neighbours.
         k: number of neighbours to use, at least 2; all the graph has by default.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the value over all samples.
 
     Returns:
@@ -38,7 +38,7 @@ def levina_bickel(graph: KnnGraph, k: int | None = None, group: ProcessGroup | N
         where it is undefined: see `twonn`.
 
     Raises:
-        ValueError: a k below 2 or above the graph's; a share of a graph without the group.
+        ValueError: a k below 2 or above the graph's; a shard of a graph without the group.
 
     Source: Levina and Bickel 2004, with the correction of MacKay and Ghahramani 2005 (inverses; k - 1, not k - 2).
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def nncs(
     graph: KnnGraph, labels: Any, group: ProcessGroup | None = None, *, agreement: Agreement | None = None
 ) -> float:
-    """The share of all (sample, neighbour) pairs that are of one class.
+    """The fraction of all (sample, neighbour) pairs that are of one class.
 
     Formula: NNCS = 1 / (n k) sum_i sum_j [label of i = label of its j-th neighbour]. Every sample counts alike (micro);
     `nncs_by_class(graph, labels).macro` lets every class count alike.
@@ -27,7 +27,7 @@ def nncs(
         graph: of n samples.
         labels: (n,) integer classes, in the order of the graph's samples; over ranks those of this rank's samples. With
             an agreement function any targets, as an array (n, …).
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the value over all samples.
         agreement: for targets that are no classes, in place of the indicator: gets the targets of samples and of their
             neighbours as two arrays (m, k, …) and returns (m, k), True or False or a degree of agreement in 0 to 1.
@@ -39,7 +39,7 @@ def nncs(
 
     Raises:
         ValueError: labels that are not n integers; an agreement function that does not return (m, k) values in 0 to 1;
-            a share of a graph without the group.
+            a shard of a graph without the group.
 
     Source: Eq. 3.4 of the thesis; the agreement function is ours.
 
@@ -60,7 +60,7 @@ def nncs(
 
 
 def nncs_per_sample(graph: KnnGraph, labels: Any, *, agreement: Agreement | None = None) -> npt.NDArray[np.float64]:
-    """The share of each sample's neighbours that are of its class.
+    """The fraction of each sample's neighbours that are of its class.
 
     Formula: 1 / k sum_j [label of i = label of its j-th neighbour], for each sample i.
 
@@ -73,7 +73,7 @@ def nncs_per_sample(graph: KnnGraph, labels: Any, *, agreement: Agreement | None
         (n,) values 0 to 1, low for hard samples, with `nncs` as their mean. `hardest_samples` lists the lowest.
 
     Raises:
-        ValueError: as `nncs`; one rank's share of a graph.
+        ValueError: as `nncs`; one rank's shard of a graph.
 
     >>> from rra_monitor import knn_graph
     >>> nncs_per_sample(knn_graph([0.0, 1.0, 3.0, 7.0], k=2), [0, 0, 1, 1]).tolist()

@@ -25,8 +25,8 @@ class ClassSimilarity:
     Attributes:
         classes: (c,) the classes that occur, ascending.
         sizes: (c,) number of samples of each.
-        matrix: (c, c) row a, column b: the share of neighbours of class b among the neighbours of the samples of class
-            a. Rows sum to 1; the diagonal, high for separable classes, is the NNCS of each class.
+        matrix: (c, c) row a, column b: the fraction of class b among the neighbours of the samples of class a.
+            Rows sum to 1; the diagonal, high for separable classes, is the NNCS of each class.
         k: number of neighbours of each sample.
     """
 
@@ -71,14 +71,14 @@ def nncs_by_class(graph: KnnGraph, labels: Any, group: ProcessGroup | None = Non
     Args:
         graph: of n samples.
         labels: (n,) integer classes, in the order of the graph's samples; over ranks those of this rank's samples.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the matrix over all samples.
 
     Returns:
         A ClassSimilarity; its `micro`, `macro` and `per_class` have value, chance, ceiling and adjusted value.
 
     Raises:
-        ValueError: labels that are not n integers; a share of a graph without the group.
+        ValueError: labels that are not n integers; a shard of a graph without the group.
 
     Source: Eq. 3.4 of the thesis, by class; macro, matrix and levels are ours.
 

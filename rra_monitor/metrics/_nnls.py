@@ -32,7 +32,7 @@ def nnls(graph_a: KnnGraph, graph_b: KnnGraph, group: ProcessGroup | None = None
     Args:
         graph_a: of n samples with k neighbours each.
         graph_b: of the same samples in the same order, with the same k.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the value over all samples.
 
     Returns:
@@ -40,7 +40,7 @@ def nnls(graph_a: KnnGraph, graph_b: KnnGraph, group: ProcessGroup | None = None
         nnls_chance(n, k))` is 0 there.
 
     Raises:
-        ValueError: graphs of different n or k; indices outside 0 to n - 1; a share of a graph without the group.
+        ValueError: graphs of different n or k; indices outside 0 to n - 1; a shard of a graph without the group.
 
     Source: Eq. 3.2 and 3.3 of the thesis.
 
@@ -61,14 +61,14 @@ def nnls_matrix(
     Args:
         graphs_a: la graphs of the same n samples with the same k, the layers of one network, say.
         graphs_b: lb more of them; the first list itself if None.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the value over all samples.
 
     Returns:
         (la, lb) array of values in 0 to 1; symmetric with a diagonal of ones for one list.
 
     Raises:
-        ValueError: an empty list, graphs of different n or k; indices outside 0 to n - 1; a share of a graph without
+        ValueError: an empty list, graphs of different n or k; indices outside 0 to n - 1; a shard of a graph without
             the group.
     """
     others = graphs_a if graphs_b is None else graphs_b
@@ -89,7 +89,7 @@ def nnls_per_sample(graph_a: KnnGraph, graph_b: KnnGraph) -> npt.NDArray[np.floa
         (n,) values 0 to 1, with `nnls` as their mean; low where a sample's neighbourhood differs most.
 
     Raises:
-        ValueError: graphs of different n or k; indices outside 0 to n - 1; one rank's share of a graph.
+        ValueError: graphs of different n or k; indices outside 0 to n - 1; one rank's shard of a graph.
 
     Source: Eq. 3.3 of the thesis.
 
@@ -104,7 +104,7 @@ def nnls_per_sample(graph_a: KnnGraph, graph_b: KnnGraph) -> npt.NDArray[np.floa
 
 
 def _overlaps(graphs_a: Sequence[KnnGraph], others: Sequence[KnnGraph]) -> npt.NDArray[np.float64]:
-    """(la, lb) sums over the rows of the shares of common neighbours."""
+    """(la, lb) sums over the rows of the fractions of common neighbours."""
     if not graphs_a or not others:
         raise ValueError("an NNLS matrix needs at least one graph on each side, got an empty list")
     check_alike([*graphs_a, *others])

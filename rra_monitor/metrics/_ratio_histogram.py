@@ -37,7 +37,7 @@ class RatioHistogram:
 
     @property
     def density(self) -> npt.NDArray[np.float64]:
-        """(bins,) share of all ratios per unit of the ratio; NaN without any."""
+        """(bins,) fraction of all ratios per unit of the ratio; NaN without any."""
         total = self.counts.sum() + self.beyond
         return np.asarray(self.counts / (total or math.nan) / np.diff(self.edges))
 
@@ -59,16 +59,16 @@ def ratio_histogram(
     Args:
         graph: with k >= 2.
         bins: number of bins, at least 1.
-        upper: end of the last bin, above 1. The thesis draws to 1.05, beyond which a share of 1.05^-ID is expected,
+        upper: end of the last bin, above 1. The thesis draws to 1.05, beyond which a fraction of 1.05^-ID is expected,
             0.31 at an ID of 24. One value for all layers makes their curves comparable.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the counts over all samples.
 
     Returns:
         Counts, and the density beside the Pareto density of the same ID.
 
     Raises:
-        ValueError: k < 2; less than one bin; an upper end not above 1; a share of a graph without the group.
+        ValueError: k < 2; less than one bin; an upper end not above 1; a shard of a graph without the group.
 
     Source: Fig. 5.1 of the thesis; the Pareto distribution from Facco et al. 2017.
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.metrics._reduction import check_share
+from rra_monitor.metrics._reduction import refuse_shard
 from rra_monitor.utils.collectives import gathered
 
 if TYPE_CHECKING:
@@ -50,18 +50,20 @@ def log_ratios_of_all(graph: KnnGraph, near: int, far: int, group: ProcessGroup 
     """The same over the ranks of a group, by rank; a collective call where a group is given."""
 
     def own() -> npt.NDArray[np.float64]:
-        check_share(graph, group)
+        refuse_shard(graph, group)
         return log_ratios(graph, near, far)
 
     return own() if group is None else np.concatenate(gathered(own, group))
 
 
 def check_fit(method: str, discard: float) -> None:
-    """Refuse a method that is none and a share that can not be discarded."""
+    """Refuse a method that is none and a fraction that cannot be discarded."""
     if method not in get_args(Method):
         raise ValueError(f"method={method!r} is none of {', '.join(map(repr, get_args(Method)))}")
     if not isinstance(discard, Real) or not 0 <= discard < 1:
-        raise ValueError(f"discard={discard} must lie in 0 to 1 (excluded): the share of the largest ratios left out")
+        raise ValueError(
+            f"discard={discard} must lie in 0 to 1 (excluded): the fraction of the largest ratios left out"
+        )
 
 
 def exponential_rate(ascending: npt.NDArray[np.float64], method: str, discard: float) -> float:
@@ -73,7 +75,7 @@ def exponential_rate(ascending: npt.NDArray[np.float64], method: str, discard: f
     if method == "ml":
         scale, count = float(ascending.sum()), float(total)
     else:
-        # F is 1 at the largest value: it can not be fitted and is always left out.
+        # F is 1 at the largest value: it cannot be fitted and is always left out.
         kept = min(int(total * (1 - discard)), total - 1)
         if kept < 1:
             return math.nan

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 
-def check_share(graph: KnnGraph, group: ProcessGroup | None) -> None:
-    """Refuse a metric of one rank's share alone, and one that would count a whole graph once per rank."""
+def refuse_shard(graph: KnnGraph, group: ProcessGroup | None) -> None:
+    """Refuse a metric of one rank's shard alone, and one that would count a whole graph once per rank."""
     if group is None and graph.n != graph.samples:
         raise ValueError(
-            f"the graph holds {graph.n} of {graph.samples} samples, this rank's share; call the metric on every rank "
+            f"the graph holds {graph.n} of {graph.samples} samples, this rank's shard; call the metric on every rank "
             "with group=…, or gather_graph first"
         )
     if group is not None and graph.total is None:
         raise ValueError(
-            f"the graph holds all its {graph.n} samples and is no share of one built over ranks; leave out the group, "
+            f"the graph holds all its {graph.n} samples and is no shard of one built over ranks; leave out the group, "
             "or build it with knn_graph(features, k, group=…)"
         )
 
@@ -35,12 +35,12 @@ def sums_over_samples(
     """What `find` sums over the rows at hand, summed over all samples; a collective call where a group is given.
 
     Raises:
-        ValueError: a share without a group, a whole graph with one, any error of `find`; on all ranks.
+        ValueError: a shard without a group, a whole graph with one, any error of `find`; on all ranks.
     """
 
     def checked() -> npt.NDArray[Any]:
         for graph in graphs:
-            check_share(graph, group)
+            refuse_shard(graph, group)
         return find()
 
     return summed(checked, group)

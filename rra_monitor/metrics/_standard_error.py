@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._ratios import Method, check_fit, exponential_rate, log_ratios
-from rra_monitor.metrics._reduction import check_share
+from rra_monitor.metrics._reduction import refuse_shard
 from rra_monitor.metrics._twonn import undefined_reason
 from rra_monitor.utils.checks import whole_number
 from rra_monitor.utils.collectives import gathered
@@ -40,7 +40,7 @@ def twonn_standard_error(
 
     Args:
         graph: with k >= 2.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the value over all samples, the same bits on each.
         method: as in `twonn`.
         discard: as in `twonn`.
@@ -62,12 +62,12 @@ def twonn_standard_error(
         raise ValueError(f"replicates={replicates} must be at least 2, better 200: their deviation is the result")
 
     def own() -> Rows:
-        check_share(graph, group)
+        refuse_shard(graph, group)
         usable = graph.distances[:, 0] > 0
         return log_ratios(graph, 1, 2), usable, graph.indices[:, 0].astype(np.int64)
 
-    shares = [own()] if group is None else gathered(own, group)
-    logs, usable, nearest = (np.concatenate(parts) for parts in zip(*shares, strict=True))
+    shards = [own()] if group is None else gathered(own, group)
+    logs, usable, nearest = (np.concatenate(parts) for parts in zip(*shards, strict=True))
     order = np.argsort(logs, kind="stable")
     ascending = logs[order]
     reason = undefined_reason(len(logs), len(usable), exponential_rate(ascending, method, discard))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._checks import checked_neighbours
-from rra_monitor.metrics._reduction import check_share
+from rra_monitor.metrics._reduction import refuse_shard
 from rra_monitor.utils.collectives import gathered
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ def all_targets(
     """The (samples, …) targets of all samples, on every rank; a collective call where a group is given.
 
     Raises:
-        ValueError: targets that do not fit the rows at hand; a share without the group or a group of other ranks.
+        ValueError: targets that do not fit the rows at hand; a shard without the group or a group of other ranks.
     """
 
     def own() -> npt.NDArray[Any]:
-        check_share(graph, group)
+        refuse_shard(graph, group)
         return checked_targets(targets, graph.n, agreement)
 
     found = own() if group is None else np.concatenate(gathered(own, group))

@@ -55,12 +55,12 @@ class Turnover:
 
     @property
     def changed_share(self) -> float:
-        """The share of the n k pairs that is born, which is the share that dies; 0 to 1, low for layers that agree."""
+        """The fraction of the n k pairs that is born, and that dies; 0 to 1, low for layers that agree."""
         return float(self.born.mean())
 
     @property
     def stayed_share(self) -> float:
-        """The share of the n k pairs that stays, 0 to 1. Between unrelated features it is k / (n - 1)."""
+        """The fraction of the n k pairs that stays, 0 to 1. Between unrelated features it is k / (n - 1)."""
         return 1 - self.changed_share
 
     @property
@@ -87,11 +87,11 @@ def turnover(before: KnnGraph, after: KnnGraph) -> Turnover:
         after: of the same samples in the same order, with the same k: the next layer, or the same one an epoch later.
 
     Returns:
-        A Turnover: counts per sample, shares of all pairs, and the pairs themselves. With labels at hand,
+        A Turnover: counts per sample, fractions of all pairs, and the pairs themselves. With labels at hand,
         `labels[born_pairs]` tells whether a layer brings samples of one class together.
 
     Raises:
-        ValueError: graphs of different n or k; indices outside 0 to n - 1; one rank's share of a graph.
+        ValueError: graphs of different n or k; indices outside 0 to n - 1; one rank's shard of a graph.
 
     Source: section 8.3.3 of the thesis, which proposes it.
 

@@ -42,10 +42,10 @@ def twonn(graph: KnnGraph, group: ProcessGroup | None = None, method: Method = "
 
     Args:
         graph: with k >= 2.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its share and gets
+        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the value over all samples. Maximum likelihood sends two numbers, the others 8 N bytes.
         method: "ml", "regression" or "censored".
-        discard: share of the largest ratios that are left out, 0 to 1; no effect on "ml".
+        discard: fraction of the largest ratios that are left out, 0 to 1; no effect on "ml".
 
     Returns:
         The dimension, above 0; higher means a more complex representation. NaN, with a warning that states the reason,
@@ -53,7 +53,7 @@ def twonn(graph: KnnGraph, group: ProcessGroup | None = None, method: Method = "
         were kept) are 1.
 
     Raises:
-        ValueError: k < 2; a share of a graph without the group; an unknown method, a share outside 0 to 1.
+        ValueError: k < 2; a shard of a graph without the group; an unknown method, a fraction outside 0 to 1.
 
     Source: Facco et al. 2017; Eq. 3.1 of the thesis.
 

@@ -17,7 +17,7 @@ from rra_monitor.capture.names import FULL, split_view
 from rra_monitor.compare.comparison import Comparison
 from rra_monitor.compare.pairs import Pairs
 from rra_monitor.compare.statistics import mean
-from rra_monitor.page.payload import floats, shares
+from rra_monitor.page.payload import floats, fractions
 
 
 def comparison_payload(comparison: Comparison) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def _pairs(pairs: Pairs) -> dict[str, Any]:
     if "nnls" in pairs.refused or not len(pairs.runs):
         return about | {"mean": None, "same_mean": None, "same_sd": None}
     return about | {
-        "mean": shares(pairs.mean()[np.ix_(rows, columns)]),
+        "mean": fractions(pairs.mean()[np.ix_(rows, columns)]),
         "same_mean": floats(mean(pairs.same_layer())[rows]),
         "same_sd": floats(pairs.same_layer_deviation()[rows]),
     }

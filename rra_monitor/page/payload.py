@@ -3,16 +3,16 @@
 A payload is {"schema": 1, "runs": [run, …], "comparison": … or null}. A run is
 
     {"name": str, "group": str or null,
-     "moments": [{"step": int, "epoch": int, "seconds": x, "overhead": x, "findings": [finding, …]}, …],
+     "frames": [{"step": int, "epoch": int, "seconds": x, "overhead": x, "findings": [finding, …]}, …],
      "probes": {name: {"n": int, "k": int, "classes": int or null, "nncs_chance": x, "nnls_chance": x,
                        "layers": [str, …], "views": [str, …],
-                       "curves": {name: array of (moments, views, layers)},
+                       "curves": {name: array of (frames, views, layers)},
                        "matrices": {kind: {"rows": [str, …], "columns": [str, …], "views": [str, …],
-                                           "values": array of (moments, views, rows, columns)}}}}}
+                                           "values": array of (frames, views, rows, columns)}}}}}
 
 with numbers x null where unknown, and findings as {"kind", "probe", "layers", "sentence", "confidence", "values"}. An
 array is {"shape": [int, …], "type": "f4" or "u2", "data": base64, little-endian, C order}. Undefined is NaN as f4. Type
-u2 holds shares from 0 to 1 in steps of 1/65534, which is finer than a share of n k neighbours is known; 65535 is
+u2 holds fractions from 0 to 1 in steps of 1/65534, which is finer than a fraction of n k neighbours is known; 65535 is
 undefined.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.page.moments import Floats
+from rra_monitor.page.arrays import Floats
 from rra_monitor.page.series import ProbeSeries, RunSeries
 
 SCHEMA = 1
@@ -38,15 +38,15 @@ def run_payload(run: RunSeries) -> dict[str, Any]:
     return {
         "name": run.name,
         "group": run.group,
-        "moments": [
+        "frames": [
             {
-                "step": moment.step,
-                "epoch": moment.epoch,
-                "seconds": _number(moment.seconds),
-                "overhead": _number(moment.overhead),
-                "findings": [_finding(finding) for finding in moment.findings],
+                "step": frame.step,
+                "epoch": frame.epoch,
+                "seconds": _number(frame.seconds),
+                "overhead": _number(frame.overhead),
+                "findings": [_finding(finding) for finding in frame.findings],
             }
-            for moment in run.moments
+            for frame in run.frames
         ],
         "probes": {name: _probe(probe) for name, probe in run.probes.items()},
     }
@@ -57,10 +57,10 @@ def floats(values: Floats) -> dict[str, Any]:
     return _array(values, "f4", values.astype("<f4"))
 
 
-def shares(values: Floats) -> dict[str, Any]:
+def fractions(values: Floats) -> dict[str, Any]:
     """An array of numbers from 0 to 1, in two bytes each."""
     steps = np.empty(values.shape, "<u2")
-    for rounded, part in zip(steps, values, strict=True):  # by moment: large arrays need no others of their size
+    for rounded, part in zip(steps, values, strict=True):  # by frame: large arrays need no others of their size
         exact = np.nan_to_num(part.astype(np.float64)) * STEPS
         rounded[...] = np.where(np.isnan(part), UNDEFINED, np.rint(exact))
     return _array(values, "u2", steps)
@@ -86,7 +86,7 @@ def _probe(probe: ProbeSeries) -> dict[str, Any]:
                 "rows": list(matrix.rows),
                 "columns": list(matrix.columns),
                 "views": list(matrix.views),
-                "values": shares(matrix.values),
+                "values": fractions(matrix.values),
             }
             for kind, matrix in probe.matrices.items()
         },

@@ -19,7 +19,7 @@ from rra_monitor.page.series import RunSeries
 from rra_monitor.page.thinning import thinned
 
 LIMIT = 8_000_000
-"""Bytes of a report; beyond it moments are left out. Mail servers take 10 MB at least."""
+"""Bytes of a report; beyond it frames are left out. Mail servers take 10 MB at least."""
 
 ENTRY = "report.js"
 SERVED_ONLY = ("index.js", "source-served.js")
@@ -37,7 +37,7 @@ class Report:
     Attributes:
         path: of the file.
         size: of the file in bytes.
-        notes: what a reader should know, of moments left out say.
+        notes: what a reader should know, of snapshots left out say.
     """
 
     path: Path
@@ -50,7 +50,7 @@ def write_report(
 ) -> Report:
     """Write runs as one HTML file that works offline, of `limit` bytes at most.
 
-    Where all moments do not fit, runs are thinned evenly, the longest first; each keeps its first and last.
+    Where all frames do not fit, runs are thinned evenly, the longest first; each keeps its first and last.
 
     Args:
         runs: with names that differ.
@@ -60,7 +60,7 @@ def write_report(
 
     Raises:
         ValueError: no runs, two of one name, plotly is not installed, or the runs are too large for the limit even with
-            two moments each.
+            two frames each.
     """
     names = [run.name for run in runs]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -76,7 +76,7 @@ def write_report(
 
 def _fitting(runs: Sequence[RunSeries], comparison: dict[str, Any] | None, limit: int) -> tuple[bytes, tuple[str, ...]]:
     shell = len(_document([], b""))
-    most = max(len(run.moments) for run in runs)
+    most = max(len(run.frames) for run in runs)
     count = most
     while True:
         kept = [thinned(run, count) for run in runs]
@@ -87,7 +87,7 @@ def _fitting(runs: Sequence[RunSeries], comparison: dict[str, Any] | None, limit
             return text, notes
         if count <= 2:
             raise ValueError(
-                f"the report would have {len(text) / 1e6:.1f} MB with two moments of each of the {len(runs)} runs, "
+                f"the report would have {len(text) / 1e6:.1f} MB with two snapshots of each of the {len(runs)} runs, "
                 f"more than {limit / 1e6:.1f} MB; give fewer runs"
             )
         share = max(0.0, limit - shell) / (len(text) - shell)
@@ -95,7 +95,7 @@ def _fitting(runs: Sequence[RunSeries], comparison: dict[str, Any] | None, limit
 
 
 def _note(run: RunSeries, part: RunSeries) -> str:
-    kept = f"{len(part.moments)} of {len(run.moments)} moments are in this file"
+    kept = f"{len(part.frames)} of {len(run.frames)} snapshots are in this file"
     return f"{run.name}: {kept}, evenly chosen, to keep it small."
 
 

@@ -1,4 +1,4 @@
-"""A run as the page shows it: its moments one after another."""
+"""A run as the page shows it: its frames one after another."""
 
 import math
 import warnings
@@ -12,22 +12,23 @@ from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.conclusions.findings import findings
 from rra_monitor.measure.match import Match
 from rra_monitor.measure.snapshot import Snapshot
-from rra_monitor.page.moments import Floats, Matrix, ProbeMoment, probe_moment
-from rra_monitor.page.room import Room, too_large
+from rra_monitor.page.arrays import Floats, Matrix, ProbeFrame
+from rra_monitor.page.budget import Budget, too_large
+from rra_monitor.page.frame import probe_frame
 from rra_monitor.runs.jsonl import RecordLine, read_records
 from rra_monitor.runs.store import RunStore
 
 
 @dataclass(frozen=True)
-class Moment:
+class Frame:
     """One step of a run at which something was measured.
 
     Attributes:
         step: optimiser steps taken.
         epoch: epochs completed.
         seconds: that measuring took, NaN if unknown.
-        overhead: share of the time since the fit began that the monitor took, NaN if unknown.
-        findings: what the curves of the moment show.
+        overhead: fraction of the time since the fit began that the monitor took, NaN if unknown.
+        findings: what the curves of the frame show.
     """
 
     step: int
@@ -39,7 +40,7 @@ class Moment:
 
 @dataclass(frozen=True, eq=False)
 class ProbeSeries:
-    """One probe over the M moments of a run.
+    """One probe over the M frames of a run.
 
     Attributes:
         n: number of samples.
@@ -49,8 +50,8 @@ class ProbeSeries:
         nnls_chance: the NNLS of unrelated layers.
         layers: (L,) in execution order.
         views: (V,) that were measured.
-        curves: name to (M, V, L) values, NaN where undefined or not measured at that moment.
-        matrices: kind to matrix over the moments.
+        curves: name to (M, V, L) values, NaN where undefined or not measured at that frame.
+        matrices: kind to matrix over the frames.
     """
 
     n: int
@@ -70,13 +71,13 @@ class RunSeries:
 
     Attributes:
         name: that a reader knows it by.
-        moments: (M,) by step.
-        probes: name to its series over these moments.
+        frames: (M,) by step.
+        probes: name to its series over these frames.
         group: of seeds that it belongs to, if any.
     """
 
     name: str
-    moments: tuple[Moment, ...]
+    frames: tuple[Frame, ...]
     probes: Mapping[str, ProbeSeries]
     group: str | None = None
 
@@ -84,8 +85,8 @@ class RunSeries:
 def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSeries:
     """A run as its store has it, without reading any graph.
 
-    A snapshot that can not be shown is left out, with a warning; so are the earliest moments where the arrays of all of
-    them would be too large for what was read, see `room`.
+    A snapshot that cannot be shown is left out, with a warning; so are the earliest frames where the arrays of all of
+    them would be too large for what was read, see `budget`.
 
     Raises:
         ValueError: no snapshot that can be read.
@@ -100,11 +101,11 @@ def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSe
     if not parts:
         raise ValueError(f"{store.path} holds no snapshot that can be read; give the directory of a run")
     records = read_records(store)
-    moments: list[Moment] = []
+    frames: list[Frame] = []
     before: dict[str, Snapshot] = {}
     for step, shown in parts.items():
         here = {probe: snapshots[step][probe] for probe in shown}
-        moments.append(_moment(step, here, before, records.get(step)))
+        frames.append(_frame(step, here, before, records.get(step)))
         before |= here
     probes = {}
     for probe, last in sorted(before.items()):
@@ -117,27 +118,27 @@ def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSe
             nncs_chance=last.nncs_chance,
             nnls_chance=last.nnls_chance,
         )
-    return RunSeries(name, tuple(moments), probes, group)
+    return RunSeries(name, tuple(frames), probes, group)
 
 
 def _parts(
     store: RunStore,
     snapshots: Mapping[int, Mapping[str, Snapshot]],
     matches: Mapping[tuple[int, str], Mapping[str, Match]],
-) -> dict[int, dict[str, ProbeMoment]]:
-    """Step to probe to what is shown of it, of the newest moments that fit; by step."""
-    room, parts, left_out = Room(), {}, 0
+) -> dict[int, dict[str, ProbeFrame]]:
+    """Step to probe to what is shown of it, of the newest frames that fit; by step."""
+    budget, parts, left_out = Budget(), {}, 0
     for step in sorted(snapshots, reverse=True):
         here, read = {}, 0
         for probe, snapshot in snapshots[step].items():
             compared = matches[step, probe]
             try:
-                here[probe] = probe_moment(snapshot, compared)
+                here[probe] = probe_frame(snapshot, compared)
             except ValueError as error:
                 warnings.warn(f"{store.path}, step {step} of probe {probe!r} is left out: {error}", stacklevel=3)
                 continue
             read += snapshot.nnls.size + sum(match.nnls.size for match in compared.values())
-        if here and room.take(here, read):
+        if here and budget.take(here, read):
             parts[step] = here
         elif here and parts:
             warnings.warn(f"{store.path}: {too_large(len(parts), len(snapshots) - left_out)}", stacklevel=3)
@@ -151,8 +152,8 @@ def _parts(
     return dict(reversed(parts.items()))
 
 
-def stacked(parts: Sequence[ProbeMoment | None], **about: Any) -> ProbeSeries:
-    """The parts of one probe, one for each moment or None, along a new first axis.
+def stacked(parts: Sequence[ProbeFrame | None], **about: Any) -> ProbeSeries:
+    """The parts of one probe, one for each frame or None, along a new first axis.
 
     Layers and views of all parts are kept, those of the last part first; where a part lacks one, values are NaN.
 
@@ -167,9 +168,9 @@ def stacked(parts: Sequence[ProbeMoment | None], **about: Any) -> ProbeSeries:
     for name in dict.fromkeys(name for part in found for name in part.curves):
         kind = next(part.curves[name].dtype for part in found if name in part.curves)
         values = np.full((len(parts), len(views), len(layers)), np.nan, kind)
-        for moment, part in enumerate(parts):
+        for frame, part in enumerate(parts):
             if part is not None and name in part.curves:
-                values[moment][np.ix_(_places(views, part.views), _places(layers, part.layers))] = part.curves[name]
+                values[frame][np.ix_(_places(views, part.views), _places(layers, part.layers))] = part.curves[name]
         curves[name] = values
     kinds = dict.fromkeys(kind for part in found for kind in part.matrices)
     matrices = {
@@ -184,10 +185,10 @@ def _stacked_matrix(parts: Sequence[Matrix | None]) -> Matrix:
     columns = tuple(dict.fromkeys(column for part in found for column in part.columns))
     views = tuple(dict.fromkeys(view for part in found for view in part.views))
     values = np.full((len(parts), len(views), len(rows), len(columns)), np.nan, found[0].values.dtype)
-    for moment, part in enumerate(parts):
+    for frame, part in enumerate(parts):
         if part is not None:
             at = (_places(views, part.views), _places(rows, part.rows), _places(columns, part.columns))
-            values[moment][np.ix_(*at)] = part.values
+            values[frame][np.ix_(*at)] = part.values
     return Matrix(rows, columns, views, values)
 
 
@@ -198,14 +199,12 @@ def _places(all_names: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
     return [place[name] for name in names]
 
 
-def _moment(
-    step: int, here: Mapping[str, Snapshot], before: Mapping[str, Snapshot], record: RecordLine | None
-) -> Moment:
+def _frame(step: int, here: Mapping[str, Snapshot], before: Mapping[str, Snapshot], record: RecordLine | None) -> Frame:
     epoch = next(iter(here.values())).epoch
     if record is not None and record.epoch == epoch:
-        return Moment(step, epoch, record.seconds, record.overhead, record.findings)
+        return Frame(step, epoch, record.seconds, record.overhead, record.findings)
     try:
         found = tuple(findings(here, {probe: each for probe, each in before.items() if probe in here}))
     except ValueError:  # the samples changed within the run
         found = tuple(findings(here))
-    return Moment(step, epoch, sum(each.seconds for each in here.values()), findings=found)
+    return Frame(step, epoch, sum(each.seconds for each in here.values()), findings=found)

@@ -1,21 +1,21 @@
-"""Fewer moments of a run, evenly, for a file that has to be small."""
+"""Fewer frames of a run, evenly, for a file that has to be small."""
 
 import dataclasses
 
 import numpy as np
 
-from rra_monitor.page.moments import Matrix
+from rra_monitor.page.arrays import Matrix
 from rra_monitor.page.series import ProbeSeries, RunSeries
 
 
 def thinned(run: RunSeries, count: int) -> RunSeries:
-    """A run with `count` of its moments (at least 2), evenly spaced, the first and the last among them."""
-    if count >= len(run.moments):
+    """A run with `count` of its frames (at least 2), evenly spaced, the first and the last among them."""
+    if count >= len(run.frames):
         return run
-    kept = np.unique(np.linspace(0, len(run.moments) - 1, max(2, count)).round().astype(int))
-    moments = tuple(run.moments[place] for place in kept)
+    kept = np.unique(np.linspace(0, len(run.frames) - 1, max(2, count)).round().astype(int))
+    frames = tuple(run.frames[place] for place in kept)
     probes = {name: _probe(probe, kept) for name, probe in run.probes.items()}
-    return dataclasses.replace(run, moments=moments, probes=probes)
+    return dataclasses.replace(run, frames=frames, probes=probes)
 
 
 def _probe(probe: ProbeSeries, kept: np.ndarray) -> ProbeSeries:

@@ -1,4 +1,4 @@
-"""Batches of a part: shuffled, augmented and normalised, the same numbers by every loader, after every resume.
+"""Batches of a split: shuffled, augmented and normalised, the same numbers by every loader, after every resume.
 
 Order and augmentation of a batch are functions of seed, epoch and step alone. No global random stream is used.
 """
@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from rra_monitor.datasets.images import InMemory, Part, normalised
-from rra_monitor.datasets.scales import Scale
+from rra_monitor.datasets.images import InMemory, Split, normalised
+from rra_monitor.datasets.normalization import Normalization
 from rra_monitor.recipes.augment import Augmentation, augmented, uniform_numbers
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -27,14 +27,14 @@ AHEAD_ON_GPU = 8
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """Which images make which batch.
 
     Attributes:
-        n: images of the part.
+        n: images of the split.
         batch: images of a batch, over all ranks; the last one of an epoch may have fewer.
-        seed: of order and augmentation; None for the order of the part without augmentation.
-        rank: whose share is taken.
+        seed: of order and augmentation; None for the order of the split without augmentation.
+        rank: whose shard is taken.
         world: number of ranks.
 
     Raises:
@@ -69,7 +69,7 @@ class Plan:
         """Those of a batch, over all ranks, in the order of an epoch."""
         return order[step * self.batch : None if step == len(self) - 1 else (step + 1) * self.batch]
 
-    def share(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def shard(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """What this rank takes of a batch, equally many in training: missing ones are repeated from its start."""
         if self.seed is not None and len(whole) % self.world:
             whole = np.resize(whole, (-(-len(whole) // self.world) * self.world, *whole.shape[1:]))
@@ -82,31 +82,31 @@ class Preparation:
 
     Attributes:
         augmentations: in their order.
-        scale: mean and deviation of each channel.
+        normalization: mean and standard deviation of each channel.
     """
 
     augmentations: Sequence[Augmentation]
-    scale: Scale
+    normalization: Normalization
 
-    def uniforms(self, plan: Plan, epoch: int, step: int, n: int) -> npt.NDArray[np.float32]:
-        """(share, columns) the random numbers of this rank's share of a batch of n images."""
+    def uniforms(self, plan: BatchPlan, epoch: int, step: int, n: int) -> npt.NDArray[np.float32]:
+        """(shard, columns) the random numbers of this rank's shard of a batch of n images."""
         if plan.seed is None or not self.augmentations:
-            return np.empty((len(plan.share(np.empty((n, 0)))), 0), np.float32)
-        return plan.share(uniform_numbers(plan.seed, epoch, step, n, self.augmentations))
+            return np.empty((len(plan.shard(np.empty((n, 0)))), 0), np.float32)
+        return plan.shard(uniform_numbers(plan.seed, epoch, step, n, self.augmentations))
 
     def __call__(self, images: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """(n, c, h, w) float32 of the same in bytes."""
         values = images.float() / 255
         if uniforms.shape[1]:
             values = augmented(values, uniforms, self.augmentations)
-        return normalised(values, self.scale)
+        return normalised(values, self.normalization)
 
 
 class DeviceBatches:
     """Batches of images that lie on the device, prepared there.
 
     Args:
-        part: whose images are moved to the device.
+        split: whose images are moved to the device.
         plan: which images make which batch.
         preparation: of a batch.
         device: of images and batches.
@@ -114,10 +114,10 @@ class DeviceBatches:
     """
 
     def __init__(
-        self, part: InMemory, plan: Plan, preparation: Preparation, device: torch.device, progress: Progress
+        self, split: InMemory, plan: BatchPlan, preparation: Preparation, device: torch.device, progress: Progress
     ) -> None:
-        self._part = part.to(device)
-        self._labels = part.labels.to(device)
+        self._split = split.to(device)
+        self._labels = split.labels.to(device)
         self._plan = plan
         self._preparation = preparation
         self._device = device
@@ -135,14 +135,14 @@ class DeviceBatches:
         for start in range(first, len(plan), self._ahead):
             steps = range(start, min(start + self._ahead, len(plan)))
             whole = [plan.images(order, step) for step in steps]
-            shares = [plan.share(batch) for batch in whole]
+            shards = [plan.shard(batch) for batch in whole]
             uniforms = [
                 self._preparation.uniforms(plan, epoch, step, len(batch))
                 for step, batch in zip(steps, whole, strict=True)
             ]
-            positions = self._moved(np.concatenate(shares))
-            images = self._preparation(self._part.read(positions), self._moved(np.concatenate(uniforms)))
-            sizes = [len(share) for share in shares]
+            positions = self._moved(np.concatenate(shards))
+            images = self._preparation(self._split.read(positions), self._moved(np.concatenate(uniforms)))
+            sizes = [len(shard) for shard in shards]
             yield from zip(torch.split(images, sizes), torch.split(self._labels[positions], sizes), strict=True)
 
     def _moved(self, array: npt.NDArray[Any]) -> torch.Tensor:
@@ -153,7 +153,7 @@ class WorkerBatches:
     """The same batches, each read and prepared by a worker process: for images that do not fit the device.
 
     Args:
-        part: of any kind; images in files are read by the workers.
+        split: of any kind; images in files are read by the workers.
         plan: which images make which batch.
         preparation: of a batch.
         workers: processes; 0 for this one.
@@ -162,13 +162,13 @@ class WorkerBatches:
     """
 
     def __init__(
-        self, part: Part, plan: Plan, preparation: Preparation, workers: int, pin: bool, progress: Progress
+        self, split: Split, plan: BatchPlan, preparation: Preparation, workers: int, pin: bool, progress: Progress
     ) -> None:
         self._plan = plan
         self._progress = progress
         self._keys = _Keys()
         self._loader: DataLoader[Batch] = DataLoader(
-            _Reader(part, plan, preparation),  # type: ignore[arg-type]
+            _Reader(split, plan, preparation),  # type: ignore[arg-type]
             batch_size=None,
             sampler=self._keys,
             num_workers=workers,
@@ -208,13 +208,13 @@ class _Keys:
 class _Reader:
     """Whole batches by key, in a worker."""
 
-    def __init__(self, part: Part, plan: Plan, preparation: Preparation) -> None:
-        self._part = part
+    def __init__(self, split: Split, plan: BatchPlan, preparation: Preparation) -> None:
+        self._split = split
         self._plan = plan
         self._preparation = preparation
 
     def __getitem__(self, key: Key) -> Batch:
         epoch, step, whole = key
         uniforms = torch.from_numpy(self._preparation.uniforms(self._plan, epoch, step, len(whole)))
-        positions = torch.from_numpy(self._plan.share(whole))
-        return self._preparation(self._part.read(positions), uniforms), self._part.labels[positions]
+        positions = torch.from_numpy(self._plan.shard(whole))
+        return self._preparation(self._split.read(positions), uniforms), self._split.labels[positions]

@@ -18,10 +18,10 @@ WEIGHT_DECAY = 5e-4
 """Printed nowhere; the usual value for these networks on CIFAR-10. `--weight-decay 0` is the other one worth a try."""
 
 LAST_RATE = 0.01
-"""The cosine ends at this share of the base rate: printed in 4.1, taken for chapter 7."""
+"""The cosine ends at this fraction of the base rate: printed in 4.1, taken for chapter 7."""
 
 WARM_UP = 0.1
-"""Share of the training with a linear warm-up: 10 of 100 epochs in 4.1; the same share of the 40 epochs of chapter 7.
+"""Fraction of the training with a linear warm-up: 10 of 100 epochs in 4.1; as much of the 40 epochs of chapter 7.
 
 Rates change with every step, from base / steps on, so that the schedule is the same for any number of epochs.
 """

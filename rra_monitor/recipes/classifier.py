@@ -22,7 +22,7 @@ class Optimisation:
         learning_rate: base rate, or the peak of one cycle.
         weight_decay: of all weights.
         schedule: "cosine" with a warm-up, or "one-cycle".
-        warm_up: share of the steps, of the cosine.
+        warm_up: fraction of the steps, of the cosine.
     """
 
     learning_rate: float
@@ -46,7 +46,7 @@ class Classifier(L.LightningModule):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self._optimisation = optimisation
-        # The share of correct images, not the mean over classes.
+        # The fraction of correct images, not the mean over classes.
         self._train_accuracy = MulticlassAccuracy(classes, average="micro")
         self._val_accuracy = MulticlassAccuracy(classes, average="micro")
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 import lightning as L
 
-from rra_monitor.datasets.images import InMemory, Part, Parts
+from rra_monitor.datasets.images import InMemory, Split, Splits
 from rra_monitor.recipes.augment import Augmentation
-from rra_monitor.recipes.batches import DeviceBatches, Plan, Preparation, Progress, WorkerBatches
+from rra_monitor.recipes.batches import BatchPlan, DeviceBatches, Preparation, Progress, WorkerBatches
 
 VALIDATION_BATCH = 500
 
@@ -34,25 +34,25 @@ class RecipeData(L.LightningDataModule):
     """Training batches in a seeded order with augmentation, validation batches in theirs without.
 
     Args:
-        parts: the data set.
+        splits: the data set.
         augmentations: of training images.
         loading: how.
     """
 
-    def __init__(self, parts: Parts, augmentations: Sequence[Augmentation], loading: Loading) -> None:
+    def __init__(self, splits: Splits, augmentations: Sequence[Augmentation], loading: Loading) -> None:
         super().__init__()
-        self._parts = parts
+        self._splits = splits
         self._augmentations = tuple(augmentations)
         self._loading = loading
 
     def train_dataloader(self) -> DeviceBatches | WorkerBatches:
         """The training batches of the epoch that the trainer is in, from the first that is still to come."""
         how = self._loading
-        return self._batches(self._parts.train, how.batch, how.seed, self._augmentations, self._progress)
+        return self._batches(self._splits.train, how.batch, how.seed, self._augmentations, self._progress)
 
     def val_dataloader(self) -> DeviceBatches | WorkerBatches:
         """The validation batches."""
-        return self._batches(self._parts.val, VALIDATION_BATCH, None, (), lambda: (0, 0))
+        return self._batches(self._splits.val, VALIDATION_BATCH, None, (), lambda: (0, 0))
 
     def _progress(self) -> tuple[int, int]:
         assert self.trainer is not None
@@ -60,14 +60,14 @@ class RecipeData(L.LightningDataModule):
         return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
     def _batches(
-        self, part: Part, batch: int, seed: int | None, augmentations: Sequence[Augmentation], progress: Progress
+        self, split: Split, batch: int, seed: int | None, augmentations: Sequence[Augmentation], progress: Progress
     ) -> DeviceBatches | WorkerBatches:
         assert self.trainer is not None
         trainer, how = self.trainer, self._loading
-        plan = Plan(len(part.labels), batch, seed, trainer.global_rank, trainer.world_size)
-        preparation = Preparation(augmentations, self._parts.data.scale)
+        plan = BatchPlan(len(split.labels), batch, seed, trainer.global_rank, trainer.world_size)
+        preparation = Preparation(augmentations, self._splits.data.normalization)
         device = trainer.strategy.root_device
         if how.loader == "device":
-            assert isinstance(part, InMemory)
-            return DeviceBatches(part, plan, preparation, device, progress)
-        return WorkerBatches(part, plan, preparation, how.workers, device.type == "cuda", progress)
+            assert isinstance(split, InMemory)
+            return DeviceBatches(split, plan, preparation, device, progress)
+        return WorkerBatches(split, plan, preparation, how.workers, device.type == "cuda", progress)

@@ -24,7 +24,7 @@ class TrainOptions:
 
     max_epochs: int | None = _option(None, "epochs of training; the schedule is scaled to them")
     limit: int | float | None = _option(
-        None, "batches of an epoch, in training and in validation: a number, or a share up to 1.0"
+        None, "batches of an epoch, in training and in validation: a number, or a fraction up to 1.0"
     )
     short: bool = _option(False, "8 epochs under one cycle, with probes of 2,000: about 15 minutes on two CPU cores")
     batch_size: int | None = _option(None, "images of a step, over all devices")

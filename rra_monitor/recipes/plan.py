@@ -15,7 +15,7 @@ SHORT_PROBE = 2000
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """All that decides a training.
 
     Attributes:
@@ -31,7 +31,7 @@ class Plan:
     every: int
 
 
-def planned(options: TrainOptions) -> Plan:
+def planned(options: TrainOptions) -> TrainingPlan:
     """The training that the options ask for.
 
     Raises:
@@ -45,7 +45,7 @@ def planned(options: TrainOptions) -> Plan:
         if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} {value}: expected more than 0")
     if isinstance(options.limit, float) and options.limit > 1:
-        raise ValueError(f"--limit {options.limit}: expected a whole number of batches, or a share up to 1.0")
+        raise ValueError(f"--limit {options.limit}: expected a whole number of batches, or a fraction up to 1.0")
     training = recipe.training
     epochs = options.max_epochs or (SHORT_EPOCHS if options.short else training.epochs)
     rate = options.learning_rate or (SHORT_RATE if options.short else training.learning_rate)
@@ -66,7 +66,7 @@ def planned(options: TrainOptions) -> Plan:
             )
     decay = WEIGHT_DECAY if options.weight_decay is None else options.weight_decay
     n = options.n or (SHORT_PROBE if options.short else None)
-    return Plan(
+    return TrainingPlan(
         replace(recipe, training=training, augmentations=augmentations, network=network),
         Optimisation(rate, decay, "one-cycle" if options.short else "cosine", WARM_UP),
         DATA[recipe.data].probe_n if n is None else (n, n),

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from rra_monitor.recipes.described import checked_description, fits
 from rra_monitor.recipes.options import PLACE, TrainOptions
-from rra_monitor.recipes.plan import Plan
+from rra_monitor.recipes.plan import TrainingPlan
 
 CONFIG, RUN, RESULT, METRICS = "config.json", "run.json", "result.json", "metrics.csv"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
@@ -36,7 +36,7 @@ PACKAGES = ("rra-monitor", "torch", "torchvision", "lightning", "torchmetrics", 
 
 
 @rank_zero_only
-def write_description(folder: Path, options: TrainOptions, plan: Plan, **facts: Any) -> None:
+def write_description(folder: Path, options: TrainOptions, plan: TrainingPlan, **facts: Any) -> None:
     """Write the options, for `rra-monitor train --config`, and all that they came to, with the versions."""
     folder.mkdir(parents=True, exist_ok=True)
     given = {name: value for name, value in asdict(options).items() if name not in ("resume", "seeds")}
@@ -98,7 +98,7 @@ def refuse_links_out(folder: Path) -> None:
             _refuse_a_way_out(entry, folder)
 
 
-def differing_options(folder: Path, options: TrainOptions, plan: Plan) -> list[str]:
+def differing_options(folder: Path, options: TrainOptions, plan: TrainingPlan) -> list[str]:
     """What decides a training and differs from what the folder's was trained with, with both values.
 
     What only one of them has came or went with another version of the package, and is no difference.
@@ -131,7 +131,7 @@ class MetricsFile:
     """One row of numbers per epoch, in a CSV file that a resumed training goes on with.
 
     Lightning's CSVLogger starts its file anew after a resume, and would hold a column for every layer's curve.
-    A file that can not be written (a full disk) is warned about; training goes on, and the next row writes it whole.
+    A file that cannot be written (a full disk) is warned about; training goes on, and the next row writes it whole.
 
     Args:
         file: that the rows go to.

@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 
 def warm_cosine(step: int, total: int, warm_up: int, last: float) -> float:
-    """The rate at a step, as a share of the base rate: linear warm-up, then a cosine down to a last share.
+    """The rate at a step, as a fraction of the base rate: linear warm-up, then a cosine down to a last fraction.
 
     Formula: (step + 1) / warm_up before step `warm_up`, then last + (1 - last) (1 + cos(pi s)) / 2, with s from 0 to 1
     at the last step.
@@ -17,7 +17,7 @@ def warm_cosine(step: int, total: int, warm_up: int, last: float) -> float:
         step: 0 to total - 1.
         total: number of steps.
         warm_up: steps of the warm-up.
-        last: share at the end.
+        last: fraction of the base rate at the end.
 
     Source: thesis, 4.1.
 

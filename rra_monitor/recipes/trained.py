@@ -8,7 +8,7 @@ from torch import nn
 
 from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.images import Normalised
-from rra_monitor.datasets.read import read_parts
+from rra_monitor.datasets.read import read_splits
 from rra_monitor.recipes.networks import built
 from rra_monitor.recipes.recipe import Network
 from rra_monitor.recipes.run_files import RUN, read_description
@@ -62,16 +62,16 @@ def data_of(run: str, allow_pickle: bool = False, data: str | None = None) -> di
     try:
         # A sample is drawn of them: images in single files need not all be read.
         place = None if folder is None else Path(os.path.expanduser(folder))
-        parts = read_parts(of, place, allow_pickle=allow_pickle, lazy=True, check=False)
+        splits = read_splits(of, place, allow_pickle=allow_pickle, lazy=True, check=False)
     except ValueError as error:
         there = f"; for analyze that is --data pickled-run:{run}:DIR" if about["options"].get("allow_pickle") else ""
         raise ValueError(f"the data of {run}: {error}{there}") from error
-    if list(parts.classes) != about["classes"]:
+    if list(splits.classes) != about["classes"]:
         raise ValueError(
-            f"the data of {run} have changed: {folder} has {len(parts.classes)} classes ({some(parts.classes)}), "
+            f"the data of {run} have changed: {folder} has {len(splits.classes)} classes ({some(splits.classes)}), "
             f"expected {len(about['classes'])} ({some(about['classes'])}). Put back what it was trained with"
         )
-    return {"train": Normalised(parts.train, of.scale), "val": Normalised(parts.val, of.scale)}
+    return {"train": Normalised(splits.train, of.normalization), "val": Normalised(splits.val, of.normalization)}
 
 
 def data_folder(run: str) -> str | None:

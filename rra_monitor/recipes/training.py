@@ -17,8 +17,8 @@ from rich.console import Console
 
 from rra_monitor.capture.sample import FixedSample
 from rra_monitor.datasets.catalogue import DATA
-from rra_monitor.datasets.images import Normalised, Parts
-from rra_monitor.datasets.read import read_parts
+from rra_monitor.datasets.images import Normalised, Splits
+from rra_monitor.datasets.read import read_splits
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.recipes.choices import AUGMENTATIONS, SAMPLE_SEED
 from rra_monitor.recipes.classifier import Classifier
@@ -27,7 +27,7 @@ from rra_monitor.recipes.epoch_table import EpochTable
 from rra_monitor.recipes.last_snapshot import LastSnapshot
 from rra_monitor.recipes.networks import built
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.plan import Plan
+from rra_monitor.recipes.plan import TrainingPlan
 from rra_monitor.recipes.precision import chosen_precision, in_single_precision
 from rra_monitor.recipes.run_files import (
     CHECKPOINT,
@@ -53,9 +53,9 @@ def folder_of(options: TrainOptions) -> Path:
     return (named_folder(options.out) if options.out else Path("runs", name)) / f"seed{options.seed}"
 
 
-def read_data(options: TrainOptions, plan: Plan) -> Parts:
+def read_data(options: TrainOptions, plan: TrainingPlan) -> Splits:
     """The data of a training, once for all seeds."""
-    return read_parts(
+    return read_splits(
         DATA[plan.recipe.data],
         None if options.data is None else Path(os.path.expanduser(options.data)),
         download=options.download,
@@ -65,14 +65,14 @@ def read_data(options: TrainOptions, plan: Plan) -> Parts:
 
 
 def train_one(
-    options: TrainOptions, plan: Plan, parts: Parts, folder: Path, callbacks: Sequence[L.Callback] = ()
+    options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: Path, callbacks: Sequence[L.Callback] = ()
 ) -> dict[str, Any]:
     """Train one seed, from its start or from its last whole epoch on; returns its final numbers.
 
     Args:
         options: of the command.
         plan: what they came to.
-        parts: the data.
+        splits: the data.
         folder: of this seed.
         callbacks: further ones of the trainer.
 
@@ -84,13 +84,13 @@ def train_one(
     L.seed_everything(options.seed, verbose=False)
     device = "cuda" if _on_gpu(options) else "cpu"
     precision = chosen_precision(options.precision, device)
-    network = built(recipe.network, len(parts.classes), parts.data.channels)
+    network = built(recipe.network, len(splits.classes), splits.data.channels)
     if options.compile:
         network.compile()
-    module = Classifier(network, len(parts.classes), plan.optimisation)
+    module = Classifier(network, len(splits.classes), plan.optimisation)
     table = EpochTable(MetricsFile(folder / METRICS))
     loading = Loading(recipe.training.batch, options.seed, options.loader, options.workers)
-    data = RecipeData(parts, [AUGMENTATIONS[name] for name in recipe.augmentations], loading)
+    data = RecipeData(splits, [AUGMENTATIONS[name] for name in recipe.augmentations], loading)
     trainer = _trainer(
         options,
         max_epochs=recipe.training.epochs,
@@ -99,7 +99,7 @@ def train_one(
         callbacks=[
             # The table comes before the monitor, whose seconds it would count otherwise.
             table,
-            *(_monitoring(options, plan, parts, folder) if options.monitor else []),
+            *(_monitoring(options, plan, splits, folder) if options.monitor else []),
             *([RichProgressBar()] if options.progress else []),
             *callbacks,
             ModelCheckpoint(
@@ -111,7 +111,7 @@ def train_one(
         ],
         enable_progress_bar=options.progress,
         enable_model_summary=False,
-        # A whole number is one of batches, any other a share.
+        # A whole number is one of batches, any other a fraction.
         limit_train_batches=options.limit,
         limit_val_batches=options.limit,
         num_sanity_val_steps=0,
@@ -123,7 +123,7 @@ def train_one(
         folder,
         options,
         plan,
-        classes=parts.classes,
+        classes=splits.classes,
         parameters=sum(weight.numel() for weight in network.parameters()),
         precision=precision,
     )
@@ -160,7 +160,7 @@ def begun(folder: Path) -> bool:
     return any((folder / name).exists() for name in (CHECKPOINT, SNAPSHOTS, RESULT))
 
 
-def resumed_from(options: TrainOptions, plan: Plan, folder: Path) -> str | None:
+def resumed_from(options: TrainOptions, plan: TrainingPlan, folder: Path) -> str | None:
     """The checkpoint to go on from, None for a start.
 
     Raises:
@@ -204,20 +204,20 @@ def _trainer(options: TrainOptions, **arguments: Any) -> L.Trainer:
         return L.Trainer(accelerator=options.accelerator, devices=options.devices, **arguments)
     except MisconfigurationException as error:
         raise ValueError(
-            f"--accelerator {options.accelerator} --devices {options.devices} can not be had here: {error} Expected an "
+            f"--accelerator {options.accelerator} --devices {options.devices} cannot be had here: {error} Expected an "
             "accelerator of this machine and at least 1 of it; --accelerator auto --devices 1 takes what there is"
         ) from error
 
 
-def _monitoring(options: TrainOptions, plan: Plan, parts: Parts, folder: Path) -> list[L.Callback]:
-    monitor = _monitor(options, plan, parts, folder)
+def _monitoring(options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: Path) -> list[L.Callback]:
+    monitor = _monitor(options, plan, splits, folder)
     return [monitor, LastSnapshot(monitor)]
 
 
-def _monitor(options: TrainOptions, plan: Plan, parts: Parts, folder: Path) -> RRACallback:
+def _monitor(options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: Path) -> RRACallback:
     samples = {
-        name: FixedSample.from_dataset(Normalised(part, parts.data.scale), n, SAMPLE_SEED, shrink=True)
-        for name, part, n in zip(("train", "val"), (parts.train, parts.val), plan.probe_n, strict=True)
+        name: FixedSample.from_dataset(Normalised(split, splits.data.normalization), n, SAMPLE_SEED, shrink=True)
+        for name, split, n in zip(("train", "val"), (splits.train, splits.val), plan.probe_n, strict=True)
     }
     keep = options.keep_graphs
     return RRACallback(

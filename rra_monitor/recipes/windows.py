@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from rra_monitor.capture.names import FULL, is_view, layer_view, split_view
-from rra_monitor.conclusions.evidence import SURE, TIED, Change, nncs_change
+from rra_monitor.conclusions.evidence import SURE, TIED, Difference, nncs_difference
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.recipes.recipe import Window
 from rra_monitor.utils.text import some
@@ -144,9 +144,9 @@ def _stage_choice(
     scores = {window: float(snapshot.nncs[at].mean()) for window, at in rows.items()}
     best, margin = _best(scores)
     second = max((window for window in scores if window != best), key=lambda window: scores[window])
-    changes = [nncs_change(snapshot, a, b) for a, b in zip(rows[second], rows[best], strict=True)]
+    changes = [nncs_difference(snapshot, a, b) for a, b in zip(rows[second], rows[best], strict=True)]
     # The blocks are of the same samples, so their errors do not average out.
-    change = Change(
+    change = Difference(
         sum(change.value for change in changes) / len(changes), sum(change.error for change in changes) / len(changes)
     )
     return StageChoice(number, best, scores, margin, change.confidence(len(rows)) >= SURE)

@@ -90,12 +90,12 @@ def read_checkpoint(file: str | os.PathLike[str]) -> Any:
     try:
         _refuse_bombs(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about how a file was written, which its reader can not change
+            warnings.simplefilter("ignore")  # about how a file was written, which its reader cannot change
             return torch.load(file, map_location="cpu", weights_only=True)
     # Whatever a damaged file makes torch raise; a dozen types were seen.
     except Exception as error:
         raise ValueError(
-            f"{file} can not be read as weights alone ({reason_of(error)}). Save it with "
+            f"{file} cannot be read as weights alone ({reason_of(error)}). Save it with "
             "torch.save(model.state_dict(), FILE) where it was trained, and give that file"
         ) from error
 

@@ -29,7 +29,7 @@ VIEWS = 100
 """Views of a layer at most; a handful are measured, and readers lay them out for every layer."""
 
 ROUNDING = 1e-9
-"""By which a share may leave 0 to 1."""
+"""By which a fraction may leave 0 to 1."""
 
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 _PAIR = re.compile(r"[0-9a-f]{32}")
@@ -67,7 +67,7 @@ CURVES: Mapping[str, Values] = {
 }
 """Arrays of a snapshot by name: one value per layer, but `nnls` of all pairs, `cka` of those of the full views."""
 
-SHARES = Values(0, 1, undefined=True, needed=True)
+FRACTIONS = Values(0, 1, undefined=True, needed=True)
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def checked_matches(arrays: Arrays, about: About) -> dict[str, Match]:
     for name, (epoch, step, layers) in about.matches.items():
         if f"{MATCH}{name}" not in arrays:
             raise ValueError(f"its array '{MATCH}{name}' is missing")
-        nnls = _floats(arrays[f"{MATCH}{name}"], f"{MATCH}{name}", (len(about.layers), len(layers)), SHARES)
+        nnls = _floats(arrays[f"{MATCH}{name}"], f"{MATCH}{name}", (len(about.layers), len(layers)), FRACTIONS)
         found[name] = Match(name, epoch, step, layers, nnls)
     return found
 

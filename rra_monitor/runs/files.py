@@ -284,7 +284,7 @@ class _RemoteFiles:
 
 
 def _lock(folder: str, stack: contextlib.ExitStack) -> bool:
-    """Lock a folder until the stack ends; whether that was possible (some network file systems can not)."""
+    """Lock a folder until the stack ends; whether that was possible (some network file systems cannot)."""
     try:
         opened = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -313,4 +313,4 @@ def _refuse_odd(path: str, found: os.stat_result) -> None:
 
 
 def _unreadable(path: str, error: OSError) -> str:
-    return f"{path} can not be read: {error.strerror or error}"
+    return f"{path} cannot be read: {error.strerror or error}"

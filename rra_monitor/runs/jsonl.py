@@ -34,7 +34,7 @@ class RecordLine:
         step: optimiser steps taken.
         epoch: epochs completed.
         seconds: that measuring took.
-        overhead: share of the time since the fit began.
+        overhead: fraction of the time since the fit began.
         findings: what the curves show.
     """
 
@@ -68,7 +68,7 @@ def record_lines(data: bytes) -> tuple[dict[int, RecordLine], int]:
 def mended(data: bytes) -> bytes:
     """The lines as a writer leaves them that was not killed: of those of one step the last, and no line cut off.
 
-    A last line without its end is kept if it is whole. Others that can not be read may be another program's, and stay.
+    A last line without its end is kept if it is whole. Others that cannot be read may be another program's, and stay.
     """
     lines = data.split(b"\n")
     rest = lines.pop()

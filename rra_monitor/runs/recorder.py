@@ -29,7 +29,7 @@ class Recorder:
         sinks: what records are handed to.
 
     Raises:
-        ValueError: a reference that is empty, a name that can not be a key, an unknown `align`.
+        ValueError: a reference that is empty, a name that cannot be a key, an unknown `align`.
 
     Example, in any loop::
 
@@ -61,7 +61,7 @@ class Recorder:
         self._spent = 0.0
 
     def check(self, monitor: Monitor) -> None:
-        """Refuse, before any training, references that can not be compared with what the monitor measures.
+        """Refuse, before any training, references that cannot be compared with what the monitor measures.
 
         Raises:
             ValueError: other samples, n or k; no probe in common; no graphs kept.
@@ -89,7 +89,7 @@ class Recorder:
     def record(self, snapshots: Mapping[str, Snapshot]) -> Record:
         """Compare, store and hand on the snapshots of one moment.
 
-        What can not be compared or stored is warned about and left out; the rest of the record is handed on.
+        What cannot be compared or stored is warned about and left out; the rest of the record is handed on.
 
         Raises:
             ValueError: the first snapshots, where the store holds later ones: another run's; a probe whose name is a

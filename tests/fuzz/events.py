@@ -215,14 +215,14 @@ def _warn(run: Path, notes: Any) -> None:
 
 def _check(payload: dict[str, Any]) -> None:
     """Raise AssertionError where the page would meet what it does not expect."""
-    moments = payload["moments"]
-    steps = [moment["step"] for moment in moments]
+    frames = payload["frames"]
+    steps = [frame["step"] for frame in frames]
     assert steps == sorted(set(steps))
-    for moment in moments:
-        assert type(moment["epoch"]) is int
-        assert 0 <= moment["epoch"] <= 10**9
-        assert all(_is_number(moment[name]) for name in ("seconds", "overhead"))
-        for finding in moment["findings"]:
+    for frame in frames:
+        assert type(frame["epoch"]) is int
+        assert 0 <= frame["epoch"] <= 10**9
+        assert all(_is_number(frame[name]) for name in ("seconds", "overhead"))
+        for finding in frame["findings"]:
             assert all(isinstance(finding[name], str) for name in ("kind", "probe", "sentence"))
             assert all(isinstance(layer, str) for layer in finding["layers"])
             assert 0 <= finding["confidence"] <= 1
@@ -231,12 +231,12 @@ def _check(payload: dict[str, Any]) -> None:
         assert 1 <= probe["k"] < probe["n"]
         assert all(_is_number(probe[name]) for name in ("classes", "nncs_chance"))
         assert 0 <= probe["nnls_chance"] <= 1
-        shape = [len(moments), len(_names(probe["views"])), len(_names(probe["layers"]))]
+        shape = [len(frames), len(_names(probe["views"])), len(_names(probe["layers"]))]
         for array in probe["curves"].values():
             assert array["shape"] == shape
         for matrix in probe["matrices"].values():
             axes = [len(_names(matrix[name])) for name in ("views", "rows", "columns")]
-            assert matrix["values"]["shape"] == [len(moments), *axes]
+            assert matrix["values"]["shape"] == [len(frames), *axes]
 
 
 def _is_number(found: Any) -> bool:

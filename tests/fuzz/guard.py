@@ -52,7 +52,7 @@ class Outside(BaseException):
 
 
 class _Watch:
-    """What the audit hook, which can not be removed, goes by."""
+    """What the audit hook, which cannot be removed, goes by."""
 
     def __init__(self) -> None:
         self.active = False

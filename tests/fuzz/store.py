@@ -223,7 +223,7 @@ def reads(run: Path) -> dict[str, Callable[[], object]]:
     other = run.parent / "beside"
 
     def snapshots(graphs: bool = True) -> list[rra.Snapshot]:
-        """All that can be read; the error of the last one that can not where there is none."""
+        """All that can be read; the error of the last one that cannot where there is none."""
         store = rra.RunStore(run)
         found, error = [], None
         for probe in store.probes():
@@ -270,7 +270,7 @@ def reads(run: Path) -> dict[str, Callable[[], object]]:
         store = rra.RunStore(run)
         last = {probe: store.load(probe, store.steps(probe)[-1]) for probe in store.probes()}
         earlier = {probe: before for probe, here in last.items() if (before := store.previous(probe, here.step))}
-        with contextlib.suppress(ValueError):  # of snapshots that can not be compared; they name no file
+        with contextlib.suppress(ValueError):  # of snapshots that cannot be compared; they name no file
             findings(last, earlier)
 
     def report() -> None:

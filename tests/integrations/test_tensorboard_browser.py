@@ -54,7 +54,7 @@ def read_whole(server):
     """Wait until TensorBoard has read both trainings; it may meet them in the middle."""
     until(server.names, lambda names: names == ["a/v", "b/v"])
     for name in ("a/v", "b/v"):
-        server.run(name, lambda run: len(run["moments"]) == 4)
+        server.run(name, lambda run: len(run["frames"]) == 4)
 
 
 def opened(page, server):
@@ -84,7 +84,7 @@ def test_it_shows_the_values_of_the_store(logdir, browser_page):
 def test_comparisons_are_served_in_every_view(logdir):
     with serving(logdir) as server:
         until(server.names, lambda names: names == ["a/v", "b/v"])
-        served = server.run("a/v", lambda run: len(run["moments"]) == 4)
+        served = server.run("a/v", lambda run: len(run["frames"]) == 4)
     store = rra.RunStore(logdir.parent / "store-a")
     for name, probe in served["probes"].items():
         found = probe["matrices"]["prev"]

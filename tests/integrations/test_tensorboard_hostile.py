@@ -18,7 +18,7 @@ from tensorboard_records import (
 from tensorboard_server import InProcess
 
 from rra_monitor.integrations.tensorboard.arrays import Unreadable, bounded_arrays
-from rra_monitor.page import room
+from rra_monitor.page import budget
 
 MOMENT = b'{"schema": 1, "kind": "moment"}'
 
@@ -112,7 +112,7 @@ def test_tensorboard_tab_leaves_out_a_moment_that_is_none(values, tmp_path):
     write_tensors(tmp_path / "bad", with_values("moment", np.array(values)))
     status, found = answers(tmp_path).run("bad")
     assert status == 422
-    assert "the moment at step 0 is left out: " in found
+    assert "the snapshot at step 0 is left out: " in found
 
 
 @pytest.mark.parametrize("change", FINDINGS, ids=lambda value: str(value)[:30])
@@ -120,7 +120,7 @@ def test_tensorboard_tab_leaves_out_findings_that_are_none(change, tmp_path):
     write_tensors(tmp_path / "bad", with_values("findings", json.dumps([FINDING, FINDING | change])))
     status, found = answers(tmp_path).run("bad")
     assert status == 200
-    assert found["moments"][0]["findings"] == []
+    assert found["frames"][0]["findings"] == []
     assert found["notes"][0].startswith("the list of findings at step 0 is left out: ")
 
 
@@ -129,7 +129,7 @@ def test_tensorboard_tab_reads_a_run_whose_findings_are_no_list(text, tmp_path):
     write_tensors(tmp_path / "bad", with_values("findings", text))
     status, found = answers(tmp_path).run("bad")
     assert status == 200
-    assert found["moments"][0]["findings"] == []
+    assert found["frames"][0]["findings"] == []
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_tensorboard_tab_loses_one_tensor_to_one_that_can_not_be_converted(tmp_p
     write_tensors(tmp_path / "bad", cut, step=3)
     status, found = answers(tmp_path).run("bad")
     assert status == 200
-    assert [moment["step"] for moment in found["moments"]] == [0, 1, 2, 3]
+    assert [frame["step"] for frame in found["frames"]] == [0, 1, 2, 3]
     known = ~np.isnan(array(found["probes"]["train"]["curves"]["id"])).all(axis=(1, 2))
     assert known.tolist() == [True, True, True, False]
     assert "at step 3 is left out" in found["notes"][0]
@@ -204,10 +204,10 @@ def test_tensorboard_tab_shows_the_newest_of_moments_with_other_layers_each_in_b
     tracemalloc.stop()
     assert status == 200
     assert peak < 10 * size + 200e6
-    steps = [moment["step"] for moment in found["moments"]]
+    steps = [frame["step"] for frame in found["frames"]]
     assert 10 < len(steps) < 300
     assert steps == list(range(300))[-len(steps) :]
-    assert found["notes"][0].startswith(f"the newest {len(steps)} of 300 moments are shown")
+    assert found["notes"][0].startswith(f"the newest {len(steps)} of 300 snapshots are shown")
     newest = array(found["probes"]["train"]["matrices"]["self"]["values"])[-1, 0]
     expected = made_up_record(299, layers=range(10)).snapshots["train"].nnls
     np.testing.assert_allclose(newest[:10, :10], expected, atol=1e-4)
@@ -216,7 +216,7 @@ def test_tensorboard_tab_shows_the_newest_of_moments_with_other_layers_each_in_b
 
 @pytest.mark.parametrize("probes", [1000, 1], ids=["probes", "metrics"])
 def test_tensorboard_tab_takes_bounded_memory_for_many_small_arrays(probes, tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "ROOM", room.ROOM // 10)
+    monkeypatch.setattr(budget, "SPARE", budget.SPARE // 10)
     about = {"n": 50, "k": 5, "classes": 5, "nncs_chance": 0.1, "nnls_chance": 0.1, "views": ["full"]}
     metrics = ["id", "nncs"] if probes > 1 else [f"nnls_{number}" for number in range(1000)]
     axes = {"layers": ["a"], "curves": metrics}
@@ -233,8 +233,8 @@ def test_tensorboard_tab_takes_bounded_memory_for_many_small_arrays(probes, tmp_
     tracemalloc.stop()
     assert status == 200
     assert peak < 10 * size + 200e6 // 10
-    assert [moment["step"] for moment in found["moments"]] == list(range(40))[-len(found["moments"]) :]
-    assert 10 < len(found["moments"]) < 40
+    assert [frame["step"] for frame in found["frames"]] == list(range(40))[-len(found["frames"]) :]
+    assert 10 < len(found["frames"]) < 40
 
 
 @pytest.mark.slow
@@ -250,5 +250,5 @@ def test_tensorboard_tab_shows_5000_moments_in_bounded_memory(tmp_path):
     assert status == 200
     assert peak < 10 * size + 200e6
     assert found["notes"] == []
-    assert [moment["step"] for moment in found["moments"]] == list(range(5000))
+    assert [frame["step"] for frame in found["frames"]] == list(range(5000))
     assert array(found["probes"]["train"]["matrices"]["prev"]["values"]).shape == (5000, 1, 13, 13)

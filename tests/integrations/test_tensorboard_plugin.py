@@ -78,7 +78,7 @@ def test_a_tab_that_can_not_be_imported_says_why(monkeypatch, capsys):
     tab = RRALoader().load(SimpleNamespace(data_provider=None))
     assert tab.is_active()
     (script,) = tab.get_plugin_apps()["/index.js"]({}, lambda status, headers: None)
-    assert "The RRA tab can not be shown. ModuleNotFoundError" in script.decode()
+    assert "The RRA tab cannot be shown. ModuleNotFoundError" in script.decode()
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -92,7 +92,7 @@ def test_the_plugin_is_listed_and_enabled(server):
 @pytest.mark.parametrize(("name", "steps"), [("many", range(0, 2500, 10)), ("thousand", range(1000))])
 def test_every_logged_step_is_served(server, name, steps):
     run = server.run(name)
-    assert [moment["step"] for moment in run["moments"]] == list(steps)
+    assert [frame["step"] for frame in run["frames"]] == list(steps)
     probe = run["probes"]["train"]
     for place in (0, 100, -1):
         record = made_up_record(steps[place], ["prev"], layers=probe["layers"])
@@ -108,8 +108,8 @@ def test_a_trained_run_is_the_one_that_the_store_has(server, logdir):
     expected = json.loads(json.dumps(payload.run_payload(stored)))
     found = server.run("trained/second")
     assert found["notes"] == []
-    assert found["moments"] == expected["moments"]
-    assert len(found["moments"]) == 3
+    assert found["frames"] == expected["frames"]
+    assert len(found["frames"]) == 3
     assert list(found["probes"]) == ["train", "val"]
     for name, probe in expected["probes"].items():
         mine = found["probes"][name]
@@ -137,12 +137,12 @@ def test_names_may_have_any_characters(server):
 
 
 def test_a_half_written_event_is_left_out_and_the_rest_is_served(server):
-    assert [moment["step"] for moment in server.run("half")["moments"]] == [0, 1, 2, 3]
+    assert [frame["step"] for frame in server.run("half")["frames"]] == [0, 1, 2, 3]
 
 
 def test_what_a_resumed_training_wrote_again_replaces_what_it_had_written(server):
     run = server.run("resumed")
-    assert [moment["step"] for moment in run["moments"]] == list(range(8))
+    assert [frame["step"] for frame in run["frames"]] == list(range(8))
     probe = run["probes"]["train"]
     assert probe["layers"] == ["input", "new", "fc", "conv"]
     curve = decoded(probe["curves"]["id"])[:, 0]
@@ -161,16 +161,16 @@ def test_what_can_not_be_read_is_said_and_hides_nothing_else(server):
     assert "foreign: whät <ever> is left out: not written by rra-monitor" in runs["message"]
     assert not any(name in runs["message"] for name in ("many", "garbage", "plain"))
     run = server.run("misshapen")
-    assert [moment["step"] for moment in run["moments"]] == [0, 1, 2, 3, 4, 8]
+    assert [frame["step"] for frame in run["frames"]] == [0, 1, 2, 3, 4, 8]
     assert np.isnan(decoded(run["probes"]["train"]["curves"]["id"])).all(axis=(1, 2)).tolist() == [False] * 5 + [True]
     assert len(run["notes"]) == 2
-    assert run["notes"][0].startswith("the moment at step 9 is left out: ")
+    assert run["notes"][0].startswith("the snapshot at step 9 is left out: ")
     assert re.match("rra/curves at step 8 is left out: it is not as described: shape ", run["notes"][1])
 
 
 def test_a_tensor_that_claims_a_huge_shape_is_left_out(server):
     run = server.run("huge")
-    assert [moment["step"] for moment in run["moments"]] == [0, 1, 8]
+    assert [frame["step"] for frame in run["frames"]] == [0, 1, 8]
     assert len(run["notes"]) == 2
     assert all("shape [" in note and "expected one that" in note for note in run["notes"])
 
@@ -197,14 +197,14 @@ def test_a_run_that_appears_or_grows_has_another_version(server, logdir, request
     write_records(logdir / name, [made_up_record(0)])
     runs = until(lambda: {run["name"]: run["version"] for run in server.runs()["runs"]}, lambda runs: name in runs)
     first = runs[name]
-    assert [moment["step"] for moment in server.run(name)["moments"]] == [0]
+    assert [frame["step"] for frame in server.run(name)["frames"]] == [0]
     write_records(logdir / name, [made_up_record(1)])
     runs = until(
         lambda: {run["name"]: run["version"] for run in server.runs()["runs"]}, lambda runs: runs[name] != first
     )
     assert runs[name] != first
-    found = server.run(name, lambda run: len(run["moments"]) == 2)
-    assert [moment["step"] for moment in found["moments"]] == [0, 1]
+    found = server.run(name, lambda run: len(run["frames"]) == 2)
+    assert [frame["step"] for frame in found["frames"]] == [0, 1]
     shutil.rmtree(logdir / name)
 
 

@@ -396,7 +396,7 @@ class TestReferences:
         online.artifact.side_effect = wandb.errors.CommError("no such project")
         module = Classifier()
         callback = RRACallback(probes={"train": sample}, references={"seed0": "wandb:me/mine/rra-a:latest"})
-        with pytest.raises(ValueError, match=r"wandb:me/mine/rra-a:latest can not be downloaded .*no such project"):
+        with pytest.raises(ValueError, match=r"wandb:me/mine/rra-a:latest cannot be downloaded .*no such project"):
             fit(digits, tmp_path, [callback], module=module)
         assert module.steps == 0
         assert not (tmp_path / "rra").exists()

@@ -18,13 +18,13 @@ from torchvision.datasets.utils import calculate_md5
 from rra_monitor.datasets import imagenet64
 from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.images import Files, Normalised
-from rra_monitor.datasets.read import CIFAR10_CLASSES, read_parts
+from rra_monitor.datasets.read import CIFAR10_CLASSES, read_splits
 
 CIFAR, SUBSET, WHOLE, IMAGES = (DATA[name] for name in ("cifar10", "imagenet64-50", "imagenet64", "images"))
 
 
 def test_a_tree_of_images_is_read_by_class(tmp_path):
-    found = read_parts(CIFAR, tree(tmp_path))
+    found = read_splits(CIFAR, tree(tmp_path))
     assert found.classes == CIFAR10_CLASSES
     assert found.train.labels.tolist() == [label for label in range(10) for _ in range(2)]
     pixels = np.asarray(Image.open(tmp_path / "test" / "frog" / "0001.png"))
@@ -33,7 +33,7 @@ def test_a_tree_of_images_is_read_by_class(tmp_path):
 
 def test_files_read_lazily_are_the_same_images(tmp_path):
     tree(tmp_path)
-    lazy, eager = read_parts(CIFAR, tmp_path, lazy=True), read_parts(CIFAR, tmp_path)
+    lazy, eager = read_splits(CIFAR, tmp_path, lazy=True), read_splits(CIFAR, tmp_path)
     assert isinstance(lazy.train, Files)
     where = torch.tensor([3, 17, 0])
     assert torch.equal(lazy.train.read(where), eager.train.read(where))
@@ -59,7 +59,7 @@ def batches(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("inner", ["", "cifar-10-batches-py"])
 def test_torchvisions_batches_are_read(batches, inner):
-    found = read_parts(CIFAR, batches / inner)
+    found = read_splits(CIFAR, batches / inner)
     assert found.classes == CIFAR10_CLASSES
     assert found.train.images.shape == (15, 3, 32, 32)
     assert found.val.labels.tolist() == [0, 4, 9]
@@ -71,7 +71,7 @@ def test_corrupt_batches_are_named(batches):
     for name in ("data_batch_2", "test_batch"):
         (batches / "cifar-10-batches-py" / name).write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"2 of 6 files in .* are missing or corrupt: data_batch_2, test_batch"):
-        read_parts(CIFAR, batches)
+        read_splits(CIFAR, batches)
 
 
 @pytest.mark.parametrize("error", [URLError("no route to host"), TimeoutError("timed out"), IncompleteRead(b"")])
@@ -81,7 +81,7 @@ def test_a_download_without_a_network_says_what_to_do(tmp_path, monkeypatch, err
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
     with pytest.raises(ValueError, match=r"could not be fetched from https://.* to .*cifar-10-python.tar.gz .* put"):
-        read_parts(CIFAR, tmp_path, download=True)
+        read_splits(CIFAR, tmp_path, download=True)
 
 
 def test_corrupt_images_are_counted_and_named(tmp_path):
@@ -89,14 +89,14 @@ def test_corrupt_images_are_counted_and_named(tmp_path):
     (tmp_path / "train" / "cat" / "0000.png").write_bytes(b"no image")
     whole = (tmp_path / "train" / "dog" / "0001.png").read_bytes()
     (tmp_path / "train" / "dog" / "0001.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"2 of 40 images can not be used: .*cat/0000.png is corrupt.*dog/0001.png"):
-        read_parts(CIFAR, tmp_path)
+    with pytest.raises(ValueError, match=r"2 of 40 images cannot be used: .*cat/0000.png is corrupt.*dog/0001.png"):
+        read_splits(CIFAR, tmp_path)
 
 
 def test_an_image_that_is_corrupt_when_it_is_read_is_named(tmp_path):
     tree(tmp_path)
     (tmp_path / "train" / "cat" / "0000.png").write_bytes(b"no image")
-    lazy = read_parts(CIFAR, tmp_path, lazy=True, check=False)
+    lazy = read_splits(CIFAR, tmp_path, lazy=True, check=False)
     with pytest.raises(ValueError, match=r"0000.png is corrupt"):
         lazy.train.read(torch.tensor([6]))
 
@@ -109,9 +109,9 @@ def test_corrupt_images_of_both_parts_are_named_at_once_and_before_the_training(
     (tmp_path / "train" / "cat" / "photo.jpg").write_bytes(whole[:-20])
     (tmp_path / "train" / "dog" / "0001.png").write_bytes(b"no image")
     (tmp_path / "test" / "ship" / "0000.png").write_bytes(b"")
-    expected = r"^3 of 41 images can not be used: .*cat/photo.jpg is corrupt.*dog/0001.png.*test/ship/0000.png"
+    expected = r"^3 of 41 images cannot be used: .*cat/photo.jpg is corrupt.*dog/0001.png.*test/ship/0000.png"
     with pytest.raises(ValueError, match=expected):
-        read_parts(CIFAR, tmp_path, lazy=lazy)
+        read_splits(CIFAR, tmp_path, lazy=lazy)
 
 
 def test_many_corrupt_images_are_counted_and_the_first_named(tmp_path):
@@ -119,17 +119,17 @@ def test_many_corrupt_images_are_counted_and_the_first_named(tmp_path):
     for file in tmp_path.glob("train/*/*.png"):
         file.write_bytes(b"")
     with pytest.raises(ValueError, match=r"20 of 40 images .*airplane/0000.png is corrupt.* and 15 more") as error:
-        read_parts(CIFAR, tmp_path)
+        read_splits(CIFAR, tmp_path)
     assert str(error.value).count("is corrupt") == 5
 
 
 def test_images_of_another_size_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"0000.png has 28 x 28 pixels, expected 32 x 32"):
-        read_parts(CIFAR, tree(tmp_path, side=28))
+        read_splits(CIFAR, tree(tmp_path, side=28))
 
 
 def test_images_of_your_own_are_scaled(tmp_path):
-    found = read_parts(IMAGES, tree(tmp_path, ("a", "b", "c"), side=80))
+    found = read_splits(IMAGES, tree(tmp_path, ("a", "b", "c"), side=80))
     assert found.classes == ("a", "b", "c")
     assert found.train.images.shape == (6, 3, 64, 64)
 
@@ -137,46 +137,46 @@ def test_images_of_your_own_are_scaled(tmp_path):
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        (CIFAR, r"holds nothing, and no part train and no part val; expected for CIFAR-10: cifar-10-batches-py/"),
+        (CIFAR, r"holds nothing, and no split train and no split val; expected for CIFAR-10: cifar-10-batches-py/"),
         (SUBSET, r"holds nothing, .* expected for ImageNet64x64, 50 classes: train_data_batch_1.npz"),
     ],
 )
 def test_an_empty_directory_says_what_is_expected(tmp_path, data, text):
     with pytest.raises(ValueError, match=text):
-        read_parts(data, tmp_path)
+        read_splits(data, tmp_path)
 
 
 def test_a_directory_of_another_kind_says_what_was_found(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / "train").mkdir()
-    with pytest.raises(ValueError, match=r"holds notes.txt, train/, and no part val; expected for CIFAR-10"):
-        read_parts(CIFAR, tmp_path)
+    with pytest.raises(ValueError, match=r"holds notes.txt, train/, and no split val; expected for CIFAR-10"):
+        read_splits(CIFAR, tmp_path)
 
 
 def test_no_directory_is_named(tmp_path):
     with pytest.raises(ValueError, match="is no directory"):
-        read_parts(CIFAR, tmp_path / "nowhere")
+        read_splits(CIFAR, tmp_path / "nowhere")
     with pytest.raises(ValueError, match="CIFAR-10 needs --data DIR, a directory with cifar-10-batches-py/"):
-        read_parts(CIFAR, None)
+        read_splits(CIFAR, None)
 
 
 def test_other_classes_are_named(tmp_path):
     with pytest.raises(
         ValueError, match=r"only CIFAR-10 has airplane; only the directory has plane; .*resnet20-images"
     ):
-        read_parts(CIFAR, tree(tmp_path, ("plane", *CIFAR10_CLASSES[1:])))
+        read_splits(CIFAR, tree(tmp_path, ("plane", *CIFAR10_CLASSES[1:])))
 
 
 def test_parts_with_other_classes_are_named(tmp_path):
     tree(tmp_path, CIFAR10_CLASSES, ("train",))
     tree(tmp_path, (*CIFAR10_CLASSES[1:], "yak"), ("test",))
     with pytest.raises(ValueError, match="only train has airplane; only validation has yak"):
-        read_parts(CIFAR, tmp_path)
+        read_splits(CIFAR, tmp_path)
 
 
 def test_a_tree_with_another_number_of_classes_is_named(tmp_path):
     with pytest.raises(ValueError, match="has 3 classes, and ImageNet64x64, 50 classes has 50"):
-        read_parts(SUBSET, tree(tmp_path, ("a", "b", "c"), side=64))
+        read_splits(SUBSET, tree(tmp_path, ("a", "b", "c"), side=64))
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def write_batches(folder, ending=".npz", entries=("data", "labels")):
 
 def test_the_whole_of_imagenet_is_read_from_its_batches(tmp_path, small_imagenet):
     labels = write_batches(tmp_path / "inner")
-    found = read_parts(small_imagenet[1], tmp_path)
+    found = read_splits(small_imagenet[1], tmp_path)
     assert np.array_equal(found.train.labels, labels - 1)
     assert len(found.classes) == 1000
     second = np.load(tmp_path / "inner" / "train_data_batch_2.npz")["data"]
@@ -215,7 +215,7 @@ def test_the_whole_of_imagenet_is_read_from_its_batches(tmp_path, small_imagenet
 
 def test_the_subset_takes_as_many_of_each_of_its_classes(tmp_path, small_imagenet):
     labels = write_batches(tmp_path)
-    found = read_parts(small_imagenet[0], tmp_path)
+    found = read_splits(small_imagenet[0], tmp_path)
     assert np.bincount(found.train.labels).tolist() == [3] * 5
     assert found.val.labels.tolist() == [0, 1, 2, 3, 4]
     # Only labels with enough images, which are odd, so even as the classes that count from 0.
@@ -228,7 +228,7 @@ def test_the_subset_takes_as_many_of_each_of_its_classes(tmp_path, small_imagene
 
 def test_the_subset_is_the_same_each_time_and_from_a_tree(tmp_path, small_imagenet):
     write_batches(tmp_path)
-    first, again = (read_parts(small_imagenet[0], tmp_path) for _ in range(2))
+    first, again = (read_splits(small_imagenet[0], tmp_path) for _ in range(2))
     assert first.classes == again.classes
     assert torch.equal(first.train.images, again.train.images)
 
@@ -236,8 +236,8 @@ def test_the_subset_is_the_same_each_time_and_from_a_tree(tmp_path, small_imagen
 def test_pickles_need_permission(tmp_path, small_imagenet):
     write_batches(tmp_path, ending="")
     with pytest.raises(ValueError, match="train_data_batch_1 is a pickle, and reading it runs what it contains"):
-        read_parts(small_imagenet[1], tmp_path)
-    found = read_parts(small_imagenet[1], tmp_path, allow_pickle=True)
+        read_splits(small_imagenet[1], tmp_path)
+    found = read_splits(small_imagenet[1], tmp_path, allow_pickle=True)
     assert found.train.images.shape == (3000, 3, 4, 4)
 
 
@@ -246,17 +246,17 @@ def test_pickles_within_an_npz_need_permission(tmp_path, small_imagenet):
     with np.load(tmp_path / "train_data_batch_1.npz") as held:
         np.savez(tmp_path / "train_data_batch_1.npz", data=held["data"], labels=held["labels"].astype(object))
     with pytest.raises(ValueError, match=r"train_data_batch_1.npz is a pickle"):
-        read_parts(small_imagenet[1], tmp_path)
-    assert len(read_parts(small_imagenet[1], tmp_path, allow_pickle=True).train.labels) == 3000
+        read_splits(small_imagenet[1], tmp_path)
+    assert len(read_splits(small_imagenet[1], tmp_path, allow_pickle=True).train.labels) == 3000
 
 
 def test_batches_of_another_form_are_named(tmp_path, small_imagenet):
     write_batches(tmp_path)
     with pytest.raises(ValueError, match=r"uint8 of shape \(300, 48\), expected bytes of \(300, 12288\)"):
-        read_parts(WHOLE, tmp_path)
+        read_splits(WHOLE, tmp_path)
     write_batches(tmp_path, entries=("pixels", "labels"))
     with pytest.raises(ValueError, match="has the entries pixels, labels, expected data and labels"):
-        read_parts(small_imagenet[1], tmp_path)
+        read_splits(small_imagenet[1], tmp_path)
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -266,27 +266,27 @@ def test_missing_batches_are_named(tmp_path, small_imagenet, which):
         (tmp_path / f"train_data_batch_{number}.npz").unlink()
     expected = r"8 of the 10 training batches; missing: train_data_batch_3, train_data_batch_10"
     with pytest.raises(ValueError, match=expected):
-        read_parts(small_imagenet[which], tmp_path)
+        read_splits(small_imagenet[which], tmp_path)
 
 
 def test_batches_of_two_data_sets_are_refused(tmp_path, small_imagenet):
     write_batches(tmp_path / "small")
     write_batches(tmp_path / "large")
     with pytest.raises(ValueError, match=r"or one twice: train_data_batch_1, .* and 5 more; expected"):
-        read_parts(small_imagenet[1], tmp_path)
+        read_splits(small_imagenet[1], tmp_path)
 
 
 @pytest.mark.parametrize("which", [0, 1])
-@pytest.mark.parametrize(("name", "part"), [("train_data_batch_{}", "training"), ("val_data", "validation")])
-def test_missing_classes_are_named(tmp_path, small_imagenet, which, name, part):
+@pytest.mark.parametrize(("name", "split"), [("train_data_batch_{}", "training"), ("val_data", "validation")])
+def test_missing_classes_are_named(tmp_path, small_imagenet, which, name, split):
     write_batches(tmp_path)
     for file in {tmp_path / f"{name.format(number)}.npz" for number in range(1, 11)}:
         with np.load(file) as held:
             labels = held["labels"]
             np.savez(file, data=held["data"], labels=np.where(np.isin(labels, (7, 998)), 1, labels))
-    expected = f"the {part} batches of .* have images of 998 of the 1000 classes; none of the labels 7, 998"
+    expected = f"the {split} batches of .* have images of 998 of the 1000 classes; none of the labels 7, 998"
     with pytest.raises(ValueError, match=expected):
-        read_parts(small_imagenet[which], tmp_path)
+        read_splits(small_imagenet[which], tmp_path)
 
 
 @pytest.mark.parametrize("allow_pickle", [False, True])
@@ -312,7 +312,7 @@ def test_corrupt_batches_of_imagenet_are_named(tmp_path, small_imagenet, damage,
     with pytest.raises(
         ValueError, match=r"train_data_batch_7.npz is corrupt or no npz \(.+\); fetch it again"
     ) as error:
-        read_parts(small_imagenet[1], tmp_path, allow_pickle=allow_pickle)
+        read_splits(small_imagenet[1], tmp_path, allow_pickle=allow_pickle)
     assert "allow_pickle" not in str(error.value)
 
 
@@ -321,26 +321,26 @@ def test_corrupt_pickles_are_named(tmp_path, small_imagenet):
     whole = (tmp_path / "train_data_batch_7").read_bytes()
     (tmp_path / "train_data_batch_7").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"train_data_batch_7 is corrupt or no pickle \(.+\); fetch it again"):
-        read_parts(small_imagenet[1], tmp_path, allow_pickle=True)
+        read_splits(small_imagenet[1], tmp_path, allow_pickle=True)
 
 
 def test_batches_without_validation_are_named(tmp_path, small_imagenet):
     write_batches(tmp_path)
     (tmp_path / "val_data.npz").unlink()
     with pytest.raises(ValueError, match=r"but no val_data.npz"):
-        read_parts(small_imagenet[1], tmp_path)
+        read_splits(small_imagenet[1], tmp_path)
 
 
 def test_digits_need_no_directory(digits):
-    found = read_parts(DATA["digits"], None)
+    found = read_splits(DATA["digits"], None)
     assert found.train.images.shape == (1400, 1, 16, 16)
     assert len(found.val.labels) == 397
     assert torch.equal(found.train.images[:, :, ::2, ::2], (255 * digits[0][:1400]).round().byte())
 
 
 def test_a_sample_sees_what_the_network_sees(tmp_path):
-    found = read_parts(CIFAR, tree(tmp_path))
-    image, label = Normalised(found.train, CIFAR.scale)[13]
+    found = read_splits(CIFAR, tree(tmp_path))
+    image, label = Normalised(found.train, CIFAR.normalization)[13]
     assert label == 6
     pixel = found.train.images[13, 1, 5, 7].item() / 255
     assert image[1, 5, 7].item() == pytest.approx((pixel - 0.4822) / 0.2435, abs=1e-6)
@@ -356,7 +356,7 @@ class TestForeign:
         def read(save, data=CIFAR):
             tree(tmp_path, count=1)
             save(path := tmp_path / "train" / "airplane" / "0000.png")
-            return read_parts(data, tmp_path, lazy=True, check=False).train.image(0), path
+            return read_splits(data, tmp_path, lazy=True, check=False).train.image(0), path
 
         return read
 
@@ -387,13 +387,13 @@ class TestForeign:
             (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps({"data": []}))
         monkeypatch.setattr(pickle, "load", None)
         with pytest.raises(ValueError, match=r"6 of 6 files in .* are missing or corrupt"):
-            read_parts(CIFAR, tmp_path)
+            read_splits(CIFAR, tmp_path)
 
     def test_batches_that_unpack_to_far_more_than_their_size_are_refused(self, tmp_path, small_imagenet):
         write_batches(tmp_path)
         np.savez_compressed(tmp_path / "val_data.npz", data=np.zeros((1, 1)), labels=np.zeros(30_000_000))
         with pytest.raises(ValueError, match=r"val_data\.npz is corrupt .*its \d+ bytes unpack to 240000128, "):
-            read_parts(small_imagenet[1], tmp_path)
+            read_splits(small_imagenet[1], tmp_path)
 
 
 PNG = io.BytesIO()

@@ -18,7 +18,7 @@ from recipe_runs import noise, options, run, trained, weights
 import rra_monitor as rra
 from rra_monitor.cli.train import train_seeds
 from rra_monitor.datasets.catalogue import DATA
-from rra_monitor.datasets.images import InMemory, Parts
+from rra_monitor.datasets.images import InMemory, Splits
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.recipes.catalogue import RECIPES
 from rra_monitor.recipes.options import TrainOptions
@@ -255,11 +255,11 @@ def test_a_training_leaves_its_numbers_and_its_configuration(whole):
 
 def test_the_accuracy_is_that_of_the_saved_weights(tmp_path):
     given = options(tmp_path, max_epochs=1, limit=20, monitor=False, precision="32-true")
-    part = read_data(given, planned(given)).val
+    split = read_data(given, planned(given)).val
     folder = trained(given)
     network = network_of(str(folder))
     load_checkpoint(network, folder / "checkpoints" / "last.ckpt")
-    images, labels = part.read(torch.arange(len(part.labels))) / 255, part.labels
+    images, labels = split.read(torch.arange(len(split.labels))) / 255, split.labels
     with torch.no_grad():
         correct = int((network.eval()(images).argmax(1) == labels).sum())
     result = json.loads((folder / "result.json").read_text())
@@ -300,7 +300,7 @@ def test_a_folder_with_another_training_is_refused(whole, changed, text, resume)
         ({"n": 2}, "n must be at least 3"),
         ({"precision": "foo"}, "Precision 'foo' is invalid"),
         ({"accelerator": "foo"}, "invalid accelerator name"),
-        ({"devices": 0}, "--accelerator cpu --devices 0 can not be had here: .* --accelerator auto --devices 1 takes"),
+        ({"devices": 0}, "--accelerator cpu --devices 0 cannot be had here: .* --accelerator auto --devices 1 takes"),
         ({"weight_decay": -1.0}, "Invalid weight_decay value"),
         ({"loader": "workers", "workers": -1}, "num_workers option should be non-negative"),
     ],
@@ -318,7 +318,7 @@ def test_an_option_that_was_refused_does_not_block_the_folder(wrong, text, tmp_p
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_an_accelerator_that_is_not_there_is_an_error_of_one_line(tmp_path):
-    with pytest.raises(ValueError, match=r"--accelerator gpu --devices 1 can not be had here: .*Expected"):
+    with pytest.raises(ValueError, match=r"--accelerator gpu --devices 1 cannot be had here: .*Expected"):
         trained(options(tmp_path, accelerator="gpu"))
     assert not (tmp_path / "seed0").exists()
 
@@ -344,9 +344,9 @@ LIGHT = ("resnet20-cifar10-aug", "resnet20-cifar10-bam-post", "resnet20-cifar10-
     "name", [pytest.param(name, marks=[] if name in LIGHT else pytest.mark.slow) for name in RECIPES]
 )
 def test_every_recipe_trains_two_steps(name, tmp_path):
-    parts = noise(RECIPES[name])
+    splits = noise(RECIPES[name])
     given = options(tmp_path, name, max_epochs=1, limit=2, batch_size=4, monitor=False)
-    folder = trained(given, parts=parts)
+    folder = trained(given, splits=splits)
     result = json.loads((folder / "result.json").read_text())
     assert result["steps"] == 2
     assert 0 < result["train_loss"] < 50
@@ -431,15 +431,15 @@ def test_the_list_has_every_recipe_with_the_thesiss_accuracy(capsys):
 
 
 PUBLISHED = {"cifar10": (50_000, 10_000), "imagenet64-50": (50_000, 2_500), "imagenet64": (1_280_000, 50_000)}
-"""Images of both parts, equally many of each class."""
+"""Images of both splits, equally many of each class."""
 
 
 def black(data):
     """Black images, as many as the data set has, in the memory of one."""
     classes, image = data.classes or 7, torch.zeros(1, data.channels, data.side, data.side, dtype=torch.uint8)
     sizes = PUBLISHED.get(data.name, (7_000, 7_000))
-    parts = [InMemory(image.expand(size, -1, -1, -1), torch.arange(size) % classes) for size in sizes]
-    return Parts(data, tuple(map(str, range(classes))), *parts)
+    splits = [InMemory(image.expand(size, -1, -1, -1), torch.arange(size) % classes) for size in sizes]
+    return Splits(data, tuple(map(str, range(classes))), *splits)
 
 
 RECIPE_OF = {recipe.data: recipe for recipe in RECIPES.values()}
@@ -448,13 +448,13 @@ RECIPE_OF = {recipe.data: recipe for recipe in RECIPES.values()}
 @pytest.mark.parametrize("name", DATA)
 def test_data_know_their_probes(name, tmp_path):
     data, given = DATA[name], options(tmp_path, RECIPE_OF[name].name, n=None)
-    assert len(data.scale[0]) == len(data.scale[1]) == data.channels
+    assert len(data.normalization[0]) == len(data.normalization[1]) == data.channels
     plan = planned(given)
-    parts = read_data(given, plan) if name == "digits" else black(data)
-    probes = _monitor(given, plan, parts, tmp_path).probes
+    splits = read_data(given, plan) if name == "digits" else black(data)
+    probes = _monitor(given, plan, splits, tmp_path).probes
     assert (probes["train"].n, probes["val"].n) == data.probe_n
     for probe in probes.values():
-        assert probe.classes == len(parts.classes)
+        assert probe.classes == len(splits.classes)
 
 
 @pytest.mark.slow

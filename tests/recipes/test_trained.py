@@ -9,11 +9,11 @@ import torch
 from image_trees import tree
 from recipe_runs import options
 
-from rra_monitor.cli.sources import data_parts, samples
+from rra_monitor.cli.sources import data_splits, samples
 from rra_monitor.datasets import imagenet64
 from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.images import normalised
-from rra_monitor.datasets.read import read_parts
+from rra_monitor.datasets.read import read_splits
 from rra_monitor.recipes.plan import planned
 from rra_monitor.recipes.run_files import write_description
 from rra_monitor.recipes.trained import data_of
@@ -23,9 +23,9 @@ def described(folder, recipe, data, **chosen):
     """The folder of a training that has not begun; and its images."""
     given = options(folder, recipe, data=data and str(data), **chosen)
     plan = planned(given)
-    parts = read_parts(DATA[plan.recipe.data], data, allow_pickle=given.allow_pickle)
-    write_description(folder, given, plan, classes=parts.classes)
-    return folder, parts
+    splits = read_splits(DATA[plan.recipe.data], data, allow_pickle=given.allow_pickle)
+    write_description(folder, given, plan, classes=splits.classes)
+    return folder, splits
 
 
 def small_imagenet(monkeypatch):
@@ -40,7 +40,7 @@ def write_batches(folder, pickled=False):
     folder.mkdir()
     rng = np.random.default_rng(0)
     every = rng.permutation(np.repeat(np.arange(1, 1001), 3))
-    batches = {f"train_data_batch_{number + 1}": part for number, part in enumerate(np.split(every, 10))}
+    batches = {f"train_data_batch_{number + 1}": split for number, split in enumerate(np.split(every, 10))}
     for name, labels in {**batches, "val_data": every}.items():
         held = {"data": rng.integers(0, 256, (len(labels), 48), dtype=np.uint8), "labels": labels}
         if pickled:
@@ -49,17 +49,17 @@ def write_batches(folder, pickled=False):
             np.savez(folder / f"{name}.npz", **held)
 
 
-def the_same(found, parts):
-    """Whether two data sets hold the images and labels of the parts."""
+def the_same(found, splits):
+    """Whether two data sets hold the images and labels of the splits."""
     assert list(found) == ["train", "val"]
-    for part, held in zip((parts.train, parts.val), found.values(), strict=True):
+    for split, held in zip((splits.train, splits.val), found.values(), strict=True):
         images, labels = zip(*held, strict=True)
-        assert list(labels) == part.labels.tolist()
-        assert torch.equal(torch.stack(images), normalised(part.images / 255, parts.data.scale))
+        assert list(labels) == split.labels.tolist()
+        assert torch.equal(torch.stack(images), normalised(split.images / 255, splits.data.normalization))
 
 
-def each(part):
-    return [part[index] for index in range(len(part))]
+def each(split):
+    return [split[index] for index in range(len(split))]
 
 
 @pytest.mark.parametrize("kind", ["digits", "cifar10", "images", "imagenet64-50"])
@@ -70,23 +70,23 @@ def test_the_data_of_a_run_are_what_it_was_trained_with(kind, tmp_path, monkeypa
         write_batches(data := tmp_path / "batches")
     elif kind != "digits":
         data = tree(tmp_path / "tree", side=32 if kind == "cifar10" else 80)
-    folder, parts = described(tmp_path / "of mine", f"resnet20-{kind}", data)
-    found = data_parts(f"run:{folder}")
-    the_same({name: each(part) for name, part in found.items()}, parts)
-    assert samples(f"run:{folder}", 1000, None, "val", 0)["val"].classes == len(parts.classes)
+    folder, splits = described(tmp_path / "of mine", f"resnet20-{kind}", data)
+    found = data_splits(f"run:{folder}")
+    the_same({name: each(split) for name, split in found.items()}, splits)
+    assert samples(f"run:{folder}", 1000, None, "val", 0)["val"].classes == len(splits.classes)
 
 
 def test_pickled_batches_of_a_run_need_permission(tmp_path, monkeypatch):
     small_imagenet(monkeypatch)
     write_batches(data := tmp_path / "batches", pickled=True)
-    folder, parts = described(tmp_path / "run", "resnet20-imagenet64-50", data, allow_pickle=True)
+    folder, splits = described(tmp_path / "run", "resnet20-imagenet64-50", data, allow_pickle=True)
     with pytest.raises(ValueError, match=rf"is a pickle.* for analyze that is --data pickled-run:{folder}:DIR"):
-        data_parts(f"run:{folder}")
-    found = data_parts(f"pickled-run:{folder}:{data}")
-    the_same({name: each(part) for name, part in found.items()}, parts)
+        data_splits(f"run:{folder}")
+    found = data_splits(f"pickled-run:{folder}:{data}")
+    the_same({name: each(split) for name, split in found.items()}, splits)
 
 
-@pytest.mark.parametrize("read", [lambda run: data_parts(f"pickled-run:{run}"), lambda run: data_of(run, True)])
+@pytest.mark.parametrize("read", [lambda run: data_splits(f"pickled-run:{run}"), lambda run: data_of(run, True)])
 def test_a_run_does_not_choose_which_pickles_of_its_data_are_read(tmp_path, monkeypatch, read):
     small_imagenet(monkeypatch)
     write_batches(data := tmp_path / "batches", pickled=True)
@@ -101,9 +101,9 @@ def test_data_that_are_gone_or_have_changed_are_named(tmp_path):
     folder, _ = described(tmp_path / "run", "resnet20-images", data)
     tree(data, ("c",))
     with pytest.raises(ValueError, match=r"have changed: .*tree has 3 classes \(a, b, c\), expected 2 \(a, b\)"):
-        data_parts(f"run:{folder}")
+        data_splits(f"run:{folder}")
     data.rename(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match=r"the data of .*run: .*tree is no directory"):
-        data_parts(f"run:{folder}")
+        data_splits(f"run:{folder}")
     with pytest.raises(ValueError, match=r"has no run\.json: it is no folder of `rra-monitor train`"):
-        data_parts(f"run:{tmp_path}")
+        data_splits(f"run:{tmp_path}")

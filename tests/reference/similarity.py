@@ -10,7 +10,7 @@ def nncs_per_sample(neighbours, agree):
 
 
 def class_shares(neighbours, labels):
-    """{(a, b): share of class b among the neighbours of class a}, for all pairs of classes."""
+    """{(a, b): fraction of class b among the neighbours of class a}, for all pairs of classes."""
     shares = {}
     for a in set(labels):
         found = [labels[j] for i, row in enumerate(neighbours) if labels[i] == a for j in row]

@@ -152,16 +152,16 @@ export function cellNames(rows, columns, join = " × ") {
   return kept(JSON.stringify([rows, columns, join]), make);
 }
 
-// Layers downwards, moments to the right; a line marks the moment at the slider.
-export function development({ layers, moments, values, texts, limits, digits, colours, at }, width) {
+// Layers downwards, frames to the right; a line marks the frame at the slider.
+export function development({ layers, frames, values, texts, limits, digits, colours, at }, width) {
   const left = 12 + widest(layers);
   const margin = { l: left, r: 8, t: 4, b: 34 };
   const height = Math.max(150, Math.min(420, layers.length * 15)) + margin.t + margin.b;
   const layout = base(colours, width, height, margin);
   layout.xaxis = axis(colours, {
-    range: [-0.5, moments.length - 0.5], showgrid: false, tickangle: 0,
+    range: [-0.5, frames.length - 0.5], showgrid: false, tickangle: 0,
     title: { text: "epoch", font: { size: FONT, color: colours.muted }, standoff: 4 },
-    ...ticks(moments, width - left - 8, 26),
+    ...ticks(frames, width - left - 8, 26),
   });
   layout.yaxis = axis(colours, { range: [layers.length - 0.5, -0.5], showgrid: false, ...ticks(layers, height - 38, 14) });
   layout.shapes = marker(at, colours);

@@ -1,4 +1,4 @@
-// Which runs, moments and layers the reader's choices come to. Pure functions of state and data.
+// Which runs, frames and layers the reader's choices come to. Pure functions of state and data.
 
 import { PARTS } from "./decode.js";
 import { compiled } from "./expression.js";
@@ -7,7 +7,7 @@ export const SHOWN_AT_FIRST = 8;
 
 const patterns = new Map();
 
-// {exec(name), error}; one that can not be matched is said to be so, and matches everything.
+// {exec(name), error}; one that cannot be matched is said to be so, and matches everything.
 export function pattern(text) {
   if (!patterns.has(text)) {
     if (patterns.size > 20) patterns.clear();
@@ -48,16 +48,16 @@ export function groupOf(entry, run, state) {
   return found ? (found[1] ?? found[0]) : null;
 }
 
-// Every moment that any of the runs has, ascending.
+// Every frame that any of the runs has, ascending.
 export function positions(runs) {
-  return [...new Set(runs.flatMap((run) => run.moments.map((moment) => moment.key)))].sort((a, b) => a - b);
+  return [...new Set(runs.flatMap((run) => run.frames.map((frame) => frame.key)))].sort((a, b) => a - b);
 }
 
-// The place of a run's last moment that is not after the key; -1 for a run that begins later.
-export function momentAt(run, key) {
+// The place of a run's last frame that is not after the key; -1 for a run that begins later.
+export function frameAt(run, key) {
   let place = -1;
-  run.moments.forEach((moment, index) => {
-    if (moment.key <= key) place = index;
+  run.frames.forEach((frame, index) => {
+    if (frame.key <= key) place = index;
   });
   return place;
 }
@@ -74,7 +74,7 @@ export function textOf(key) {
 
 export function spoken(key) {
   const [epoch, part] = [Math.floor(key / PARTS), key % PARTS];
-  return part ? `epoch ${epoch}, moment ${part + 1}` : `epoch ${epoch}`;
+  return part ? `epoch ${epoch}, snapshot ${part + 1}` : `epoch ${epoch}`;
 }
 
 // All layers of networks that may differ, each network's in its order: a new one stands after the one before it.

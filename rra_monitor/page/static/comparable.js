@@ -13,7 +13,7 @@ function dense(a, b) {
 
 const comparable = (name, a, b) => dense(a, b) || (BY_SIZE.includes(name) && a.n === b.n);
 
-// What the metrics among `names` are called that can not be compared between some of the probes: "NNCS and NNLS", or "".
+// What the metrics among `names` are called that cannot be compared between some of the probes: "NNCS and NNLS", or "".
 export function notComparable(names, probes) {
   const wrong = ordered(names).filter((name) => probes.some((a) => probes.some((b) => !comparable(name, a, b))));
   return listed(union(wrong.map((name) => metric(name).short)));

@@ -1,4 +1,4 @@
-// A run's payload (see page/payload.py) as arrays that can be cut by moment and view. Undefined becomes null: a gap.
+// A run's payload (see page/payload.py) as arrays that can be cut by frame and view. Undefined becomes null: a gap.
 
 export const SCHEMA = 1;
 const STEPS = 65534;
@@ -15,7 +15,7 @@ export function checkSchema(found) {
 export function decodeRun(payload) {
   const probes = new Map();
   for (const [name, probe] of Object.entries(payload.probes)) probes.set(name, decodeProbe(probe));
-  return { name: payload.name, group: payload.group, moments: withKeys(payload.moments), notes: payload.notes ?? [], probes };
+  return { name: payload.name, group: payload.group, frames: withKeys(payload.frames), notes: payload.notes ?? [], probes };
 }
 
 function decodeProbe(probe) {
@@ -27,13 +27,13 @@ function decodeProbe(probe) {
   return { ...probe, curves, matrices };
 }
 
-// Several moments of one epoch (a training that measures by steps) are told apart by their order within it.
-function withKeys(moments) {
+// Several frames of one epoch (a training that measures by steps) are told apart by their order within it.
+function withKeys(frames) {
   let [epoch, part] = [null, 0];
-  return moments.map((moment) => {
-    part = moment.epoch === epoch ? part + 1 : 0;
-    ({ epoch } = moment);
-    return { ...moment, part, key: epoch * PARTS + part };
+  return frames.map((frame) => {
+    part = frame.epoch === epoch ? part + 1 : 0;
+    ({ epoch } = frame);
+    return { ...frame, part, key: epoch * PARTS + part };
   });
 }
 

@@ -3,7 +3,7 @@
 //
 // All alternatives are followed at once, in the order of their priority (Thompson's construction, Pike's threads), so
 // that what is found is what RegExp finds. Single characters and classes are left to RegExp. Look-around is worked out
-// for all places of a name together. Back references can not be matched in linear time and are refused.
+// for all places of a name together. Back references cannot be matched in linear time and are refused.
 
 const MOST_LETTERS = 2000; // of an expression
 const MOST_STEPS = 5000; // of its program: a{1000}{1000} would have a million

@@ -1,4 +1,4 @@
-// One metric over the layers at the chosen moment: a line for each run, or a band for each group.
+// One metric over the layers at the chosen frame: a line for each run, or a band for each group.
 
 import { metric } from "./metrics.js";
 
@@ -15,7 +15,7 @@ export function metricLines(sight, name) {
 function gaps(lines, layers) {
   const names = layers.filter((_, at) => lines.some((line) => line.values[at] === null));
   if (!names.length) return "";
-  if (names.length === layers.length) return "undefined at this moment";
+  if (names.length === layers.length) return "undefined in this snapshot";
   const more = names.length > 2 ? ` and ${names.length - 2} more` : "";
   return `no value ${lines.length > 1 ? "in some runs" : "in"}: ${names.slice(0, 2).join(", ")}${more}`;
 }
@@ -68,7 +68,7 @@ function chance(found, name) {
   return [...values].map((value) => ({ value: Number(value), text: `chance ${Number(value).toFixed(3)}` }));
 }
 
-// Over all moments of the runs shown, so that the axis stands still while the slider moves; of the ID with room for its
+// Over all frames of the runs shown, so that the axis stands still while the slider moves; of the ID with room for its
 // standard errors where they are drawn.
 export function metricRange(sight, name, withErrors = false) {
   if (metric(name).share) return [0, 1.03];

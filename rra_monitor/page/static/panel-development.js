@@ -1,4 +1,4 @@
-// How each layer's value of the chosen metric develops: layers against moments, one heatmap for each run.
+// How each layer's value of the chosen metric develops: layers against frames, one heatmap for each run.
 
 import { cellNames, development, marker } from "./charts.js";
 import { textOf, spoken } from "./choose.js";
@@ -31,24 +31,24 @@ function spec(one, sight, limits, digits) {
   return {
     key: `development ${one.label}`,
     title: one.label,
-    note: counted(one.run.moments.length),
+    note: counted(one.run.frames.length),
     same: JSON.stringify([one.entry.loaded, sight.probe, sight.view, sight.metric, limits, sight.colours.name]),
     build: (width) => development({ ...table(one, sight), limits, digits, colours: sight.colours, at: one.at }, width),
     mark: { key: one.at, layout: () => ({ shapes: marker(one.at, sight.colours) }) },
   };
 }
 
-const counted = (count) => `${count} ${count === 1 ? "moment" : "moments"}; blank where undefined`;
+const counted = (count) => `${count} ${count === 1 ? "snapshot" : "snapshots"}; blank where undefined`;
 
 function table(one, sight) {
   const array = one.probe.curves.get(sight.metric);
   const view = one.probe.views.indexOf(sight.view);
-  const columns = one.run.moments.map((_, at) => array.row(at, view));
+  const columns = one.run.frames.map((_, at) => array.row(at, view));
   const { layers } = one.probe;
   return {
     layers,
-    moments: one.run.moments.map((moment) => textOf(moment.key)),
+    frames: one.run.frames.map((frame) => textOf(frame.key)),
     values: layers.map((_, layer) => columns.map((column) => column[layer])),
-    texts: cellNames(layers, one.run.moments.map((moment) => spoken(moment.key)), ", "),
+    texts: cellNames(layers, one.run.frames.map((frame) => spoken(frame.key)), ", "),
   };
 }

@@ -1,7 +1,7 @@
 // A minus B: two runs, or one run at two epochs, as curves and as matrices.
 
 import { cellNames, curves, matrix } from "./charts.js";
-import { keyOf, momentAt, spoken, textOf, union } from "./choose.js";
+import { keyOf, frameAt, spoken, textOf, union } from "./choose.js";
 import { notComparable, ofAnotherSize } from "./comparable.js";
 import { h, options, select } from "./dom.js";
 import { createGrid } from "./figures.js";
@@ -47,28 +47,28 @@ export function differencePanel(plotly, state) {
 
 // A run alone is compared with its own beginning until the reader says otherwise.
 function other(sight, given) {
-  return sight.shown.length === 1 && !given.be ? textOf(sight.shown[0].run.moments[0].key) : "";
+  return sight.shown.length === 1 && !given.be ? textOf(sight.shown[0].run.frames[0].key) : "";
 }
 
 function pick(sight, name, epoch, fallback) {
   const found = sight.shown.find((one) => one.label === name) ?? sight.shown[Math.min(fallback, sight.shown.length - 1)];
   if (!found?.probe) return null;
   const key = epoch && epoch !== SLIDER ? keyOf(epoch) : null;
-  const at = key === null ? found.at : momentAt(found.run, key);
+  const at = key === null ? found.at : frameAt(found.run, key);
   if (at < 0) return null;
-  return { ...found, at, moment: found.run.moments[at], epochText: key === null ? SLIDER : textOf(found.run.moments[at].key) };
+  return { ...found, at, frame: found.run.frames[at], epochText: key === null ? SLIDER : textOf(found.run.frames[at].key) };
 }
 
 const SLIDER = "slider";
 
 function epochs(one) {
   if (!one) return [];
-  const own = one.run.moments.map((moment) => ({ value: textOf(moment.key), text: spoken(moment.key) }));
+  const own = one.run.frames.map((frame) => ({ value: textOf(frame.key), text: spoken(frame.key) }));
   return [{ value: SLIDER, text: "at the slider" }, ...own];
 }
 
 function differences(a, b, kind, sight) {
-  const names = `${a.label} ${spoken(a.moment.key)} − ${b.label} ${spoken(b.moment.key)}`;
+  const names = `${a.label} ${spoken(a.frame.key)} − ${b.label} ${spoken(b.frame.key)}`;
   const said = [];
   const specs = [];
   let limit = 1;
@@ -105,7 +105,7 @@ function sharedView(a, b, kind, wanted) {
   return left.find((view) => right.includes(view)) ?? left[0];
 }
 
-// Which of the metrics shown can not be subtracted, and why.
+// Which of the metrics shown cannot be subtracted, and why.
 function unlike(a, b, names) {
   const counts = `A has n = ${a.n}, k = ${a.k}, B has n = ${b.n}, k = ${b.k}`;
   const wrong = notComparable(names, [a, b]);

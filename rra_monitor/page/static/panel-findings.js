@@ -1,4 +1,4 @@
-// What the curves of the chosen moment show in words, and what measuring cost.
+// What the curves of the chosen frame show in words, and what measuring cost.
 
 import { spoken } from "./choose.js";
 import { h, replace } from "./dom.js";
@@ -13,21 +13,21 @@ export function findingsPanel() {
       const key = JSON.stringify(sight.shown.map((one) => [one.label, one.entry.loaded, one.at, one.colour]));
       if (key === shown) return;
       shown = key;
-      replace(body, sight.shown.filter((one) => one.moment).map(runFindings));
+      replace(body, sight.shown.filter((one) => one.frame).map(runFindings));
     },
   };
 }
 
-function runFindings({ label, moment, colour }) {
+function runFindings({ label, frame, colour }) {
   const dot = h("i", { class: "dot", "aria-hidden": "true" });
   dot.style.background = colour;
-  const found = moment.findings.filter((finding) => finding.kind !== "not_comparable");
-  const notes = moment.findings.filter((finding) => finding.kind === "not_comparable");
+  const found = frame.findings.filter((finding) => finding.kind !== "not_comparable");
+  const notes = frame.findings.filter((finding) => finding.kind === "not_comparable");
   return h("article", {},
-    h("h3", {}, dot, label, h("span", { class: "muted" }, `${spoken(moment.key)}, step ${moment.step.toLocaleString("en")}`)),
-    found.length ? h("ul", {}, found.map(sentence)) : h("p", { class: "muted" }, "No finding at this moment."),
+    h("h3", {}, dot, label, h("span", { class: "muted" }, `${spoken(frame.key)}, step ${frame.step.toLocaleString("en")}`)),
+    found.length ? h("ul", {}, found.map(sentence)) : h("p", { class: "muted" }, "No finding in this snapshot."),
     notes.map((note) => h("p", { class: "note" }, note.sentence)),
-    h("p", { class: "muted cost" }, cost(moment)));
+    h("p", { class: "muted cost" }, cost(frame)));
 }
 
 function sentence(finding) {
@@ -37,5 +37,5 @@ function sentence(finding) {
 
 function cost({ seconds, overhead }) {
   const measured = seconds == null ? "Time unknown" : `Measured in ${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
-  return overhead == null ? `${measured}; share of the training unknown.` : `${measured}; the monitor took ${(overhead * 100).toFixed(1)} % of the time so far.`;
+  return overhead == null ? `${measured}; fraction of the training unknown.` : `${measured}; the monitor took ${(overhead * 100).toFixed(1)} % of the time so far.`;
 }

@@ -1,4 +1,4 @@
-// NNLS of one run at the chosen moment, side by side: with itself, the snapshot before, references, its pooled view.
+// NNLS of one run at the chosen frame, side by side: with itself, the snapshot before, references, its pooled view.
 
 import { cellNames, matrix } from "./charts.js";
 import { h, options, select } from "./dom.js";
@@ -39,7 +39,7 @@ function matrixSpecs(chosen, sight) {
     return {
       key: `matrix ${found.kind}`,
       title: capital(matrixTitle(found.kind)),
-      note: [spoken(chosen.moment.key), viewNote(found, sight), empty && "not defined at this moment"].filter(Boolean).join(" · "),
+      note: [spoken(chosen.frame.key), viewNote(found, sight), empty && "not defined in this snapshot"].filter(Boolean).join(" · "),
       build: (width) => matrix({
         ...found, texts: cellNames(found.rows, found.columns), scale: SEQUENTIAL, limits: [0, 1], digits: 3, colours: sight.colours,
       }, width),
@@ -47,7 +47,7 @@ function matrixSpecs(chosen, sight) {
   });
 }
 
-// One matrix of a run at its moment, in the view asked for or else the first that this kind has; null for none.
+// One matrix of a run at its frame, in the view asked for or else the first that this kind has; null for none.
 export function matrixAt(chosen, kind, view) {
   const found = chosen.probe?.matrices.get(kind);
   if (!found || chosen.at < 0 || !found.views.length) return null;

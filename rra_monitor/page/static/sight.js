@@ -1,10 +1,10 @@
 // All that the panels show, worked out from the state and the loaded runs once for every change.
 
-import { groupOf, isBanded, isChosen, keyOf, matching, mergedLayers, momentAt, positions, spoken, union } from "./choose.js";
+import { groupOf, isBanded, isChosen, keyOf, matching, mergedLayers, frameAt, positions, spoken, union } from "./choose.js";
 import { notComparable, ofAnotherSize } from "./comparable.js";
 import { ordered, orderedKinds } from "./metrics.js";
 
-// entries: [{name, group, version, run or null}]. `shown` are the chosen runs that are loaded, each with its moment.
+// entries: [{name, group, version, run or null}]. `shown` are the chosen runs that are loaded, each with its frame.
 export function createSight(entries, state, colours) {
   const chosen = matching(entries, state).filter(isChosen(matching(entries, state), state));
   const loaded = chosen.filter((entry) => entry.run);
@@ -18,14 +18,14 @@ export function createSight(entries, state, colours) {
   const bands = isBanded(entries, state);
   const shown = loaded.map((entry) => {
     const group = groupOf(entry, entry.run, state) ?? entry.name;
-    const at = momentAt(entry.run, key);
+    const at = frameAt(entry.run, key);
     const index = bands ? groups.indexOf(group) : entries.indexOf(entry);
     return {
       entry,
       run: entry.run,
       probe: entry.run.probes.get(probe) ?? null,
       at,
-      moment: at < 0 ? null : entry.run.moments[at],
+      frame: at < 0 ? null : entry.run.frames[at],
       group,
       groupLabel: group,
       label: entry.name,
@@ -50,10 +50,10 @@ export function createSight(entries, state, colours) {
 // One sentence for each run that does not show what the slider and the selectors name.
 export function remarks(sight) {
   const said = [];
-  for (const { label, probe, moment, run } of sight.shown) {
+  for (const { label, probe, frame, run } of sight.shown) {
     run.notes.forEach((note) => said.push(`${label}: ${note}`));
-    if (!moment) said.push(`${label} begins after ${spoken(sight.key)} and is not shown.`);
-    else if (moment.key !== sight.key) said.push(`${label} has no ${spoken(sight.key)}: its ${spoken(moment.key)} is shown.`);
+    if (!frame) said.push(`${label} begins after ${spoken(sight.key)} and is not shown.`);
+    else if (frame.key !== sight.key) said.push(`${label} has no ${spoken(sight.key)}: its ${spoken(frame.key)} is shown.`);
     if (!probe) said.push(`${label} has no probe ${sight.probe}.`);
     else if (!probe.views.includes(sight.view)) said.push(`${label} has no view ${sight.view}.`);
   }

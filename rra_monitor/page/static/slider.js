@@ -3,7 +3,7 @@
 import { spoken, textOf } from "./choose.js";
 import { h } from "./dom.js";
 
-const STEP = 350; // milliseconds between two moments while playing; short trainings play as long as one can follow
+const STEP = 350; // milliseconds between two frames while playing; short trainings play as long as one can follow
 const WHOLE = 20000; // that a long training takes to play at most
 
 export function epochSlider(state) {

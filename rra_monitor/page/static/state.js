@@ -8,7 +8,7 @@ const DEFAULTS = {
   probe: "",
   view: "full",
   metric: "nnls_prev",
-  epoch: "", // "3", or "3.1" for the second moment of that epoch; empty: the last
+  epoch: "", // "3", or "3.1" for the second frame of that epoch; empty: the last
   run: "", // whose matrices are shown
   a: "", // A and B of the difference: run, and epoch or empty for the slider's
   ae: "",

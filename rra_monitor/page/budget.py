@@ -1,20 +1,18 @@
-"""Which moments of a run are shown: so many that memory stays a small multiple of what was read.
+"""Which frames of a run are shown: so many that memory stays a small multiple of what was read.
 
-An array of the page has every layer of the run at every moment. Where each moment has layers of its own, 300 moments of
+An array of the page has every layer of the run at every frame. Where each frame has layers of its own, 300 frames of
 10 layers would need 300 matrices of 3,000 by 3,000: tens of gigabytes for a megabyte of data.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rra_monitor.page.moments import ProbeMoment
+from rra_monitor.page.arrays import ProbeFrame
 
 SPREAD = 2
 """Numbers that may be held for each that was read."""
 
-ROOM = 4_000_000
+SPARE = 4_000_000
 """Numbers that may be held besides."""
 
 ARRAY = 16
@@ -23,22 +21,22 @@ ARRAY = 16
 
 def fits(numbers: int, read: int) -> bool:
     """Whether so many numbers may be held where `read` were read."""
-    return numbers <= SPREAD * read + ROOM
+    return numbers <= SPREAD * read + SPARE
 
 
-class Room:
-    """Takes moments, the newest first, as long as their arrays, of all layers at all moments, fit."""
+class Budget:
+    """Takes frames, the newest first, as long as their arrays, of all layers at all frames, fit."""
 
     def __init__(self) -> None:
-        self._moments = 0
+        self._frames = 0
         self._read = 0
         self._axes: dict[tuple[str, str], tuple[frozenset[str], ...]] = {}
 
-    def take(self, parts: "Mapping[str, ProbeMoment]", read: int) -> bool:
-        """Whether this moment fits beside those that were taken; if so, it is taken.
+    def take(self, parts: Mapping[str, ProbeFrame], read: int) -> bool:
+        """Whether this frame fits beside those that were taken; if so, it is taken.
 
         Args:
-            parts: probe to what is shown of it at this moment.
+            parts: probe to what is shown of it at this frame.
             read: how many numbers were read of it.
         """
         axes = dict(self._axes)
@@ -48,23 +46,25 @@ class Room:
                 some if some.issuperset(more) else some.union(more) for some, more in zip(before, names, strict=True)
             )
         at_one = sum(len(arrays) * (math.prod(map(len, names)) + ARRAY) for arrays, *names in axes.values())
-        if not fits((self._moments + 1) * at_one, self._read + read):
+        if not fits((self._frames + 1) * at_one, self._read + read):
             return False
-        self._moments, self._read, self._axes = self._moments + 1, self._read + read, axes
+        self._frames, self._read, self._axes = self._frames + 1, self._read + read, axes
         return True
 
 
 def too_large(shown: int, found: int) -> str:
-    """The note on moments that did not fit."""
-    return f"the newest {shown} of {found} moments are shown; layers differ so much that all would take too much memory"
+    """The note on frames that did not fit."""
+    return (
+        f"the newest {shown} of {found} snapshots are shown; layers differ so much that all would take too much memory"
+    )
 
 
-def numbers(part: "ProbeMoment") -> int:
-    """How many numbers are held of a probe at one moment."""
+def numbers(part: ProbeFrame) -> int:
+    """How many numbers are held of a probe at one frame."""
     return sum(curve.size for curve in part.curves.values()) + sum(each.values.size for each in part.matrices.values())
 
 
-def _axes(parts: "Mapping[str, ProbeMoment]") -> Iterable[tuple[tuple[str, str], tuple[Iterable[str], ...]]]:
+def _axes(parts: Mapping[str, ProbeFrame]) -> Iterable[tuple[tuple[str, str], tuple[Iterable[str], ...]]]:
     """For each group of arrays of one shape their names, and those on each of their axes."""
     for probe, part in parts.items():
         yield (probe, "curves"), (part.curves, part.views, part.layers)

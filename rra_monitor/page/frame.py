@@ -1,8 +1,6 @@
-"""What the page shows of one probe at one moment: arrays with the axes that a reader chooses from."""
+"""What the page shows of one probe at one frame: arrays with the axes that a reader chooses from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,53 +8,11 @@ import numpy.typing as npt
 from rra_monitor.capture.names import FULL, layer_view, split_view
 from rra_monitor.measure.match import PREVIOUS, Match
 from rra_monitor.measure.snapshot import Snapshot
-from rra_monitor.page.room import fits
-
-Floats = npt.NDArray[np.floating[Any]]
-"""Of 64 bits from a store, of 32 from TensorBoard."""
-
-SELF, INTER = "self", "inter"
-"""Kinds of matrices: layers with each other, both in one view; and layers as they are with a pooled view (Eq. 6.1)."""
-
-CURVES = ("id", "id_error", "nncs", "ties", "zeros", "recall", "hubness")
+from rra_monitor.page.arrays import CURVES, INTER, SELF, Floats, Matrix, ProbeFrame
+from rra_monitor.page.budget import fits
 
 
-@dataclass(frozen=True, eq=False)
-class Matrix:
-    """NNLS of one kind, at one moment or, with a leading axis, at several.
-
-    Attributes:
-        rows: (R,) layers.
-        columns: (C,) layers, of another run perhaps.
-        views: (V,) that the columns are in; the rows, too, except of `inter`.
-        values: ([M,] V, R, C) similarities, 0 to 1, NaN where undefined.
-    """
-
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    views: tuple[str, ...]
-    values: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class ProbeMoment:
-    """One probe at one moment.
-
-    Attributes:
-        layers: (L,) without their views, in execution order.
-        views: (V,) that were measured.
-        curves: name to (V, L) values, NaN where undefined: the `CURVES`, and `nnls_<comparison>` of each layer with the
-            layer of its name.
-        matrices: `self`, `inter` and each comparison's name to its matrix.
-    """
-
-    layers: tuple[str, ...]
-    views: tuple[str, ...]
-    curves: Mapping[str, Floats]
-    matrices: Mapping[str, Matrix]
-
-
-def probe_moment(snapshot: Snapshot, matches: Mapping[str, Match]) -> ProbeMoment:
+def probe_frame(snapshot: Snapshot, matches: Mapping[str, Match]) -> ProbeFrame:
     """A snapshot and its comparisons, unfolded from layers and views in one axis into two.
 
     Args:
@@ -86,7 +42,7 @@ def probe_moment(snapshot: Snapshot, matches: Mapping[str, Match]) -> ProbeMomen
         values = np.array([_cut(snapshot.nnls, base, rows) for _, rows in pooled])
         matrices[INTER] = Matrix(layers, layers, tuple(view for view, _ in pooled), values)
     matrices |= {name: _compared(match, snapshot, layers, at) for name, match in matches.items()}
-    return ProbeMoment(layers, views, {name: _pick(curve, at) for name, curve in curves.items()}, matrices)
+    return ProbeFrame(layers, views, {name: _pick(curve, at) for name, curve in curves.items()}, matrices)
 
 
 def comparison_title(name: str) -> str:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-Scale = tuple[Sequence[float], Sequence[float]]
+Normalization = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of each channel."""
 
-CIFAR10_SCALE: Scale = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+CIFAR10_NORMALIZATION: Normalization = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
-IMAGENET_SCALE: Scale = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET_NORMALIZATION: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
-CIFAR10_INPUTS, IMAGENET_INPUTS = CIFAR10_SCALE, IMAGENET_SCALE
+CIFAR10_INPUTS, IMAGENET_INPUTS = CIFAR10_NORMALIZATION, IMAGENET_NORMALIZATION
 """Mean and deviation of each channel in 0 to 1, by which inputs are normalised: printed nowhere. The usual ones, of the
 training images; those of ImageNet, of its images at full size, are taken for 64 pixels, too."""

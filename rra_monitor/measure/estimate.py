@@ -13,7 +13,7 @@ CALIBRATION_ROWS, CALIBRATION_DIMS = 2000, (64, 2048)
 
 
 @dataclass(frozen=True)
-class Plan:
+class CostEstimate:
     """What a snapshot of one probe will take.
 
     Attributes:

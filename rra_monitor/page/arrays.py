@@ -1,0 +1,51 @@
+"""Arrays that the page shows, with the axes that a reader chooses from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]
+"""Of 64 bits from a store, of 32 from TensorBoard."""
+
+SELF, INTER = "self", "inter"
+"""Kinds of matrices: layers with each other, both in one view; and layers as they are with a pooled view (Eq. 6.1)."""
+
+CURVES = ("id", "id_error", "nncs", "ties", "zeros", "recall", "hubness")
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """NNLS of one kind, at one frame or, with a leading axis, at several.
+
+    Attributes:
+        rows: (R,) layers.
+        columns: (C,) layers, of another run perhaps.
+        views: (V,) that the columns are in; the rows, too, except of `inter`.
+        values: ([M,] V, R, C) similarities, 0 to 1, NaN where undefined.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    views: tuple[str, ...]
+    values: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeFrame:
+    """One probe at one frame.
+
+    Attributes:
+        layers: (L,) without their views, in execution order.
+        views: (V,) that were measured.
+        curves: name to (V, L) values, NaN where undefined: the `CURVES`, and `nnls_<comparison>` of each layer with the
+            layer of its name.
+        matrices: `self`, `inter` and each comparison's name to its matrix.
+    """
+
+    layers: tuple[str, ...]
+    views: tuple[str, ...]
+    curves: Mapping[str, Floats]
+    matrices: Mapping[str, Matrix]
