@@ -19,7 +19,7 @@ POLICY = (
 )
 """TensorBoard's."""
 
-BOOT = b'import { render } from "./index.js"; render();'
+BOOT = b'import { render } from "./tensorboard.js"; render();'
 
 
 class Handler(BaseHTTPRequestHandler):

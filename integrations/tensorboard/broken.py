@@ -23,7 +23,7 @@ class BrokenTab(base_plugin.TBPlugin):  # type: ignore[misc]
 
     def get_plugin_apps(self) -> dict[str, Any]:
         """The script that writes the sentence."""
-        return {"/index.js": self._script}
+        return {"/tensorboard.js": self._script}
 
     def is_active(self) -> bool:
         """Always, so that the reason is seen."""
@@ -37,10 +37,10 @@ class BrokenTab(base_plugin.TBPlugin):  # type: ignore[misc]
         text = f"The RRA tab cannot be shown. {self._reason}"
         script = (
             "export function render() {\n"
-            '  const said = document.createElement("p");\n'
-            f"  said.textContent = {json.dumps(text)};\n"
-            '  said.style.cssText = "font: 15px sans-serif; padding: 2em; background: white; color: black";\n'
-            "  document.body.append(said);\n"
+            '  const message = document.createElement("p");\n'
+            f"  message.textContent = {json.dumps(text)};\n"
+            '  message.style.cssText = "font: 15px sans-serif; padding: 2em; background: white; color: black";\n'
+            "  document.body.append(message);\n"
             "}\n"
         )
         headers = [("Content-Type", "text/javascript; charset=utf-8"), ("X-Content-Type-Options", "nosniff")]
@@ -50,4 +50,4 @@ class BrokenTab(base_plugin.TBPlugin):  # type: ignore[misc]
 
 def metadata() -> Any:
     """What TensorBoard shows the tab by."""
-    return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="RRA")
+    return base_plugin.FrontendMetadata(es_module_path="/tensorboard.js", tab_name="RRA")

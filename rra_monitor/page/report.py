@@ -22,7 +22,7 @@ LIMIT = 8_000_000
 """Bytes of a report; beyond it frames are left out. Mail servers take 10 MB at least."""
 
 ENTRY = "report.js"
-SERVED_ONLY = ("index.js", "source-served.js")
+SERVED_ONLY = ("tensorboard.js", "source-served.js")
 
 # Nothing but what is in the file itself may be loaded, whatever the data say.
 POLICY = (

@@ -77,7 +77,7 @@ def test_a_tab_that_can_not_be_imported_says_why(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "rra_monitor.integrations.tensorboard.tab", None)
     tab = RRALoader().load(SimpleNamespace(data_provider=None))
     assert tab.is_active()
-    (script,) = tab.get_plugin_apps()["/index.js"]({}, lambda status, headers: None)
+    (script,) = tab.get_plugin_apps()["/tensorboard.js"]({}, lambda status, headers: None)
     assert "The RRA tab cannot be shown. ModuleNotFoundError" in script.decode()
     assert "Traceback" in capsys.readouterr().err
 
@@ -91,7 +91,7 @@ def test_tensorboard_starts_without_plotly_and_the_tab_says_what_to_install(load
         about = server.json("data/plugins_listing")
         assert about["rra"]["enabled"]
         assert "scalars" in about
-        script = server.get("data/plugin/rra/index.js")[2].decode()
+        script = server.get("data/plugin/rra/tensorboard.js")[2].decode()
         assert "pip install 'rra-monitor[report,tensorboard]'" in script
         assert "export function render()" in script
 
@@ -123,7 +123,7 @@ def test_a_broken_tab_escapes_its_reason():
     from rra_monitor.integrations.tensorboard.broken import BrokenTab
 
     reason = "\"quote\" </script> \u2028 'x'"
-    (script,) = BrokenTab(reason).get_plugin_apps()["/index.js"]({}, lambda status, headers: None)
+    (script,) = BrokenTab(reason).get_plugin_apps()["/tensorboard.js"]({}, lambda status, headers: None)
     (line,) = [line for line in script.decode().splitlines() if "textContent" in line]
     assert json.loads(line.split(" = ", 1)[1].removesuffix(";")).endswith(reason)
     assert "\u2028" not in script.decode()

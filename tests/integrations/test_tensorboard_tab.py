@@ -86,7 +86,7 @@ def test_the_plugin_is_listed_and_enabled(server):
     about = server.json("data/plugins_listing")["rra"]
     assert about["enabled"]
     assert about["tab_name"] == "RRA"
-    assert about["loading_mechanism"] == {"type": "IFRAME", "module_path": "/data/plugin/rra/index.js"}
+    assert about["loading_mechanism"] == {"type": "IFRAME", "module_path": "/data/plugin/rra/tensorboard.js"}
 
 
 @pytest.mark.parametrize(("name", "steps"), [("many", range(0, 2500, 10)), ("thousand", range(1000))])
@@ -210,7 +210,7 @@ def test_a_run_that_appears_or_grows_has_another_version(server, logdir, request
 
 def test_the_pages_files_are_served_and_no_others(server):
     files = static_files()
-    assert {"index.js", "page.css"} <= set(files)
+    assert {"tensorboard.js", "page.css"} <= set(files)
     for name, path in files.items():
         status, headers, body = server.get(f"data/plugin/rra/{name}")
         assert (status, body) == (200, path.read_bytes())
@@ -221,7 +221,7 @@ def test_the_pages_files_are_served_and_no_others(server):
     status, headers, body = server.get("data/plugin/rra/plotly.min.js")
     assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/javascript")
     assert b"plotly.js v" in body[:300]
-    for path in ("../../../../../etc/passwd", "..%2fpayload.py", "%2e%2e/payload.py", "static/index.js", "payload.py"):
+    for path in ("../../../../../etc/passwd", "..%2fpayload.py", "%2e%2e/payload.py", "static/tensorboard.js", "payload.py"):
         assert server.get(f"data/plugin/rra/{path}")[0] == 404
 
 

@@ -10,7 +10,7 @@ import { differencePanel } from "./panel-difference.js";
 import { findingsPanel } from "./panel-findings.js";
 import { matricesPanel } from "./panel-matrices.js";
 import { sidebar } from "./sidebar.js";
-import { createSight, remarks } from "./sight.js";
+import { createSelection, remarks } from "./selection.js";
 import { createState } from "./state.js";
 import { createTheme } from "./theme.js";
 import { toolbar } from "./toolbar.js";
@@ -67,11 +67,11 @@ function createPage(root, state, plotly, fetchRuns) {
   const bar = toolbar(state, theme);
   const runs = sidebar(state);
   const message = h("p", { class: "message", role: "status", hidden: true });
-  const said = h("p", { class: "muted remarks", role: "status", "aria-live": "polite" });
+  const message = h("p", { class: "muted remarks", role: "status", "aria-live": "polite" });
   const panels = [curvesPanel(plotly), matricesPanel(plotly, state), developmentPanel(plotly), differencePanel(plotly, state), findingsPanel()];
   const body = h("main", {}, panels.map((panel) => panel.root));
   const empty = h("p", { class: "empty", hidden: true }, EMPTY);
-  const shell = h("div", { class: "shell" }, runs.root, h("div", { class: "content" }, bar.root, said, body));
+  const shell = h("div", { class: "shell" }, runs.root, h("div", { class: "content" }, bar.root, message, body));
   replace(root, message, empty, shell);
   let waiting = false;
 
@@ -86,27 +86,27 @@ function createPage(root, state, plotly, fetchRuns) {
   }
 
   function drawNow() {
-    const sight = createSight(entries, state.get(), theme.colours());
-    const stale = sight.chosen.filter((entry) => entry.loaded !== entry.version && !entry.loading);
+    const selection = createSelection(entries, state.get(), theme.colours());
+    const stale = selection.chosen.filter((entry) => entry.loaded !== entry.version && !entry.loading);
     if (stale.length) fetchRuns(stale);
     empty.hidden = entries.length > 0;
     shell.hidden = entries.length === 0;
-    bar.update(sight);
-    runs.update(sight);
-    const words = remarks(sight);
-    if (sight.waiting.length) words.unshift(`Reading ${sight.waiting.map((entry) => entry.name).join(", ")} …`);
-    else if (!sight.shown.length && entries.length) words.unshift("No run is chosen: tick one on the list of runs.");
-    if (said.textContent !== words.join(" ")) said.textContent = words.join(" ");
-    body.hidden = !sight.shown.length;
-    panels.forEach((panel) => shownOrSaid(panel, sight));
+    bar.update(selection);
+    runs.update(selection);
+    const words = remarks(selection);
+    if (selection.waiting.length) words.unshift(`Reading ${selection.waiting.map((entry) => entry.name).join(", ")} …`);
+    else if (!selection.shown.length && entries.length) words.unshift("No run is chosen: tick one on the list of runs.");
+    if (message.textContent !== words.join(" ")) message.textContent = words.join(" ");
+    body.hidden = !selection.shown.length;
+    panels.forEach((panel) => updateOrReport(panel, selection));
     root.dataset.epoch = state.get().epoch;
     root.dispatchEvent(new CustomEvent("drawn"));
   }
 
   // A panel that fails takes no other with it.
-  function shownOrSaid(panel, sight) {
+  function updateOrReport(panel, selection) {
     try {
-      panel.update(sight);
+      panel.update(selection);
     } catch (error) {
       console.error(error);
       message.textContent = `${panel.root.getAttribute("aria-label")} could not be drawn: ${error.message}`;

@@ -72,7 +72,7 @@ export function textOf(key) {
   return part ? `${epoch}.${part}` : `${epoch}`;
 }
 
-export function spoken(key) {
+export function epochText(key) {
   const [epoch, part] = [Math.floor(key / PARTS), key % PARTS];
   return part ? `epoch ${epoch}, snapshot ${part + 1}` : `epoch ${epoch}`;
 }

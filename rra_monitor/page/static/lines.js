@@ -2,13 +2,13 @@
 
 import { metric } from "./metrics.js";
 
-// sight: what is chosen (see sight.js). Returns {layers, lines, constants, range, missing}.
-export function metricLines(sight, name) {
+// selection: what is chosen (see selection.js). Returns {layers, lines, constants, range, missing}.
+export function metricLines(selection, name) {
   const about = metric(name);
-  const found = sight.shown.filter((shown) => curveOf(shown, sight, name) !== null);
-  const raw = found.map((shown) => aligned(curveOf(shown, sight, name), shown.probe.layers, sight.layers));
-  const lines = sight.bands ? bandLines(sight, found, raw) : runLines(sight, found, raw, name, about);
-  return { lines, constants: chance(found, name), range: metricRange(sight, name, !sight.bands), digits: about.digits, gaps: gaps(lines, sight.layers) };
+  const found = selection.shown.filter((shown) => curveOf(shown, selection, name) !== null);
+  const raw = found.map((shown) => aligned(curveOf(shown, selection, name), shown.probe.layers, selection.layers));
+  const lines = selection.bands ? bandLines(selection, found, raw) : runLines(selection, found, raw, name, about);
+  return { lines, constants: chance(found, name), range: metricRange(selection, name, !selection.bands), digits: about.digits, gaps: gaps(lines, selection.layers) };
 }
 
 // Says which layers have no value in some line.
@@ -20,9 +20,9 @@ function gaps(lines, layers) {
   return `no value ${lines.length > 1 ? "in some runs" : "in"}: ${names.slice(0, 2).join(", ")}${more}`;
 }
 
-export function curveOf(shown, sight, name) {
+export function curveOf(shown, selection, name) {
   const array = shown.probe?.curves.get(name);
-  const view = shown.probe?.views.indexOf(sight.view);
+  const view = shown.probe?.views.indexOf(selection.view);
   return array && shown.at >= 0 && view >= 0 ? array.row(shown.at, view) : null;
 }
 
@@ -32,26 +32,26 @@ function aligned(values, layers, all) {
   return all.map((layer) => values[place.get(layer)] ?? null);
 }
 
-function runLines(sight, found, raw, name, about) {
+function runLines(selection, found, raw, name, about) {
   return found.map((shown, at) => {
     const line = { name: shown.label, colour: shown.colour, dash: shown.dash, values: raw[at] };
-    const errors = name === "id" ? curveOf(shown, sight, "id_error") : null;
+    const errors = name === "id" ? curveOf(shown, selection, "id_error") : null;
     if (!errors) return line;
-    const error = aligned(errors, shown.probe.layers, sight.layers);
+    const error = aligned(errors, shown.probe.layers, selection.layers);
     const ends = (sign) => line.values.map((value, layer) => (value === null || error[layer] === null ? null : value + sign * error[layer]));
     const spread = error.map((one) => (one === null ? "" : ` ± ${one.toFixed(about.digits)}`));
     return { ...line, low: ends(-1), high: ends(1), spread };
   });
 }
 
-function bandLines(sight, found, raw) {
+function bandLines(selection, found, raw) {
   const groups = new Map();
   found.forEach((shown, at) => {
     if (!groups.has(shown.group)) groups.set(shown.group, { shown, several: [] });
     groups.get(shown.group).several.push(raw[at]);
   });
   return [...groups.values()].map(({ shown, several }) => {
-    const cells = sight.layers.map((_, layer) => several.map((values) => values[layer]).filter((value) => value !== null));
+    const cells = selection.layers.map((_, layer) => several.map((values) => values[layer]).filter((value) => value !== null));
     const over = (summary) => cells.map((values) => (values.length ? summary(values) : null));
     const [low, high] = [over((values) => Math.min(...values)), over((values) => Math.max(...values))];
     return {
@@ -70,12 +70,12 @@ function chance(found, name) {
 
 // Over all frames of the runs shown, so that the axis stands still while the slider moves; of the ID with room for its
 // standard errors where they are drawn.
-export function metricRange(sight, name, withErrors = false) {
+export function metricRange(selection, name, withErrors = false) {
   if (metric(name).share) return [0, 1.03];
   let [low, high] = [0, 0];
-  for (const shown of sight.shown) {
+  for (const shown of selection.shown) {
     const array = shown.probe?.curves.get(name);
-    const view = shown.probe?.views.indexOf(sight.view) ?? -1;
+    const view = shown.probe?.views.indexOf(selection.view) ?? -1;
     if (!array || view < 0) continue;
     const errors = withErrors && name === "id" ? shown.probe.curves.get("id_error") : null;
     const found = rangeOf(array, view);

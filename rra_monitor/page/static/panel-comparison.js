@@ -4,7 +4,7 @@ import { cellNames, curves, matrix } from "./charts.js";
 import { h, replace } from "./dom.js";
 import { lazy } from "./decode.js";
 import { mergedLayers, union } from "./choose.js";
-import { createGrid } from "./figures.js";
+import { createGrid } from "./figure-grid.js";
 import { lineLegend, scaleLegend } from "./legend.js";
 import { SEQUENTIAL } from "./theme.js";
 
@@ -27,19 +27,19 @@ export function comparisonPanel(plotly, comparison) {
   replace(notes, [...comparison.notes, ...refusals(comparison)].map((text) => h("li", {}, text)));
   return {
     root,
-    update(sight) {
+    update(selection) {
       scale.show(SEQUENTIAL, [0, 1], defined.length ? `chance ${defined[0].chance.toFixed(3)}` : "");
-      const lines = read.map((pairs, at) => sameLine(pairs, at, sight.colours));
+      const lines = read.map((pairs, at) => sameLine(pairs, at, selection.colours));
       legend.show(lines.map((line) => ({ text: line.name, colour: line.colour, dash: line.dash })));
-      const theme = sight.colours.name;
+      const theme = selection.colours.name;
       const specs = read.map((pairs) => ({
         key: `pairs ${title(pairs)}`, title: title(pairs), note: counted(pairs.count), same: theme,
         build: (width) => matrix({
           rows: pairs.rows, columns: pairs.columns, values: pairs.values, texts: cellNames(pairs.rows, pairs.columns),
-          scale: SEQUENTIAL, limits: [0, 1], digits: 3, colours: sight.colours,
+          scale: SEQUENTIAL, limits: [0, 1], digits: 3, colours: selection.colours,
         }, width),
       }));
-      if (read.length) specs.unshift(sameSpec(read, lines, sight, theme));
+      if (read.length) specs.unshift(sameSpec(read, lines, selection, theme));
       grid.show(specs);
     },
   };
@@ -54,7 +54,7 @@ function sameLine(pairs, at, colours) {
   return { name: title(pairs), colour: colours.run(at), dash: colours.dash(at), layers: pairs.rows, values: pairs.same, low: ends(-1), high: ends(1), spread };
 }
 
-function sameSpec(read, lines, sight, theme) {
+function sameSpec(read, lines, selection, theme) {
   const layers = mergedLayers(read.map((pairs) => pairs.rows));
   const onto = (line, name) => layers.map((layer) => (line.layers.includes(layer) ? line[name][line.layers.indexOf(layer)] : null));
   const shown = lines.map((line) => ({
@@ -63,7 +63,7 @@ function sameSpec(read, lines, sight, theme) {
   const constants = [{ value: read[0].chance, text: `chance ${read[0].chance.toFixed(3)}` }];
   return {
     key: "pairs same layer", title: "Each layer with the layer of its name", note: "mean over the pairs, band: ± deviation", same: theme, wide: true,
-    build: (width) => curves({ layers, lines: shown, constants, range: [0, 1.03], digits: 3, colours: sight.colours }, width),
+    build: (width) => curves({ layers, lines: shown, constants, range: [0, 1.03], digits: 3, colours: selection.colours }, width),
   };
 }
 

@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { lineLegend } from "./legend.js";
 import { metricLines } from "./lines.js";
 import { metric } from "./metrics.js";
-import { createGrid } from "./figures.js";
+import { createGrid } from "./figure-grid.js";
 
 export function curvesPanel(plotly) {
   const legend = lineLegend();
@@ -13,36 +13,36 @@ export function curvesPanel(plotly) {
   const root = h("section", { "aria-label": "Curves over the layers" }, h("header", {}, h("h2", {}, "Over the layers"), legend.root), grid.root);
   return {
     root,
-    update(sight) {
-      const names = ["id", "nncs", sight.metric].filter((name, at, all) => sight.metrics.includes(name) && all.indexOf(name) === at);
+    update(selection) {
+      const names = ["id", "nncs", selection.metric].filter((name, at, all) => selection.metrics.includes(name) && all.indexOf(name) === at);
       const chances = new Set();
       const specs = names.map((name) => {
-        const drawn = metricLines(sight, name);
+        const drawn = metricLines(selection, name);
         drawn.constants.forEach((one) => chances.add(one.text));
         const { title, short } = metric(name);
         const note = [short, ...drawn.constants.map((one) => one.text), drawn.gaps].filter(Boolean).join(" · ");
         return {
           key: `curve ${name}`, title, note,
-          wide: names.length === 3 && name === sight.metric,
-          build: (width) => curves({ layers: sight.layers, colours: sight.colours, ...drawn }, width),
+          wide: names.length === 3 && name === selection.metric,
+          build: (width) => curves({ layers: selection.layers, colours: selection.colours, ...drawn }, width),
         };
       });
-      legend.show(lineItems(sight, chances.size > 0, names.includes("id")));
+      legend.show(lineItems(selection, chances.size > 0, names.includes("id")));
       grid.show(specs);
     },
   };
 }
 
-function lineItems(sight, withChance, withError) {
+function lineItems(selection, withChance, withError) {
   const items = new Map();
-  for (const one of sight.shown) {
-    const text = sight.bands ? one.groupLabel : one.label;
+  for (const one of selection.shown) {
+    const text = selection.bands ? one.groupLabel : one.label;
     if (!items.has(text)) items.set(text, { text, colour: one.colour, dash: one.dash });
   }
-  const bands = sight.bands ? "band: range of the group" : withError ? "band: ± standard error" : "";
+  const bands = selection.bands ? "band: range of the group" : withError ? "band: ± standard error" : "";
   return [
     ...items.values(),
-    withChance && { text: "chance", colour: sight.colours.muted, dash: "dot" },
-    bands && { text: bands, colour: sight.colours.line, dash: "band" },
+    withChance && { text: "chance", colour: selection.colours.muted, dash: "dot" },
+    bands && { text: bands, colour: selection.colours.line, dash: "band" },
   ].filter(Boolean);
 }

@@ -1,14 +1,14 @@
 // A minus B: two runs, or one run at two epochs, as curves and as matrices.
 
 import { cellNames, curves, matrix } from "./charts.js";
-import { keyOf, frameAt, spoken, textOf, union } from "./choose.js";
+import { keyOf, frameAt, epochText, textOf, union } from "./choose.js";
 import { notComparable, ofAnotherSize } from "./comparable.js";
 import { h, options, select } from "./dom.js";
-import { createGrid } from "./figures.js";
+import { createGrid } from "./figure-grid.js";
 import { scaleLegend } from "./legend.js";
 import { curveOf } from "./lines.js";
+import { capital, matrixAt, viewNote } from "./matrices.js";
 import { matrixTitle, metric } from "./metrics.js";
-import { capital, matrixAt, viewNote } from "./panel-matrices.js";
 
 export function differencePanel(plotly, state) {
   const side = (letter) => ({
@@ -26,18 +26,18 @@ export function differencePanel(plotly, state) {
     note, grid.root);
   return {
     root,
-    update(sight) {
+    update(selection) {
       const given = state.get();
-      const [first, second] = [pick(sight, given.a, given.ae, 0), pick(sight, given.b, given.be || other(sight, given), 1)];
+      const [first, second] = [pick(selection, given.a, given.ae, 0), pick(selection, given.b, given.be || other(selection, given), 1)];
       for (const [boxes, one] of [[a, first], [b, second]]) {
-        boxes.run.show(options(sight.shown.map((shown) => shown.label)), one?.label ?? "");
+        boxes.run.show(options(selection.shown.map((shown) => shown.label)), one?.label ?? "");
         boxes.epoch.show(epochs(one), one?.epochText ?? "");
       }
-      const kinds = sight.kinds;
+      const kinds = selection.kinds;
       const chosen = kinds.includes(given.kind) ? given.kind : (kinds[0] ?? "");
       kind.show(options(kinds, (one) => capital(matrixTitle(one))), chosen);
-      const { specs, limit, text } = first && second ? differences(first, second, chosen, sight) : { specs: [], limit: 1, text: "" };
-      scale.show(sight.colours.diverging, [-limit, limit], "B larger · A larger (matrix)");
+      const { specs, limit, text } = first && second ? differences(first, second, chosen, selection) : { specs: [], limit: 1, text: "" };
+      scale.show(selection.colours.diverging, [-limit, limit], "B larger · A larger (matrix)");
       note.textContent = text;
       note.hidden = !text;
       grid.show(specs);
@@ -46,12 +46,12 @@ export function differencePanel(plotly, state) {
 }
 
 // A run alone is compared with its own beginning until the reader says otherwise.
-function other(sight, given) {
-  return sight.shown.length === 1 && !given.be ? textOf(sight.shown[0].run.frames[0].key) : "";
+function other(selection, given) {
+  return selection.shown.length === 1 && !given.be ? textOf(selection.shown[0].run.frames[0].key) : "";
 }
 
-function pick(sight, name, epoch, fallback) {
-  const found = sight.shown.find((one) => one.label === name) ?? sight.shown[Math.min(fallback, sight.shown.length - 1)];
+function pick(selection, name, epoch, fallback) {
+  const found = selection.shown.find((one) => one.label === name) ?? selection.shown[Math.min(fallback, selection.shown.length - 1)];
   if (!found?.probe) return null;
   const key = epoch && epoch !== SLIDER ? keyOf(epoch) : null;
   const at = key === null ? found.at : frameAt(found.run, key);
@@ -63,39 +63,39 @@ const SLIDER = "slider";
 
 function epochs(one) {
   if (!one) return [];
-  const own = one.run.frames.map((frame) => ({ value: textOf(frame.key), text: spoken(frame.key) }));
+  const own = one.run.frames.map((frame) => ({ value: textOf(frame.key), text: epochText(frame.key) }));
   return [{ value: SLIDER, text: "at the slider" }, ...own];
 }
 
-function differences(a, b, kind, sight) {
-  const names = `${a.label} ${spoken(a.frame.key)} − ${b.label} ${spoken(b.frame.key)}`;
-  const said = [];
+function differences(a, b, kind, selection) {
+  const names = `${a.label} ${epochText(a.frame.key)} − ${b.label} ${epochText(b.frame.key)}`;
+  const messages = [];
   const specs = [];
   let limit = 1;
-  const view = sharedView(a, b, kind, sight.view);
+  const view = sharedView(a, b, kind, selection.view);
   const [left, right] = [matrixAt(a, kind, view), matrixAt(b, kind, view)];
   if (left && right && left.view !== right.view) {
-    said.push(`The matrix of ${(left.view === view ? b : a).label} has no view ${view}: not subtracted.`);
+    messages.push(`The matrix of ${(left.view === view ? b : a).label} has no view ${view}: not subtracted.`);
   } else if (left && right) {
-    const cells = minus(left, right, said);
+    const cells = minus(left, right, messages);
     limit = largest(cells.values.flat());
     specs.push({
-      key: "difference matrix", title: `NNLS ${matrixTitle(kind)}`, note: [names, viewNote(left, sight)].filter(Boolean).join(" · "),
+      key: "difference matrix", title: `NNLS ${matrixTitle(kind)}`, note: [names, viewNote(left, selection)].filter(Boolean).join(" · "),
       build: (width) => matrix({
-        ...cells, texts: cellNames(cells.rows, cells.columns), scale: sight.colours.diverging, limits: [-limit, limit], digits: 3,
-        signed: true, colours: sight.colours,
+        ...cells, texts: cellNames(cells.rows, cells.columns), scale: selection.colours.diverging, limits: [-limit, limit], digits: 3,
+        signed: true, colours: selection.colours,
       }, width),
     });
-  } else said.push(`${left ? b.label : a.label} has no matrix ${matrixTitle(kind)}.`);
+  } else messages.push(`${left ? b.label : a.label} has no matrix ${matrixTitle(kind)}.`);
   const shown = specs.length ? [`nnls_${kind}`] : [];
-  for (const name of union([sight.metric, "id", "nncs"])) {
-    const found = curveDifference(a, b, name, sight);
+  for (const name of union([selection.metric, "id", "nncs"])) {
+    const found = curveDifference(a, b, name, selection);
     if (!found) continue;
-    specs.push(curveSpec(found, name, names, sight));
+    specs.push(curveSpec(found, name, names, selection));
     shown.push(name);
   }
-  said.push(...unlike(a.probe, b.probe, shown));
-  return { specs, limit, text: [...new Set(said)].join(" ") };
+  messages.push(...unlike(a.probe, b.probe, shown));
+  return { specs, limit, text: [...new Set(messages)].join(" ") };
 }
 
 // The view asked for, if either has it, or else the first that both have.
@@ -113,13 +113,13 @@ function unlike(a, b, names) {
   return [wrong && `${counts}: values of ${wrong} are not comparable.`, sized && `${counts}: the ID depends on n.`].filter(Boolean);
 }
 
-function minus(a, b, said) {
+function minus(a, b, messages) {
   if (same(a.rows, b.rows) && same(a.columns, b.columns)) {
     return { rows: a.rows, columns: a.columns, values: a.values.map((row, i) => row.map((value, j) => subtract(value, b.values[i][j]))) };
   }
   const [rows, columns] = [shared(a.rows, b.rows), shared(a.columns, b.columns)];
   if (rows.length < Math.max(a.rows.length, b.rows.length) || columns.length < Math.max(a.columns.length, b.columns.length)) {
-    said.push(`Layers that both have: ${rows.length} of ${a.rows.length} in A and ${b.rows.length} in B.`);
+    messages.push(`Layers that both have: ${rows.length} of ${a.rows.length} in A and ${b.rows.length} in B.`);
   }
   const cell = (row, column) => subtract(a.values[row.left][column.left], b.values[row.right][column.right]);
   return { rows: rows.map(nameOf), columns: columns.map(nameOf), values: rows.map((row) => columns.map((column) => cell(row, column))) };
@@ -140,19 +140,19 @@ function largest(values) {
   return found > 0 ? Math.ceil(found * 100) / 100 : 0.01;
 }
 
-function curveDifference(a, b, name, sight) {
-  const [left, right] = [curveOf(a, sight, name), curveOf(b, sight, name)];
+function curveDifference(a, b, name, selection) {
+  const [left, right] = [curveOf(a, selection, name), curveOf(b, selection, name)];
   if (!left || !right) return null;
   const layers = shared(a.probe.layers, b.probe.layers);
   return { layers: layers.map(nameOf), values: layers.map((layer) => subtract(left[layer.left], right[layer.right])) };
 }
 
-function curveSpec({ layers, values }, name, names, sight) {
+function curveSpec({ layers, values }, name, names, selection) {
   const { title, digits } = metric(name);
   const most = largest(values) * 1.08;
-  const line = { name: "A − B", colour: sight.colours.run(0), dash: "solid", values };
+  const line = { name: "A − B", colour: selection.colours.run(0), dash: "solid", values };
   return {
     key: `difference ${name}`, title, note: names,
-    build: (width) => curves({ layers, lines: [line], range: [-most, most], digits, colours: sight.colours, diverging: true }, width),
+    build: (width) => curves({ layers, lines: [line], range: [-most, most], digits, colours: selection.colours, diverging: true }, width),
   };
 }

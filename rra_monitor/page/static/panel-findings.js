@@ -1,6 +1,6 @@
 // What the curves of the chosen frame show in words, and what measuring cost.
 
-import { spoken } from "./choose.js";
+import { epochText } from "./choose.js";
 import { h, replace } from "./dom.js";
 
 export function findingsPanel() {
@@ -9,11 +9,11 @@ export function findingsPanel() {
   let shown = "";
   return {
     root,
-    update(sight) {
-      const key = JSON.stringify(sight.shown.map((one) => [one.label, one.entry.loaded, one.at, one.colour]));
+    update(selection) {
+      const key = JSON.stringify(selection.shown.map((one) => [one.label, one.entry.loaded, one.at, one.colour]));
       if (key === shown) return;
       shown = key;
-      replace(body, sight.shown.filter((one) => one.frame).map(runFindings));
+      replace(body, selection.shown.filter((one) => one.frame).map(runFindings));
     },
   };
 }
@@ -24,7 +24,7 @@ function runFindings({ label, frame, colour }) {
   const found = frame.findings.filter((finding) => finding.kind !== "not_comparable");
   const notes = frame.findings.filter((finding) => finding.kind === "not_comparable");
   return h("article", {},
-    h("h3", {}, dot, label, h("span", { class: "muted" }, `${spoken(frame.key)}, step ${frame.step.toLocaleString("en")}`)),
+    h("h3", {}, dot, label, h("span", { class: "muted" }, `${epochText(frame.key)}, step ${frame.step.toLocaleString("en")}`)),
     found.length ? h("ul", {}, found.map(sentence)) : h("p", { class: "muted" }, "No finding in this snapshot."),
     notes.map((note) => h("p", { class: "note" }, note.sentence)),
     h("p", { class: "muted cost" }, cost(frame)));

@@ -32,16 +32,16 @@ export function sidebar(state) {
 
   return {
     root,
-    update(sight) {
-      entries = sight.entries;
+    update(selection) {
+      entries = selection.entries;
       const given = state.get();
       filter.show(given.filter);
       groups.show(given.groups);
-      bands.checked = sight.bands;
+      bands.checked = selection.bands;
       const found = matching(entries, given);
       const chosen = isChosen(found, given);
-      count.textContent = `${sight.chosen.length} of ${entries.length}`;
-      const colours = new Map(sight.shown.map((one) => [one.entry.name, one.colour]));
+      count.textContent = `${selection.chosen.length} of ${entries.length}`;
+      const colours = new Map(selection.shown.map((one) => [one.entry.name, one.colour]));
       const rows = found.map((entry) => ({
         name: entry.name, group: groupOf(entry, entry.run, given), on: chosen(entry), colour: colours.get(entry.name) ?? null, error: entry.error ?? null,
       }));

@@ -1,6 +1,6 @@
 // One slider over the epochs for all panels, and play.
 
-import { spoken, textOf } from "./choose.js";
+import { epochText, textOf } from "./choose.js";
 import { h } from "./dom.js";
 
 const STEP = 350; // milliseconds between two frames while playing; short trainings play as long as one can follow
@@ -47,12 +47,12 @@ export function epochSlider(state) {
   label();
   return {
     root,
-    update(sight) {
-      keys = sight.keys;
+    update(selection) {
+      keys = selection.keys;
       range.max = Math.max(0, keys.length - 1);
-      range.value = Math.max(0, keys.indexOf(sight.key));
+      range.value = Math.max(0, keys.indexOf(selection.key));
       range.disabled = play.disabled = keys.length < 2;
-      const text = keys.length ? spoken(sight.key) : "no epoch";
+      const text = keys.length ? epochText(selection.key) : "no epoch";
       range.setAttribute("aria-valuetext", text);
       const last = keys.length ? textOf(keys[keys.length - 1]) : "";
       shown.textContent = keys.length ? `${text.charAt(0).toUpperCase()}${text.slice(1)} of ${last}` : text;

@@ -13,11 +13,11 @@ export function toolbar(state, theme) {
   const root = h("div", { class: "toolbar" }, probe.root, view.root, chosen.root, slider.root, toggle);
   return {
     root,
-    update(sight) {
-      probe.show(options(sight.probes), sight.probe);
-      view.show(options(sight.views), sight.view);
-      chosen.show(options(sight.metrics, (name) => metric(name).choice), sight.metric);
-      slider.update(sight);
+    update(selection) {
+      probe.show(options(selection.probes), selection.probe);
+      view.show(options(selection.views), selection.view);
+      chosen.show(options(selection.metrics, (name) => metric(name).choice), selection.metric);
+      slider.update(selection);
       const next = theme.name() === "dark" ? "light" : "dark";
       toggle.textContent = next === "dark" ? "☾" : "☀";
       toggle.title = `Switch to ${next}`;

@@ -1,11 +1,11 @@
 // All that the panels show, worked out from the state and the loaded runs once for every change.
 
-import { groupOf, isBanded, isChosen, keyOf, matching, mergedLayers, frameAt, positions, spoken, union } from "./choose.js";
+import { groupOf, isBanded, isChosen, keyOf, matching, mergedLayers, frameAt, positions, epochText, union } from "./choose.js";
 import { notComparable, ofAnotherSize } from "./comparable.js";
 import { ordered, orderedKinds } from "./metrics.js";
 
 // entries: [{name, group, version, run or null}]. `shown` are the chosen runs that are loaded, each with its frame.
-export function createSight(entries, state, colours) {
+export function createSelection(entries, state, colours) {
   const chosen = matching(entries, state).filter(isChosen(matching(entries, state), state));
   const loaded = chosen.filter((entry) => entry.run);
   const runs = loaded.map((entry) => entry.run);
@@ -48,20 +48,20 @@ export function createSight(entries, state, colours) {
 }
 
 // One sentence for each run that does not show what the slider and the selectors name.
-export function remarks(sight) {
-  const said = [];
-  for (const { label, probe, frame, run } of sight.shown) {
-    run.notes.forEach((note) => said.push(`${label}: ${note}`));
-    if (!frame) said.push(`${label} begins after ${spoken(sight.key)} and is not shown.`);
-    else if (frame.key !== sight.key) said.push(`${label} has no ${spoken(sight.key)}: its ${spoken(frame.key)} is shown.`);
-    if (!probe) said.push(`${label} has no probe ${sight.probe}.`);
-    else if (!probe.views.includes(sight.view)) said.push(`${label} has no view ${sight.view}.`);
+export function remarks(selection) {
+  const messages = [];
+  for (const { label, probe, frame, run } of selection.shown) {
+    run.notes.forEach((note) => messages.push(`${label}: ${note}`));
+    if (!frame) messages.push(`${label} begins after ${epochText(selection.key)} and is not shown.`);
+    else if (frame.key !== selection.key) messages.push(`${label} has no ${epochText(selection.key)}: its ${epochText(frame.key)} is shown.`);
+    if (!probe) messages.push(`${label} has no probe ${selection.probe}.`);
+    else if (!probe.views.includes(selection.view)) messages.push(`${label} has no view ${selection.view}.`);
   }
-  const measured = sight.shown.filter((one) => one.probe).map((one) => one.probe);
+  const measured = selection.shown.filter((one) => one.probe).map((one) => one.probe);
   const sizes = union(measured.map((probe) => `n = ${probe.n}, k = ${probe.k}`)).join("; ");
-  const names = union(["id", "nncs", sight.metric]).filter((name) => sight.metrics.includes(name));
+  const names = union(["id", "nncs", selection.metric]).filter((name) => selection.metrics.includes(name));
   const wrong = notComparable(names, measured);
-  if (wrong) said.push(`Not measured alike (${sizes}): of ${wrong} compare shapes, not values.`);
-  if (ofAnotherSize(names, measured)) said.push(`The ID depends on n, which differs (${sizes}).`);
-  return said;
+  if (wrong) messages.push(`Not measured alike (${sizes}): of ${wrong} compare shapes, not values.`);
+  if (ofAnotherSize(names, measured)) messages.push(`The ID depends on n, which differs (${sizes}).`);
+  return messages;
 }

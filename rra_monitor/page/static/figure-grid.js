@@ -13,7 +13,7 @@ const CONFIG = {
 export function createGrid(plotly, className = "grid") {
   const root = h("div", { class: className });
   const figures = new Map();
-  const sight = new IntersectionObserver((entries) => {
+  const observer = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       const figure = entry.target.figure;
       figure.inSight = entry.isIntersecting;
@@ -37,14 +37,14 @@ export function createGrid(plotly, className = "grid") {
     const figure = { key, node, title, plot, inSight: false, fresh: false, drawn: null, moved: null, spec: null };
     node.figure = figure;
     plot.figure = figure;
-    sight.observe(node);
+    observer.observe(node);
     size.observe(plot);
     figures.set(key, figure);
     return figure;
   }
 
   function remove(figure) {
-    sight.unobserve(figure.node);
+    observer.unobserve(figure.node);
     size.unobserve(figure.plot);
     plotly.purge(figure.plot);
     figures.delete(figure.key);
