@@ -34,6 +34,8 @@ def made_up(step, layers=("input", "conv", "fc"), probe="train", n=50, seed=0):
         ties=np.zeros(count),
         zeros=np.zeros(count),
         recall=np.ones(count),
+        id_error=rng.uniform(0.1, 1, count),
+        hubness=rng.uniform(-1, 2, count),
         settings=settings,
         seconds=0.5,
     )

@@ -8,6 +8,7 @@ from digit_runs import LAYERS, last, matrix, overlap, stored, train, two_recipes
 from test_store import snapshot_of
 
 import rra_monitor as rra
+from rra_monitor.compare import comparability
 from rra_monitor.compare import pairs as run_pairs
 from rra_monitor.compare.tables import curve_rows
 
@@ -71,7 +72,8 @@ class TestCurves:
     def test_of_the_health_of_graphs_are_there_too_and_ties_are_said(self, tmp_path):
         shots = [snapshot_of(0, seed=seed) for seed in range(2)]
         shots = [
-            dataclasses.replace(shot, ties=np.array([0.0, 0.9, at]), hubness=None) for at, shot in enumerate(shots)
+            dataclasses.replace(shot, ties=np.array([0.0, 0.9, at]), hubness=np.full(3, np.nan))
+            for at, shot in enumerate(shots)
         ]
         comparison = rra.compare_runs({"A": [stored(tmp_path / str(at), shot) for at, shot in enumerate(shots)]})
         rows = {(row["quantity"], row["layer"]): row for row in curve_rows(comparison) if row["epoch"] == "last"}
@@ -219,7 +221,7 @@ class TestComparable:
             for k in (2, 3, 7):
                 here, there = (dataclasses.replace(settings, n=each, k=its) for each, its in ((10, 2), (n, k)))
                 if not here.dense_as(there):
-                    remedy = run_pairs._remedy(here, there)
+                    remedy = comparability._remedy(here, there)
                     assert f"k={k} at n={n}" not in remedy
                     assert "k=2 at n=10" not in remedy
 

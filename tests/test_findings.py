@@ -14,6 +14,7 @@ def snapshot(probe="train", n=2000, k=20, layers=None, epoch=3, **curves):
     layers = layers or ("input", *(f"layer{at}" for at in range(1, length)))
     found = {"id": np.full(length, 10.0), "nncs": np.full(length, 0.5), "nnls": 0.1 + 0.9 * np.eye(length)}
     found |= {"ties": np.zeros(length), "zeros": np.zeros(length), "recall": np.ones(length)}
+    found |= {"id_error": np.full(length, 0.5), "hubness": np.zeros(length)}
     found |= {name: np.array(curve, dtype=float) for name, curve in curves.items() if name != "pairs"}
     for row, value in enumerate(curves.get("pairs", ())[1:]):
         found["nnls"][row, row + 1] = found["nnls"][row + 1, row] = value

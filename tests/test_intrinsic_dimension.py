@@ -9,11 +9,11 @@ import pytest
 from dimension_ranks import estimates, whole_graph
 from golden.points import POINTS
 from reference import loops
-from rra_monitor.metrics._gride import most_likely_dimension
 
 import rra_monitor as rra
 from rra_monitor.metrics import decimated_twonn, gride, levina_bickel, ratio_histogram, twonn, twonn_standard_error
 from rra_monitor.metrics._decimation import covered_fraction
+from rra_monitor.metrics._gride import most_likely_dimension
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "intrinsic_dimension.json").read_text())["estimates"]
 ESTIMATES = {

@@ -100,7 +100,7 @@ class TestSeries:
         views = ("full", *(f"avg{number}" for number in range(2, 101)))
         layers = tuple(f"l{number}" for number in range(300))
         graphs = snapshot_of(1, layers=("l0",)).graphs["l0"]
-        several = {name: np.zeros(len(layers)) for name in ("id", "nncs", "ties", "zeros", "recall")}
+        several = {name: np.zeros(len(layers)) for name in ("id", "id_error", "nncs", "ties", "zeros", "recall", "hubness")}
         odd = dataclasses.replace(
             snapshot_of(1),
             **several,
@@ -155,13 +155,14 @@ class TestSeries:
             found = stored_series(store, "half")
         assert np.isnan(found.frames[0].overhead)
 
-    def test_a_record_of_another_version_costs_its_findings_alone(self, tmp_path):
+    def test_a_record_that_lacks_something_costs_its_findings_alone(self, tmp_path):
         store = rra.RunStore(tmp_path)
         store.save(snapshot_of(step=0))
         store.write_text(
             "records.jsonl", '{"step": 0, "epoch": 0, "findings": [{"kind": "new", "layers": [], "more": 1}]}\n'
         )
-        found = stored_series(store, "newer").frames[0]
+        with pytest.warns(UserWarning, match="a line is cut off or foreign"):
+            found = stored_series(store, "newer").frames[0]
         assert (found.step, found.epoch) == (0, 0)
         assert np.isnan(found.overhead)
 

@@ -83,8 +83,8 @@ def test_record_lines_leaves_out_a_line_that_no_writer_wrote(odd):
     assert foreign == 1
 
 
-def test_record_lines_of_another_version_are_no_news():
-    assert record_lines(b'{"step": 5, "epoch": 1}\n') == ({}, 0)
+def test_record_lines_count_a_line_that_lacks_something_as_foreign():
+    assert record_lines(b'{"step": 5, "epoch": 1}\n') == ({}, 1)
 
 
 @pytest.mark.parametrize("odd", FOREIGN.values(), ids=FOREIGN)
@@ -94,7 +94,7 @@ def test_a_report_reads_the_run_with_such_a_line_and_warns(tmp_path, odd):
     with pytest.warns(UserWarning, match=f"{tmp_path}/records.jsonl: a line is cut off or foreign and left out"):
         series = stored_series(rra.RunStore(tmp_path), "run")
     json.dumps(run_payload(series), allow_nan=False)
-    assert [moment.step for moment in series.moments] == [5]
+    assert [frame.step for frame in series.frames] == [5]
 
 
 class TestMended:

@@ -11,7 +11,6 @@ from safetensors.numpy import save_file
 from stored_files import parts
 
 import rra_monitor as rra
-import rra_monitor.runs.store
 from rra_monitor.graph.knn import graph_bytes
 from rra_monitor.page.series import stored_series
 from rra_monitor.runs.store import index_type
@@ -35,6 +34,8 @@ def snapshot_of(step, epoch=None, probe="train", n=30, k=4, layers=("input", "a/
         ties=np.zeros(len(layers)),
         zeros=np.zeros(len(layers)),
         recall=np.ones(len(layers)),
+        id_error=np.full(len(layers), 0.5),
+        hubness=np.zeros(len(layers)),
         settings=rra.Settings(
             n, k, "euclidean", "auto", np.arange(n) * 7, labels if labelled else None, "0123456789abcdef"
         ),
@@ -104,10 +105,10 @@ def test_comparisons_read_back_equal_and_outlive_the_graphs(path):
         store.matches("train", 7)
 
 
-def test_what_an_earlier_version_did_not_measure_reads_back_as_none(path):
+def test_what_was_not_measured_reads_back_as_none(path):
     rra.RunStore(path).save(snapshot_of(1))
     found = rra.RunStore(path).load("train", 1)
-    assert (found.id_error, found.hubness, found.cka) == (None, None, None)
+    assert (found.checked, found.failed, found.cka) == (None, None, None)
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -129,18 +130,6 @@ def test_views_and_what_equals_what_read_back_equal(path):
     assert_equal(snapshot, again)
     assert again.view("avg2").names == ("input@avg2", "a/b c@avg-global", "fc")
     np.testing.assert_array_equal(again.inter("avg2"), snapshot.inter("avg2"))
-
-
-def test_a_snapshot_stored_before_there_were_views_reads_back_with_the_full_one(tmp_path, monkeypatch):
-    def without_views(arrays, about, kind):
-        return encoded(arrays, {key: value for key, value in about.items() if key not in ("views", "aliases")}, kind)
-
-    encoded = rra_monitor.runs.store._encoded
-    monkeypatch.setattr(rra_monitor.runs.store, "_encoded", without_views)
-    rra.RunStore(tmp_path).save(snapshot_of(1))
-    old = rra.RunStore(tmp_path).load("train", 1)
-    assert_equal(snapshot_of(1), old)
-    assert old.view().layers == old.layers
 
 
 @pytest.mark.parametrize("probe", ["train", "val"])
@@ -192,8 +181,8 @@ def test_a_run_of_an_earlier_version_is_carried_on(tmp_path):
     assert store.graph_steps("train") == (10, 20)
     assert_equal(dataclasses.replace(found, step=20, epoch=2), store.load("train", 20), audits=False)
     series = stored_series(store, "run")
-    assert [moment.epoch for moment in series.moments] == [0, 1, 2]
-    assert series.moments[1].overhead == store_overhead(run)
+    assert [frame.epoch for frame in series.frames] == [0, 1, 2]
+    assert series.frames[1].overhead == store_overhead(run)
 
 
 def store_overhead(run):

@@ -184,7 +184,7 @@ class TestOneOddFile:
         with pytest.warns(UserWarning, match="safetensors"):
             assert rra.RunStore(run).epochs("train") == {0: 0, 9: 9}
         with pytest.warns(UserWarning, match="safetensors"):
-            assert [moment.step for moment in stored_series(rra.RunStore(run), "run").moments] == [0, 9]
+            assert [frame.step for frame in stored_series(rra.RunStore(run), "run").frames] == [0, 9]
 
     @pytest.mark.parametrize("change", GRAPHS.values(), ids=GRAPHS)
     def test_store_leaves_out_graphs_that_are_none(self, run, change):

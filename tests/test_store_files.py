@@ -65,7 +65,7 @@ class TestOddFiles:
         with pytest.warns(UserWarning, match=words):
             assert [snapshot.step for snapshot in rra.RunStore(run).curves("train")] == [0, 9]
         with pytest.warns(UserWarning, match=words):
-            assert [moment.step for moment in stored_series(rra.RunStore(run), "run").moments] == [0, 5, 9]
+            assert [frame.step for frame in stored_series(rra.RunStore(run), "run").frames] == [0, 5, 9]
 
     @pytest.mark.parametrize(("words", "make"), KINDS.items(), ids=KINDS)
     def test_store_goes_past_graphs_that_are_no_file(self, run, words, make):
@@ -77,7 +77,7 @@ class TestOddFiles:
     def test_store_leaves_out_records_that_are_no_file(self, run, words, make):
         replaced(run / "records.jsonl", make)
         with pytest.warns(UserWarning, match=f"records.jsonl.*{words}"):
-            assert len(stored_series(rra.RunStore(run), "run").moments) == 3
+            assert len(stored_series(rra.RunStore(run), "run").frames) == 3
         if words != "a folder":
             with pytest.raises(ValueError, match=r"records\.jsonl"):
                 rra.RunStore(run).write_text("records.jsonl", "{}")

@@ -201,7 +201,7 @@ def table(snapshot: Snapshot) -> Table:
     """ID with its standard error, NNCS, ties and hubness of every layer."""
     digits = {"id": 1, "id_error": 1, "nncs": 3, "ties": 3, "hubness": 1}
     titles = {"id": "ID", "id_error": "± error", "nncs": "NNCS"}
-    shown = {name: count for name, count in digits.items() if getattr(snapshot, name) is not None}
+    shown = {name: count for name, count in digits.items() if name != "nncs" or snapshot.nncs is not None}
     found = Table()
     found.add_column("layer")
     for name in shown:

@@ -68,7 +68,7 @@ class Group:
         nncs: (R, E + 1, L) class similarities, 0 to 1, at the same moments; None for unlabelled data.
         nnls: (R, E + 1, L, L) similarities of the layers of one run with each other, 0 to 1, at the same moments.
         others: name to (R, E + 1, L): the standard error of the ID and the health of the graphs, as in a `Snapshot`;
-            NaN where an earlier version stored none.
+            NaN where rows were not checked.
         nncs_chance: the NNCS of features without class information; None for unlabelled data.
         nnls_chance: the NNLS of unrelated layers.
     """

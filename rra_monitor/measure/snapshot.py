@@ -89,12 +89,13 @@ class Snapshot:
         ties: (L,) fractions of samples with a tied k-th distance.
         zeros: (L,) fractions of samples with a duplicate.
         recall: (L,) recalls of the graphs.
-        settings: what it was measured with.
         id_error: (L,) standard errors of the IDs over draws of the samples, see `twonn_standard_error`, NaN where
-            undefined; None where stored by an earlier version, like the next.
+            undefined.
         hubness: (L,) skewnesses of the k-occurrence; above about 1 some samples are neighbours of very many.
+        settings: what it was measured with.
         checked: (L,) rows of each graph that were compared with float64, see `KnnGraph`.
         failed: (L,) how many of these were wrong, before the graph was built again in double precision; 0 in health.
+            None, like `checked`, in a run stored by 0.1.0.
         cka: (M, M) linear CKA of the layers as they are with each other, 0 to 1; None where it was not asked for.
         graphs: layer name to graph; empty where they were not kept.
         aliases: views that equal another one, and so were measured once: `{"layer3.0@avg8": "layer3.0@avg-global"}`.
@@ -111,9 +112,9 @@ class Snapshot:
     ties: Curve
     zeros: Curve
     recall: Curve
+    id_error: Curve
+    hubness: Curve
     settings: Settings
-    id_error: Curve | None = None
-    hubness: Curve | None = None
     checked: Curve | None = None
     failed: Curve | None = None
     cka: Curve | None = None

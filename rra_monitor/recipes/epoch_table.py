@@ -54,11 +54,6 @@ class EpochTable(L.Callback):
                 | {"learning_rate": f"{rate:.6g}", "seconds": f"{seconds:.2f}"}
             )
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look into the file where a checkpoint of an earlier version holds no numbers."""
-        if not self.numbers:
-            self.numbers = _numbers(self._file.at(trainer.global_step))
-
     def state_dict(self) -> dict[str, Any]:
         """The numbers."""
         return {"numbers": self.numbers}
@@ -69,7 +64,7 @@ class EpochTable(L.Callback):
 
 
 def _numbers(found: Any) -> dict[str, float]:
-    """The numbers of a row, of a file or a checkpoint; none where it has anything else."""
+    """The numbers that a checkpoint holds; none where it has anything else."""
     try:
         return {name: float(found[name]) for name in NUMBERS if found.get(name) not in (None, "")}
     except (AttributeError, TypeError, ValueError):

@@ -99,10 +99,7 @@ def refuse_links_out(folder: Path) -> None:
 
 
 def differing_options(folder: Path, options: TrainOptions, plan: TrainingPlan) -> list[str]:
-    """What decides a training and differs from what the folder's was trained with, with both values.
-
-    What only one of them has came or went with another version of the package, and is no difference.
-    """
+    """What decides a training and differs from what the folder's was trained with, with both values."""
     there = read_description(folder)
     if there is None:
         return []
@@ -111,7 +108,7 @@ def differing_options(folder: Path, options: TrainOptions, plan: TrainingPlan) -
     found = [
         f"--{name.replace('_', '-')} {there['options'].get(name)!s:.200} there, {value!s:.200} here"
         for name, value in here["options"].items()
-        if name not in PLACE and name in there["options"] and there["options"][name] != value
+        if name not in PLACE and there["options"].get(name) != value
     ]
     return found or [
         f"the recipe itself, which has changed since ({change})" for change in _changes(there["plan"], here["plan"])
@@ -119,10 +116,10 @@ def differing_options(folder: Path, options: TrainOptions, plan: TrainingPlan) -
 
 
 def _changes(there: Any, here: Any, name: str = "plan") -> Iterator[str]:
-    """What both have and differs, down to single values."""
+    """What differs, down to single values."""
     if isinstance(there, dict) and isinstance(here, dict):
-        for key in (key for key in there if key in here and key not in IN_WORDS):
-            yield from _changes(there[key], here[key], f"{name}.{key}")
+        for key in (key for key in there | here if key not in IN_WORDS):
+            yield from _changes(there.get(key), here.get(key), f"{name}.{key}")
     elif there != here:
         yield f"{name}: {there!s:.200} there, {here!s:.200} here"
 
@@ -152,10 +149,6 @@ class MetricsFile:
         """Add a row."""
         self._rows.append({name: str(value) for name, value in row.items()})
         self._rewrite()
-
-    def at(self, step: int) -> dict[str, str]:
-        """The row of a step; empty where the file has none."""
-        return next((row for row in reversed(_rows(self._file)) if int(row["step"]) == step), {})
 
     def _rewrite(self) -> None:
         names = list(dict.fromkeys(name for row in self._rows for name in row))

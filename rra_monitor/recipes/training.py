@@ -138,8 +138,8 @@ def train_one(
         raise
     if not table.numbers:
         raise ValueError(
-            f"{folder} was trained to its end, and neither {CHECKPOINT} nor {METRICS} has its numbers; "
-            "delete the folder and train again"
+            f"{folder} was trained to its end, and {CHECKPOINT} does not have its numbers; delete the folder and train "
+            "again"
         )
     result = {
         "recipe": recipe.name,

@@ -54,13 +54,13 @@ class Values:
 
 CURVES: Mapping[str, Values] = {
     "id": Values(0, math.inf, undefined=True, needed=True),
-    "id_error": Values(0, math.inf, undefined=True, needed=False),
+    "id_error": Values(0, math.inf, undefined=True, needed=True),
     "nncs": Values(0, 1, undefined=False, needed=False),
     "nnls": Values(0, 1, undefined=False, needed=True),
     "ties": Values(0, 1, undefined=False, needed=True),
     "zeros": Values(0, 1, undefined=False, needed=True),
     "recall": Values(0, 1, undefined=False, needed=True),
-    "hubness": Values(-math.inf, math.inf, undefined=True, needed=False),
+    "hubness": Values(-math.inf, math.inf, undefined=True, needed=True),
     "checked": Values(0, math.inf, undefined=False, needed=False),
     "failed": Values(0, math.inf, undefined=False, needed=False),
     "cka": Values(0, 1, undefined=True, needed=False),
@@ -125,9 +125,8 @@ def checked_about(found: Mapping[str, Any], probe: str, step: int) -> About:
             step=_whole(found["step"], "step", 0, LAST_STEP),
             epoch=_whole(found["epoch"], "epoch", 0, LAST_STEP),
             layers=layers,
-            # Snapshots stored before there were views have none of these two.
-            views=_views(found.get("views", [FULL])),
-            aliases=_aliases(found.get("aliases", {}), layers),
+            views=_views(found["views"]),
+            aliases=_aliases(found["aliases"], layers),
             seconds=_seconds(found["seconds"]),
             n=n,
             k=_whole(found["k"], "k", 1, n - 1),
@@ -137,8 +136,7 @@ def checked_about(found: Mapping[str, Any], probe: str, step: int) -> About:
             fingerprint=check_name(found["fingerprint"], "fingerprint"),
             sample=check_digest(found["sample"]),
             pair=check_pair(found["pair"]),
-            # Snapshots stored by the first versions have none.
-            matches=_matches(found.get("matches", {})),
+            matches=_matches(found["matches"]),
         )
     except KeyError as error:
         raise ValueError(f"its {error} is missing") from None

@@ -73,12 +73,12 @@ def checked_graphs(arrays: Arrays, about: About, curves: Mapping[str, Curve | No
 
 
 def _count(curve: Curve | None, position: int) -> int:
-    """A layer's count; earlier versions stored none."""
+    """A layer's count; 0.1.0 stored none."""
     return 0 if curve is None else int(min(curve[position], 2**31))
 
 
 def _audit(arrays: Arrays, position: int, about: About) -> "Audit | None":
-    """The exact rows beside an approximate graph; earlier versions stored none."""
+    """The exact rows beside an approximate graph; None for an exact one."""
     at = f"{position}.audit."
     if f"{at}rows" not in arrays:
         return None

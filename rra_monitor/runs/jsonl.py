@@ -58,9 +58,7 @@ def record_lines(data: bytes) -> tuple[dict[int, RecordLine], int]:
             continue
         try:
             found[step] = _checked(record)
-        except KeyError:  # of another version
-            found.pop(step, None)
-        except (TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             foreign += 1
     return found, foreign
 
@@ -183,8 +181,8 @@ def as_json(record: Record) -> dict[str, Any]:
             "ties": _plain(snapshot.ties),
             "zeros": _plain(snapshot.zeros),
             "recall": _plain(snapshot.recall),
-            "id_error": None if snapshot.id_error is None else _plain(snapshot.id_error),
-            "hubness": None if snapshot.hubness is None else _plain(snapshot.hubness),
+            "id_error": _plain(snapshot.id_error),
+            "hubness": _plain(snapshot.hubness),
             "n": snapshot.settings.n,
             "k": snapshot.settings.k,
             "nncs_chance": snapshot.nncs_chance,

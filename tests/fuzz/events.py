@@ -79,6 +79,8 @@ def _snapshot(probe: str, step: int) -> rra.Snapshot:
         ties=np.zeros(count),
         zeros=np.zeros(count),
         recall=np.ones(count),
+        id_error=rng.uniform(0.1, 1, count),
+        hubness=rng.uniform(-1, 2, count),
         settings=rra.Settings(N, K, "euclidean", "auto", np.arange(N), labels, "0123456789abcdef", ("full", "avg4")),
         aliases={"fc@avg4": "fc"},
     )

@@ -221,7 +221,13 @@ def test_the_pages_files_are_served_and_no_others(server):
     status, headers, body = server.get("data/plugin/rra/plotly.min.js")
     assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/javascript")
     assert b"plotly.js v" in body[:300]
-    for path in ("../../../../../etc/passwd", "..%2fpayload.py", "%2e%2e/payload.py", "static/tensorboard.js", "payload.py"):
+    for path in (
+        "../../../../../etc/passwd",
+        "..%2fpayload.py",
+        "%2e%2e/payload.py",
+        "static/tensorboard.js",
+        "payload.py",
+    ):
         assert server.get(f"data/plugin/rra/{path}")[0] == 404
 
 

@@ -38,6 +38,7 @@ def snapshot(scores, views=VIEWS, aliases=None, ties=(), blocks=2):
     return rra.Snapshot(
         probe="train", step=1, epoch=1, layers=tuple(layers), id=np.ones(count), nncs=np.array(values),
         nnls=np.eye(count), ties=np.array(tied), zeros=np.zeros(count), recall=np.ones(count),
+        id_error=np.zeros(count), hubness=np.zeros(count),
         settings=rra.Settings(2000, 20, "euclidean", "exact", np.arange(2000), labels, "f", views), aliases=aliases,
     )  # fmt: skip
 
