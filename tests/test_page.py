@@ -100,7 +100,9 @@ class TestSeries:
         views = ("full", *(f"avg{number}" for number in range(2, 101)))
         layers = tuple(f"l{number}" for number in range(300))
         graphs = snapshot_of(1, layers=("l0",)).graphs["l0"]
-        several = {name: np.zeros(len(layers)) for name in ("id", "id_error", "nncs", "ties", "zeros", "recall", "hubness")}
+        several = {
+            name: np.zeros(len(layers)) for name in ("id", "id_error", "nncs", "ties", "zeros", "recall", "hubness")
+        }
         odd = dataclasses.replace(
             snapshot_of(1),
             **several,

@@ -110,12 +110,40 @@ def aligned(several: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
     return bare if len(set(chain(*bare))) < len(set(chain(*whole))) else whole
 
 
+def displayed(names: Sequence[str]) -> tuple[str, ...]:
+    """Layer names as tables, pictures and sentences show them: without the module around the network.
+
+    That is what all layers lie in, as long as its name has no digit, which a part of the network would have, and no
+    name begins with a number without it. Stored names and keys of logged values are never changed.
+
+    >>> displayed(["input", "network.conv1", "network.layer1.0@avg4"])
+    ('input', 'conv1', 'layer1.0@avg4')
+    >>> displayed(["features.0", "features.3"]), displayed(["layer1.0.conv1", "layer1.0.conv2"])
+    (('features.0', 'features.3'), ('layer1.0.conv1', 'layer1.0.conv2'))
+    """
+    shared = list(takewhile(lambda module: not any(map(str.isdigit, module)), _shared_modules(names)))
+    while shared:
+        bare = _without(names, shared)
+        if not any(name[:1].isdigit() for name in bare) and len(set(bare)) == len(set(names)):
+            return bare
+        shared.pop()
+    return tuple(names)
+
+
 def _bare(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names without the module that all layers lie in."""
+    """Names without the modules that all layers lie in."""
+    return _without(names, _shared_modules(names))
+
+
+def _shared_modules(names: Sequence[str]) -> list[str]:
+    """The modules that all layers lie in, the outermost first."""
     paths = [split_view(name)[0].split(".")[:-1] for name in names if split_view(name)[0] != INPUT]
-    shared = takewhile(lambda modules: len(set(modules)) == 1, zip(*paths, strict=False))
-    wrapper = "".join(f"{modules[0]}." for modules in shared)
-    return tuple(name if split_view(name)[0] == INPUT else name[len(wrapper) :] for name in names)
+    return [modules[0] for modules in takewhile(lambda modules: len(set(modules)) == 1, zip(*paths, strict=False))]
+
+
+def _without(names: Sequence[str], modules: Sequence[str]) -> tuple[str, ...]:
+    start = sum(len(module) + 1 for module in modules)
+    return tuple(name if split_view(name)[0] == INPUT else name[start:] for name in names)
 
 
 def merged_layers(several: Sequence[Sequence[str]]) -> list[str]:

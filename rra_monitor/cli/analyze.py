@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from rra_monitor.capture.features import CallError
+from rra_monitor.capture.names import displayed
 from rra_monitor.cli.analysis_files import layer_rows, pictures, write_analysis
 from rra_monitor.cli.sources import folder_of_run, named_model, samples
 from rra_monitor.conclusions.findings import findings
@@ -206,8 +207,8 @@ def table(snapshot: Snapshot) -> Table:
     found.add_column("layer")
     for name in shown:
         found.add_column(titles.get(name, name), justify="right")
-    for row in layer_rows(snapshot):
-        found.add_row(cell(row["layer"]), *(_cell(row[name], count) for name, count in shown.items()))
+    for layer, row in zip(displayed(snapshot.layers), layer_rows(snapshot), strict=True):
+        found.add_row(cell(layer), *(_cell(row[name], count) for name, count in shown.items()))
     return found
 
 

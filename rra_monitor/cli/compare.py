@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from rra_monitor.capture.names import FULL, merged_layers, split_view
+from rra_monitor.capture.names import FULL, displayed, merged_layers, split_view
 from rra_monitor.cli.arguments import groups_named, run_names
 from rra_monitor.compare.comparison import Comparison, compare_runs
 from rra_monitor.compare.groups import Group
@@ -78,8 +78,10 @@ def _settlings(comparison: Comparison) -> tuple[list[Settling], list[str]]:
 def _curve_tables(comparison: Comparison, width: int) -> list[Table]:
     """ID and NNCS at the end, one column for each group."""
     groups = comparison.groups.values()
-    values = {"ID": {group.name: (group.layers, group.id[:, -1]) for group in groups}}
-    values["NNCS"] = {group.name: (group.layers, group.nncs[:, -1]) for group in groups if group.nncs is not None}
+    values = {"ID": {group.name: (displayed(group.layers), group.id[:, -1]) for group in groups}}
+    values["NNCS"] = {
+        group.name: (displayed(group.layers), group.nncs[:, -1]) for group in groups if group.nncs is not None
+    }
     titles = {"ID": "intrinsic dimension (ID), last snapshots", "NNCS": "class similarity (NNCS), last snapshots"}
     chances = [f"{chance:.3f}" for group in groups if (chance := group.nncs_chance) is not None]
     titles["NNCS"] += f"; chance {' to '.join(sorted({min(chances), max(chances)}))}" if chances else ""
@@ -103,7 +105,9 @@ def _pair_tables(comparison: Comparison, width: int) -> list[Table]:
             continue
         cells = _cells(mean(pairs.same_layer()), pairs.same_layer_deviation(), 3)
         head = f"within {pairs.a}" if pairs.a == pairs.b else f"{pairs.a} ~ {pairs.b}"
-        columns[f"{visible(head)}\n{_counted(len(pairs.runs), 'pair')}"] = dict(zip(pairs.layers_a, cells, strict=True))
+        columns[f"{visible(head)}\n{_counted(len(pairs.runs), 'pair')}"] = dict(
+            zip(displayed(pairs.layers_a), cells, strict=True)
+        )
         chances.add(f"{pairs.chance:.3f}")
     when = "last snapshots" if comparison.moment == "last" else f"epoch {comparison.moment}"
     title = f"layers of one name in two runs (NNLS), {when}; chance {', '.join(sorted(chances))}"
@@ -122,7 +126,7 @@ def _settling_tables(comparison: Comparison, settled: Sequence[Settling]) -> lis
         for epoch in (shared[place] for place in places):
             values = np.array([found.nnls[found.epochs.index(epoch)] for found in mine])
             cells = _cells(mean(values), deviation(values), 3)
-            columns[f"epoch {epoch}"] = dict(zip(group.layers, cells, strict=True))
+            columns[f"epoch {epoch}"] = dict(zip(displayed(group.layers), cells, strict=True))
         title = f"{group.name}: each layer against its own last state (NNLS); chance {group.nnls_chance:.3f}"
         tables += _tables(title, _shown(comparison, [group.name]), columns, 10_000)
     return tables
@@ -164,7 +168,7 @@ def _tables(title: str, layers: Sequence[str], columns: dict[str, dict[str, str]
 def _shown(comparison: Comparison, names: Sequence[str] | None = None) -> list[str]:
     """Layers of the groups without their pooled views, which are in the files."""
     chosen = comparison.groups if names is None else names
-    layers = merged_layers([comparison.groups[name].layers for name in chosen])
+    layers = merged_layers([displayed(comparison.groups[name].layers) for name in chosen])
     return [layer for layer in layers if split_view(layer)[1] == FULL]
 
 

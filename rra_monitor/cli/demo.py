@@ -15,6 +15,7 @@ from rich.table import Table
 from torch import nn
 from torch.utils.data import DataLoader
 
+from rra_monitor.capture.names import displayed
 from rra_monitor.conclusions.findings import findings
 from rra_monitor.datasets.digits import digits
 from rra_monitor.figures.snapshot import curves_figure, nnls_figure
@@ -144,9 +145,9 @@ def table(start: Snapshot, end: Snapshot, similarity: np.ndarray[Any, np.dtype[n
         found.add_column(name, justify="right")
     assert start.nncs is not None
     assert end.nncs is not None
-    for row, layer in enumerate(end.layers):
+    for row, layer in enumerate(displayed(end.layers)):
         found.add_row(
-            layer.removeprefix("network."),
+            layer,
             f"{start.id[row]:.1f} → {end.id[row]:.1f}",
             f"{start.nncs[row]:.3f} → {end.nncs[row]:.3f}",
             f"{similarity[row]:.3f}",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rra_monitor.capture.names import aligned
+from rra_monitor.capture.names import aligned, displayed
 from rra_monitor.compare.comparability import refusals
 from rra_monitor.compare.groups import Group, Run, When, group_of, read_run
 from rra_monitor.compare.pairs import Pairs, pair_matrices
@@ -162,7 +162,7 @@ def _notes(group: Group) -> list[str]:
             f"The runs of {group.name} end at different epochs ({', '.join(map(str, group.last_epochs))}): their last "
             "snapshots are of different age."
         )
-    ties = zip(group.layers, mean(group.others["ties"][:, -1]), strict=True)
+    ties = zip(displayed(group.layers), mean(group.others["ties"][:, -1]), strict=True)
     if tied := [f"{layer} ({share:.0%})" for layer, share in ties if share > TIED]:
         found.append(
             f"In {group.name} most samples have a tied k-th neighbour at {', '.join(tied)}: NNCS and NNLS say little "

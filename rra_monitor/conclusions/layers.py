@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from rra_monitor.capture.names import displayed
 from rra_monitor.conclusions.evidence import (
     SURE,
     TIED,
@@ -39,11 +40,11 @@ def id_peak(snapshot: Snapshot) -> Finding | None:
     if sure < SURE:
         return None
     start, peak, end = (float(snapshot.id[row]) for row in (first, top, last))
-    names = [snapshot.layers[row] for row in (first, top, last)]
+    names = [displayed(snapshot.layers)[row] for row in (first, top, last)]
     return Finding(
         "id_peak",
         snapshot.probe,
-        (names[1],),
+        (snapshot.layers[top],),
         f"{snapshot.probe}: the ID peaks at {names[1]} with {peak:.1f}, {peak / max(start, end) - 1:.0%} over the "
         f"higher end ({names[0]} {start:.1f}, {names[2]} {end:.1f}).",
         sure,
@@ -60,30 +61,32 @@ def hunchback(snapshot: Snapshot) -> Finding | None:
     if len(rows) not in (1, 2):
         return None
     layers, ids = tuple(snapshot.layers[row] for row in rows), [float(snapshot.id[row]) for row in rows]
+    shown = displayed(snapshot.layers)
+    names = [shown[row] for row in rows]
     confidence = min(sure[row] for row in rows)
     if len(rows) == 1 and (shelf := _shelf(snapshot, rows[0])):
         level, sure_of_shelf = shelf
         values = {"first": ids[0], "shelf": float(snapshot.id[level].mean())}
-        start, end = snapshot.layers[level[0]], snapshot.layers[level[-1]]
+        start, end = shown[level[0]], shown[level[-1]]
         return Finding(
             "double_hunchback",
             snapshot.probe,
             (layers[0], *(snapshot.layers[row] for row in level)),
-            f"{snapshot.probe}: the ID curve is a double hunchback: {ids[0]:.1f} at {layers[0]}, and a shelf from "
+            f"{snapshot.probe}: the ID curve is a double hunchback: {ids[0]:.1f} at {names[0]}, and a shelf from "
             f"{start} to {end}, where it levels off at {values['shelf']:.1f} and then falls on.",
             min(confidence, sure_of_shelf),
             values,
         )
     if len(rows) == 1:
-        sentence = f"the ID curve is a hunchback: one maximum, {ids[0]:.1f} at {layers[0]}; no other stands out."
+        sentence = f"the ID curve is a hunchback: one maximum, {ids[0]:.1f} at {names[0]}; no other stands out."
         return Finding("hunchback", snapshot.probe, layers, f"{snapshot.probe}: {sentence}", confidence, {"id": ids[0]})
     valley = float(np.nanmin(snapshot.id[rows[0] : rows[1]]))
     return Finding(
         "double_hunchback",
         snapshot.probe,
         layers,
-        f"{snapshot.probe}: the ID curve is a double hunchback: {ids[0]:.1f} at {layers[0]} and {ids[1]:.1f} at "
-        f"{layers[1]}, {valley:.1f} between them.",
+        f"{snapshot.probe}: the ID curve is a double hunchback: {ids[0]:.1f} at {names[0]} and {ids[1]:.1f} at "
+        f"{names[1]}, {valley:.1f} between them.",
         confidence,
         {"first": ids[0], "valley": valley, "second": ids[1]},
     )
@@ -101,12 +104,12 @@ def initial_contraction(snapshot: Snapshot) -> Finding | None:
     if sure < SURE:
         return None
     above = np.flatnonzero(curve[bottom:] >= curve[0])
-    names = snapshot.layers
+    names = displayed(snapshot.layers)
     back = f"it is back at {names[bottom + above[0]]}" if above.size else "and it does not come back to that"
     return Finding(
         "initial_contraction",
         snapshot.probe,
-        names[1 : bottom + 1],
+        snapshot.layers[1 : bottom + 1],
         f"{snapshot.probe}: the NNCS first falls, from {curve[0]:.3f} at {names[0]} to {curve[bottom]:.3f} at "
         f"{names[bottom]}; {back}.",
         sure,
@@ -133,11 +136,11 @@ def cluster_spike(snapshot: Snapshot) -> Finding | None:
         sure = change.confidence(_pairs(snapshot), max(SPIKE, whole * max(0.5, 2 * width / steps)))
         if sure >= SURE:
             before, after = float(curve[start]), float(curve[start + width])
-            names = snapshot.layers[start : start + width + 1]
+            names = displayed(snapshot.layers)[start : start + width + 1]
             return Finding(
                 "cluster_spike",
                 snapshot.probe,
-                names[1:],
+                snapshot.layers[start + 1 : start + width + 1],
                 f"{snapshot.probe}: the NNCS jumps from {before:.3f} at {names[0]} to {after:.3f} at {names[-1]}, "
                 f"{change.value / whole:.0%} of its whole range over the layers.",
                 sure,
@@ -166,10 +169,11 @@ def redundant_layers(snapshot: Snapshot) -> list[Finding]:
             stop += 1
         if stop > row:
             layers, lowest = snapshot.layers[row : stop + 1], float(pairs[row:stop].min())
+            names = displayed(snapshot.layers)[row : stop + 1]
             if len(layers) == 2:
-                similar = f"{layers[0]} and {layers[1]} have nearly the same neighbourhoods: NNLS {lowest:.2f}"
+                similar = f"{names[0]} and {names[1]} have nearly the same neighbourhoods: NNLS {lowest:.2f}"
             else:
-                similar = f"{layers[0]} to {layers[-1]} have nearly the same neighbourhoods: NNLS {lowest:.2f} or more"
+                similar = f"{names[0]} to {names[-1]} have nearly the same neighbourhoods: NNLS {lowest:.2f} or more"
             median = float(np.nanmedian(pairs))
             sentence = (
                 f"{snapshot.probe}: {similar} from layer to layer (median of all consecutive layers {median:.2f}, "
@@ -189,7 +193,7 @@ def collapse(snapshot: Snapshot, before: Snapshot | None) -> Finding | None:
     Against the same layer of the earlier snapshot, or where there is none against the layer before it.
     """
     sure, sentences = {}, []
-    for row, layer in enumerate(snapshot.layers):
+    for row, (layer, shown) in enumerate(zip(snapshot.layers, displayed(snapshot.layers), strict=True)):
         base = snapshot if before is None else before
         at = row - 1 if before is None else base.layers.index(layer) if layer in base.layers else -1
         if at < 0 or not base.id[at] > 0:
@@ -205,7 +209,7 @@ def collapse(snapshot: Snapshot, before: Snapshot | None) -> Finding | None:
             sure[layer] = min(fall, rises[name])
             now = "undefined" if gone else f"{snapshot.id[row]:.1f}"
             sentences.append(
-                f"{layer} (ID {base.id[at]:.1f} to {now}, {name} {shares[name][0]:.0%} to {shares[name][1]:.0%})"
+                f"{shown} (ID {base.id[at]:.1f} to {now}, {name} {shares[name][0]:.0%} to {shares[name][1]:.0%})"
             )
     if not sure:
         return None
@@ -233,13 +237,14 @@ def unsettled(snapshot: Snapshot, before: Snapshot) -> Finding | None:
     if not values:
         return None
     least = min(values, key=lambda layer: values[layer])
+    shown = dict(zip(snapshot.layers, displayed(snapshot.layers), strict=True))
     return Finding(
         "unsettled",
         snapshot.probe,
         tuple(values),
         f"{snapshot.probe}: {len(values)} of {len(shared)} layers have not settled since epoch {before.epoch}, the "
-        f"earliest {next(iter(values))}; least settled is {least}, with NNLS {values[least]:.2f} with its earlier "
-        f"state (settled is {bar:.2f}).",
+        f"earliest {shown[next(iter(values))]}; least settled is {shown[least]}, with NNLS {values[least]:.2f} with "
+        f"its earlier state (settled is {bar:.2f}).",
         min(sure.values()),
         values,
     )

@@ -3,7 +3,7 @@
 import re
 from itertools import groupby
 
-from rra_monitor.capture.names import FULL, layer_view
+from rra_monitor.capture.names import FULL, displayed, layer_view
 from rra_monitor.conclusions.evidence import SURE, TIED, Difference, Finding, nncs_difference
 from rra_monitor.conclusions.layers import (
     NNCS_STEP,
@@ -21,7 +21,9 @@ def pooling_windows(snapshot: Snapshot) -> list[Finding]:
         return []
     position = {name: row for row, name in enumerate(snapshot.layers)}
     found = []
-    for stage, blocks in groupby(snapshot.view().layers, lambda layer: re.sub(r"\.\d+$", "", layer)):
+    full = snapshot.view().layers
+    shown = dict(zip(full, displayed(full), strict=True))
+    for _, blocks in groupby(full, _stage):
         layers = tuple(blocks)
         means: dict[str, float] = {}
         rows: dict[str, list[int]] = {}
@@ -46,14 +48,18 @@ def pooling_windows(snapshot: Snapshot) -> list[Finding]:
                 "pooling_window",
                 snapshot.probe,
                 layers,
-                f"{snapshot.probe}: average pooling of {stage} separates the classes best with {_window(best)}: NNCS "
-                f"{means[best]:.3f} against {means[FULL]:.3f} unpooled; {means[best] - means[second]:.3f} above the "
-                f"next best, {_window(second)}{tail}.",
+                f"{snapshot.probe}: average pooling of {_stage(shown[layers[0]])} separates the classes best with "
+                f"{_window(best)}: NNCS {means[best]:.3f} against {means[FULL]:.3f} unpooled; "
+                f"{means[best] - means[second]:.3f} above the next best, {_window(second)}{tail}.",
                 sure,
                 {"full": means[FULL], "best": means[best], "margin": means[best] - means[second]},
             )
         )
     return found
+
+
+def _stage(layer: str) -> str:
+    return re.sub(r"\.\d+$", "", layer)
 
 
 def _mean_difference(snapshot: Snapshot, rows_a: list[int], rows_b: list[int]) -> Difference:

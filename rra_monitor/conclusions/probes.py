@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from rra_monitor.capture.names import displayed
 from rra_monitor.conclusions.evidence import SURE, Difference, Finding, fraction_difference, id_difference
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.measure.snapshot import Curve, Snapshot, same_density
@@ -32,12 +33,13 @@ def overfitting(train: Snapshot, other: Snapshot) -> Finding | None:
     if first in (0, len(layers)):
         return None
     a, b = float(mine[-1]), float(theirs[-1])
+    shown = displayed(layers)
     return Finding(
         "overfitting",
         other.probe,
         tuple(layers[first:]),
-        f"train and {other.probe} part at {layers[first]}: NNCS {mine[first]:.3f} against {theirs[first]:.3f} there, "
-        f"{a:.3f} against {b:.3f} at {layers[-1]}; from there on the network overfits.",
+        f"train and {other.probe} part at {shown[first]}: NNCS {mine[first]:.3f} against {theirs[first]:.3f} there, "
+        f"{a:.3f} against {b:.3f} at {shown[-1]}; from there on the network overfits.",
         min(sure[first:]),
         {"train": float(mine[first]), other.probe: float(theirs[first]), "train_last": a, f"{other.probe}_last": b},
     )
@@ -58,13 +60,15 @@ def drift(train: Snapshot, other: Snapshot) -> Finding | None:
     if not ratios:
         return None
     worst = max(ratios, key=lambda layer: abs(ratios[layer]))
-    here, there = train.id[train.layers.index(worst)], other.id[column[worst]]
+    row = train.layers.index(worst)
+    here, there = train.id[row], other.id[column[worst]]
     return Finding(
         "drift",
         other.probe,
         tuple(ratios),
         f"the ID curves of train and {other.probe} part in {len(ratios)} of {len(train.layers)} layers, most at "
-        f"{worst}: {here:.1f} against {there:.1f}; the two partitions are not alike to the network.",
+        f"{displayed(train.layers)[row]}: {here:.1f} against {there:.1f}; the two partitions are not alike to the "
+        "network.",
         min(sure.values()),
         {"train": float(here), other.probe: float(there)},
     )

@@ -3,6 +3,7 @@
 from math import ceil
 from typing import TYPE_CHECKING
 
+from rra_monitor.capture.names import displayed
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.metrics import ratio_histogram
 from rra_monitor.utils.text import in_picture
@@ -28,17 +29,18 @@ def ratios_figure(snapshot: Snapshot) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    layers = snapshot.layers[:: ceil(len(snapshot.layers) / PANELS)]
+    step = ceil(len(snapshot.layers) / PANELS)
+    layers, shown = snapshot.layers[::step], displayed(snapshot.layers)[::step]
     rows = ceil(len(layers) / COLUMNS)
     figure = Figure(figsize=(2.1 * COLUMNS, 1.7 * rows + 0.6), layout="constrained")
     axes = list(figure.subplots(rows, COLUMNS, squeeze=False, sharex=True).flat)
-    for axis, layer in zip(axes, layers, strict=False):
+    for axis, layer, name in zip(axes, layers, shown, strict=False):
         found = ratio_histogram(snapshot.graphs[layer])
         middles = (found.edges[1:] + found.edges[:-1]) / 2
         axis.bar(middles, found.density, width=found.edges[1] - found.edges[0], color=SEEN, label="measured")
         axis.plot(middles, found.pareto, color=ASSUMED, linewidth=1.2, label="assumed by TwoNN")
         beyond = found.beyond / max(found.counts.sum() + found.beyond, 1)
-        axis.set_title(f"{in_picture(layer)}\nID {found.dimension:.1f}; {beyond:.0%} beyond", fontsize=7)
+        axis.set_title(f"{in_picture(name)}\nID {found.dimension:.1f}; {beyond:.0%} beyond", fontsize=7)
         axis.set_yticks([])
         axis.tick_params(labelsize=7)
     for axis in axes[len(layers) :]:

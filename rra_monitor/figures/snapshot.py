@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.capture.names import FULL, split_view
+from rra_monitor.capture.names import FULL, displayed, split_view
 from rra_monitor.measure.match import PREVIOUS, Match
 from rra_monitor.measure.snapshot import Curve, Snapshot
 from rra_monitor.utils.text import PICTURED, in_picture
@@ -40,7 +40,8 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
         [("class similarity (NNCS)", "nncs")] if snapshot.nncs is not None else []
     )
     layers = snapshot.view().layers
-    names, left = _letters(layers), 0.7
+    shown = displayed(layers)
+    names, left = _letters(shown), 0.7
     width, height = max(6.4, 1.6 + INCH_PER_LAYER * len(layers)), 2.5 * len(panels)
     legend = ceil((2 + len(snapshot.settings.views)) / LEGEND_COLUMNS)
     top = 0.15 + 0.2 * legend
@@ -74,7 +75,7 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
         axis.set_ylabel(title, fontsize=9)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
-        axis.set_xticks(*_ticks(layers if axis is axes[-1] else [""] * len(where)), rotation=90, fontsize=7)
+        axis.set_xticks(*_ticks(shown if axis is axes[-1] else [""] * len(where)), rotation=90, fontsize=7)
     title = f"{in_picture(snapshot.probe)}: n = {snapshot.settings.n}, k = {snapshot.settings.k}"
     figure.suptitle(title, x=left / figure.get_figwidth(), ha="left", fontsize=10)
     handles, labels = axes[-1].get_legend_handles_labels()
@@ -85,20 +86,23 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
 def nnls_figure(snapshot: Snapshot, matches: Mapping[str, Match]) -> "Figure":
     """NNLS heatmaps side by side, 0 to 1: with itself, the previous snapshot, and each reference. Full views alone."""
     full = snapshot.view()
-    panels = [(f"with itself, epoch {snapshot.epoch}", full.layers, full.layers, snapshot.intra(FULL))]
+    layers = displayed(full.layers)
+    panels = [(f"with itself, epoch {snapshot.epoch}", layers, layers, snapshot.intra(FULL))]
     for name, match in matches.items():
         other = "previous" if name == PREVIOUS else name.removeprefix("ref-")
         columns = np.array([at for at, layer in enumerate(match.layers) if split_view(layer)[1] == FULL], dtype=np.intp)
-        names = tuple(match.layers[column] for column in columns)
+        names = displayed([match.layers[column] for column in columns])
         title = f"with {other}, epoch {match.epoch}"
-        panels.append((title, full.layers, names, match.nnls[np.ix_(full.indices, columns)]))
+        panels.append((title, layers, names, match.nnls[np.ix_(full.indices, columns)]))
     return _heatmaps(snapshot, panels, "rows are this snapshot's layers")
 
 
 def views_figure(snapshot: Snapshot) -> "Figure":
     """Each pooled view's NNLS heatmaps, 0 to 1: with itself above, of the full view with it below (Eq. 6.1)."""
-    layers, pooled = snapshot.view().layers, [view for view in snapshot.settings.views if view != FULL]
-    of_view = {view: snapshot.view(view).layers for view in pooled}
+    full = snapshot.view().layers
+    layers, pooled = displayed(full), [view for view in snapshot.settings.views if view != FULL]
+    named = dict(zip(full, layers, strict=True))
+    of_view = {view: tuple(named[layer] for layer in snapshot.view(view).layers) for view in pooled}
     intra = [(f"{view} with {view}", of_view[view], of_view[view], snapshot.intra(view)) for view in pooled]
     inter = [(f"full (rows) with {view}", layers, of_view[view], snapshot.inter(view)) for view in pooled]
     return _heatmaps(snapshot, intra + inter, f"epoch {snapshot.epoch}", lines=2)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rra_monitor.capture.names import FULL, split_view
+from rra_monitor.capture.names import FULL, displayed, split_view
 from rra_monitor.compare.comparison import Comparison
 from rra_monitor.compare.pairs import Pairs
 from rra_monitor.compare.statistics import mean
@@ -37,12 +37,13 @@ def comparison_payload(comparison: Comparison) -> dict[str, Any]:
 
 
 def _pairs(pairs: Pairs) -> dict[str, Any]:
-    rows, columns = _full(pairs.layers_a), _full(pairs.layers_b)
+    layers_a, layers_b = displayed(pairs.layers_a), displayed(pairs.layers_b)
+    rows, columns = _full(layers_a), _full(layers_b)
     about = {
         "a": pairs.a,
         "b": pairs.b,
-        "rows": [pairs.layers_a[row] for row in rows],
-        "columns": [pairs.layers_b[column] for column in columns],
+        "rows": [layers_a[row] for row in rows],
+        "columns": [layers_b[column] for column in columns],
         "count": len(pairs.runs),
         "chance": pairs.chance,
         "refused": dict(pairs.refused),

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rra_monitor.capture.names import displayed
 from rra_monitor.page.arrays import Floats
 from rra_monitor.page.series import ProbeSeries, RunSeries
 
@@ -78,13 +79,13 @@ def _probe(probe: ProbeSeries) -> dict[str, Any]:
         "classes": probe.classes,
         "nncs_chance": probe.nncs_chance,
         "nnls_chance": probe.nnls_chance,
-        "layers": list(probe.layers),
+        "layers": list(displayed(probe.layers)),
         "views": list(probe.views),
         "curves": {name: floats(values) for name, values in probe.curves.items()},
         "matrices": {
             kind: {
-                "rows": list(matrix.rows),
-                "columns": list(matrix.columns),
+                "rows": list(displayed(matrix.rows)),
+                "columns": list(displayed(matrix.columns)),
                 "views": list(matrix.views),
                 "values": fractions(matrix.values),
             }

@@ -1,0 +1,94 @@
+"""What the layout of the package promises: rooms, no circles, and public names that stay where they are."""
+
+import ast
+import importlib
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+PUBLIC = {
+    "rra_monitor": """Comparison FixedSample Finding Group Invariance JSONLSink KnnGraph Match Monitor Pairs Record
+        Recorder RunStore Settings Settling Sink Snapshot __version__ compare_runs default_k findings graph invariance
+        iter_features knn_graph match metric_key metrics pooled scalars settling undisturbed write_tables""",
+    "rra_monitor.graph": "KnnGraph default_k knn_graph",
+    "rra_monitor.metrics": """Agreement ClassSimilarity Decimation GraphHealth HardClass HardSample InducedErrors Level
+        LinearKernel RatioHistogram Scales Turnover adjusted cka_matrix decimated_twonn graph_health gride
+        hardest_classes hardest_samples induced_errors k_occurrence levina_bickel linear_cka linear_kernel nncs
+        nncs_by_class nncs_ceiling nncs_chance nncs_per_sample nnls nnls_chance nnls_divergence nnls_matrix
+        nnls_per_sample ratio_histogram turnover turnovers twonn twonn_standard_error""",
+    "rra_monitor.nn": """BAM Cost ResNet STAC SqueezeExcitation insert_attention network_cost resnet20 resnet34""",
+    "rra_monitor.figures": "curves_figure montage nnls_figure ratios_figure views_figure",
+    "rra_monitor.integrations.lightning": "RRACallback",
+    "rra_monitor.integrations.tensorboard.sink": "TensorBoardSink",
+    "rra_monitor.integrations.tensorboard.plugin": "RRALoader",
+    "rra_monitor.integrations.wandb": "WandbSink reference_path",
+    "rra_monitor.recipes.trained": "network_of",
+}
+
+
+def sources():
+    """Dotted name of every file of the package to its path; a package's facade goes by the package's name."""
+    tops = {"rra_monitor": ROOT / "rra_monitor", "rra_monitor.integrations": ROOT / "integrations"}
+    found = {}
+    for top, folder in tops.items():
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder).with_suffix("").parts
+            if parts[0] != "integrations":  # the link to the folder beside the package
+                found[".".join((top, *parts)).removesuffix(".__init__")] = path
+    return found
+
+
+def imported(tree, files):
+    """The files that a module imports, also within functions; not those for a type checker alone."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in files)
+        elif isinstance(node, ast.ImportFrom) and node.module in files:
+            below = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in files else node.module for name in below)
+        else:
+            yield from imported(node, files)
+
+
+def handed_on(facade):
+    """The files that a lazy facade's stub names: to use the facade is to import them."""
+    stub = facade.with_suffix(".pyi")
+    for node in ast.parse(stub.read_text()).body if stub.exists() else ():
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def test_the_package_has_rooms_and_no_loose_modules():
+    assert [path.name for path in (ROOT / "rra_monitor").glob("*.py")] == ["__init__.py"]
+    assert all(
+        (folder / "__init__.py").exists() for folder in (ROOT / "rra_monitor").iterdir() if list(folder.glob("*.py"))
+    )
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    files = sources()
+    graph = {name: set(imported(ast.parse(path.read_text()), files)) for name, path in files.items()}
+    for name, path in files.items():
+        # The package's own facade hands everything on to users, and its version to the files of the package.
+        if path.name == "__init__.py" and name != "rra_monitor":
+            graph[name] |= {f"{name}.{module}" for module in handed_on(path)}
+    assert sum(map(len, graph.values())) > 500
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize(("module", "names"), PUBLIC.items(), ids=PUBLIC)
+def test_public_names_are_imported_from_where_they_were(module, names):
+    found = importlib.import_module(module)
+    assert [name for name in names.split() if not hasattr(found, name)] == []
+    # Nor does a package of the same name stand before one, once it is imported.
+    assert [
+        name for name in names.split() if f"{module}.{name}" in sources() and name not in ("graph", "metrics")
+    ] == []
