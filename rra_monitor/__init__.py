@@ -3,7 +3,7 @@
 The public names are resolved on first use, so importing this package loads neither torch nor any dashboard.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 try:
     import lazy_loader
