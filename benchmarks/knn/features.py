@@ -11,7 +11,7 @@ from torchvision import transforms
 import rra_monitor as rra
 from rra_monitor.nn import resnet20
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 from cifar10_lightning import cifar10
 
 LAYERS = {"pool": 64, "input": 3072, "layer3.2": 4096, "layer2.2": 8192, "layer1.2": 16384}

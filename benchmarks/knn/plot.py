@@ -1,4 +1,4 @@
-"""The figures of knn.py as a plot: cost against the number of samples and of features."""
+"""The figures of this benchmark as a plot: cost against the number of samples and of features."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from knn_cells import Measurement
-from knn_methods import HALF_PRODUCT, METHODS, PEERS
-from knn_report import cells_of
+from cells import Measurement
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
+from methods import HALF_PRODUCT, METHODS, PEERS
+from report import cells_of
 
 COLOURS = dict(zip(METHODS, ("black", *plt.get_cmap("tab10").colors), strict=False))
 

@@ -1,9 +1,9 @@
-"""The figures of knn.py as tables."""
+"""The figures of this benchmark as tables."""
 
 from collections.abc import Sequence
 
-from knn_cells import Cell, Measurement
-from knn_methods import AUTO, EXACT, HALF_PRODUCT, METHODS
+from cells import Cell, Measurement
+from methods import AUTO, EXACT, HALF_PRODUCT, METHODS
 from results import Sheet
 
 MIN_RECALL = 0.95

@@ -1,8 +1,8 @@
 """How long does a graph of nearest neighbours take, against the machine's own matrix product and against peers?
 
-    python benchmarks/knn.py --data DIR                      # about ten minutes on two cores
-    python benchmarks/knn.py --data DIR --n 10000 --sizes 1000 2000 5000 10000 20000 50000 --limit-seconds 300
-    python benchmarks/knn.py --data DIR --grid               # does backend="auto" choose well?
+    python benchmarks/knn --data DIR                      # about ten minutes on two cores
+    python benchmarks/knn --data DIR --n 10000 --sizes 1000 2000 5000 10000 20000 50000 --limit-seconds 300
+    python benchmarks/knn --data DIR --grid               # does backend="auto" choose well?
 
 Features are real: CIFAR-10's pixels and feature maps of a ResNet20. Every backend of rra_monitor and every peer that is
 installed runs in a process of its own, one at a time; in each repeat everything runs once, one after the other. Tables
@@ -13,7 +13,7 @@ against the exact graph of the same run over 2,000 samples, where neighbours wit
 DADApy pins numpy below 2 and lives in an environment of its own:
 
     python -m venv .venv-dadapy && .venv-dadapy/bin/pip install dadapy "numpy<2"
-    python benchmarks/knn.py --data DIR --dadapy .venv-dadapy/bin/python
+    python benchmarks/knn --data DIR --dadapy .venv-dadapy/bin/python
 """
 
 import argparse
@@ -26,11 +26,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from knn_cells import Cell, Measurement, measure, workers
-from knn_features import LAYERS, write_features
-from knn_methods import AUTO, EXACT, HALF_PRODUCT, METHODS, PEERS
-from knn_plot import draw
-from knn_report import grid_sheet, methods_sheet, sizes_sheet
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from cells import Cell, Measurement, measure, workers
+from features import LAYERS, write_features
+from methods import AUTO, EXACT, HALF_PRODUCT, METHODS, PEERS
+from plot import draw
+from report import grid_sheet, methods_sheet, sizes_sheet
 from results import RESULTS, processor, provenance, write_section
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn

@@ -1,6 +1,6 @@
-"""One method of knn_methods.py in a process of its own: takes orders as lines of JSON, answers each with one.
+"""One method of methods.py in a process of its own: takes orders as lines of JSON, answers each with one.
 
-Not for use by hand; knn_cells.py starts it. It needs numpy and the method's own package, nothing else.
+Not for use by hand; cells.py starts it. It needs numpy and the method's own package, nothing else.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from knn_methods import METHODS, Method
+from methods import METHODS, Method
 
 WARM_UP, NEIGHBOURS = 1000, 10
 """Samples and k of the untimed search before each timed one: it imports, compiles and wakes the threads."""

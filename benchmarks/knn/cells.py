@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from knn_features import LAYERS
-from knn_methods import AUTO, EXACT, METHODS
+from features import LAYERS
+from methods import AUTO, EXACT, METHODS
 
 REST = 0.3
 """Seconds between two runs: the threads of some libraries go on spinning for a moment after their work."""
@@ -83,7 +83,7 @@ class Measurement:
 
 
 class Worker:
-    """The client of a knn_worker.py process."""
+    """The client of a worker.py process."""
 
     def __init__(self, method: str, python: str, threads: int) -> None:
         limits = dict.fromkeys(
@@ -91,7 +91,7 @@ class Worker:
         )
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
-            [python, str(Path(__file__).with_name("knn_worker.py")), method],
+            [python, str(Path(__file__).with_name("worker.py")), method],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -1,4 +1,4 @@
-"""The ways to the k nearest neighbours that knn.py compares. Each runs in a process of its own (knn_worker.py).
+"""The ways to the k nearest neighbours that this benchmark compares. Each runs in a process of its own (worker.py).
 
 Every import stands in its function: DADApy's interpreter has no torch, and memory is measured method by method.
 """
