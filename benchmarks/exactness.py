@@ -194,7 +194,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="write the table into RESULTS.md")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.data is None and options.what in ("network", "cost"):
+        parser.error(
+            f"{options.what} needs --data: the directory of CIFAR-10 (train/<class>/*.jpg or cifar-10-batches-py/)"
+        )
+    if options.checkpoint is None and options.what == "network":
+        parser.error("network needs --checkpoint: the last.ckpt of rra-monitor train resnet20-cifar10")
+    return options
 
 
 if __name__ == "__main__":
