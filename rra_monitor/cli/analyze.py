@@ -122,7 +122,7 @@ def measured_analysis(
     if bare := [name for name, sample in monitor.probes.items() if sample.labels is None]:
         notes.append(
             f"No NNCS of {', '.join(bare)}: the data have no integer classes. Other targets need a function that says "
-            "how far two of them agree, see docs/samples.md."
+            "how far two of them agree, see docs/metrics.md."
         )
     torch.manual_seed(seed)
     network = named_model(model, arguments)

@@ -127,5 +127,5 @@ def _check_options(backend: str, min_recall: float, memory_budget: int, seed: in
     if over_ranks and memory_budget != MEMORY_BUDGET:
         raise ValueError(
             f"memory_budget={memory_budget:,} cannot be kept over a group, whose blocks have fixed sizes (see "
-            "docs/scaling.md); leave it out, and spread the samples over more ranks to need less on each"
+            "docs/graph.md); leave it out, and spread the samples over more ranks to need less on each"
         )

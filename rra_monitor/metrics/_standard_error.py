@@ -36,7 +36,7 @@ def twonn_standard_error(
     returned. Two samples that are each other's nearest neighbour are drawn together: they share r1, and of a pair of
     near-duplicates both ratios are huge. Drawn one by one they would promise too little: 15,000 of CIFAR-10's training
     images at a time, in pixels, spread by 0.62 about an ID of 26.6, where this function says 0.51, single samples 0.39,
-    and ID / sqrt(N) 0.22 (docs/estimators.md). Of what another number of samples would give it says nothing.
+    and ID / sqrt(N) 0.22 (docs/metrics.md). Of what another number of samples would give it says nothing.
 
     Args:
         graph: with k >= 2.
