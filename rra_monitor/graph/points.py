@@ -85,7 +85,7 @@ def real_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, in a type that torch can compare and subtract: converted for unsigned integers and float8 only.
 
     Raises:
-        TypeError: sparse, nested, quantised or meta tensors, types that are no real numbers or that hold no value each.
+        TypeError: sparse, nested, quantised or meta tensors, types without real numbers, or without a value each.
     """
     for found, expected in (
         (tensor.is_nested, "a tensor of one shape: give each sample the same number of features"),
