@@ -55,7 +55,7 @@ class Turnover:
 
     @property
     def changed_share(self) -> float:
-        """The fraction of the n k pairs that are born, equal to that of those that die; 0 to 1, low for similar layers."""
+        """The fraction of the n k pairs that are born; as many die. 0 to 1, low for similar layers."""
         return float(self.born.mean())
 
     @property
