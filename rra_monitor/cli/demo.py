@@ -103,7 +103,7 @@ def train(out: Path, seed: int, epochs: int, references: dict[str, str], callbac
 
 
 def run_demo(out: str | None, epochs: int) -> None:
-    """Train two seeds, print the table, draw the pictures, say how to go on."""
+    """Train two seeds, print the table, draw the pictures, print what to do next."""
     if epochs < 1:
         raise ValueError(f"--epochs {epochs}: expected at least 1")
     console = Console()
