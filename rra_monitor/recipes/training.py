@@ -204,7 +204,7 @@ def _trainer(options: TrainOptions, **arguments: Any) -> L.Trainer:
         return L.Trainer(accelerator=options.accelerator, devices=options.devices, **arguments)
     except MisconfigurationException as error:
         raise ValueError(
-            f"--accelerator {options.accelerator} --devices {options.devices} cannot be had here: {error} Expected an "
+            f"--accelerator {options.accelerator} --devices {options.devices} is not available: {error} Expected an "
             "accelerator of this machine and at least 1 of it; --accelerator auto --devices 1 takes what there is"
         ) from error
 

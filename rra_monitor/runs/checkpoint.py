@@ -64,8 +64,8 @@ def load_checkpoint(model: nn.Module, file: str | os.PathLike[str]) -> tuple[int
     }
     if wrong := "; ".join(f"{len(names)} {what}: {some(names)}" for what, names in found.items() if names):
         raise ValueError(
-            f"{file} does not fit MODEL: {wrong}. Give the model that was trained; its number of classes, say, is set "
-            "by --arguments num_classes=10"
+            f"{file} does not fit MODEL: {wrong}. Give the model that was trained; its number of classes, for "
+            "example, is set by --arguments num_classes=10"
         )
     # A state_dict by itself may have an entry of the same name.
     about = {} if weights is held else held
