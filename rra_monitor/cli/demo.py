@@ -123,7 +123,7 @@ def run_demo(out: str | None, epochs: int) -> None:
     chance = nnls_chance(end.settings.n, end.settings.k)
     console.print("ID: dimensions that a layer uses. NNCS: fraction of neighbours of the same digit.")
     console.print(
-        f"NNLS: fraction of the {end.settings.k} neighbours on which both seeds agree (by chance {chance:.3f})."
+        f"NNLS: mean Jaccard index of both seeds' sets of {end.settings.k} neighbours (by chance {chance:.3f})."
     )
     for finding in findings({"train": end}, {"train": start}):
         print_line(console, f"• {finding.sentence}")
