@@ -1,4 +1,4 @@
-"""What would graphs of ImageNet's training images cost, by the model of docs/scaling.md? Computed, not measured.
+"""What would graphs of ImageNet's training images cost, by the model of docs/graph.md? Computed, not measured.
 
 python benchmarks/imagenet_cost.py [--n 1281167] [--k 128]
 

@@ -1,6 +1,6 @@
 """By how much are the estimates of the intrinsic dimension off, on manifolds whose dimension is known?
 
-    python benchmarks/manifolds.py                       # the table of docs/estimators.md
+    python benchmarks/manifolds.py                       # the table of docs/metrics.md
     python benchmarks/manifolds.py --data CIFAR10_DIR    # and the spread over draws of CIFAR-10's pixels
 
 Each manifold is drawn anew --draws times at each n, and every estimator reads the same graph. A cell is the mean of the

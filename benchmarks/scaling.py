@@ -1,4 +1,4 @@
-"""Does the cost model of docs/scaling.md hold? Measured against predicted, on gloo ranks of this machine.
+"""Does the cost model of docs/graph.md hold? Measured against predicted, on gloo ranks of this machine.
 
 python benchmarks/scaling.py [--n 8192] [--k 50] [--dims 256 2048] [--ranks 1 2 4] [--repeats 3]
 

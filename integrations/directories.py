@@ -1,4 +1,4 @@
-"""Where a run of a trainer is stored."""
+"""The directory in which a trainer's run is stored."""
 
 import os
 from typing import Any
@@ -22,14 +22,14 @@ def default_directory(trainer: Trainer) -> str:
 
 
 def lies_where_the_trainer_writes(path: Any, trainer: Trainer) -> bool:
-    """Whether a path is of a directory below the trainer's `default_root_dir` or a logger's `save_dir`.
+    """Whether a path is a directory below the trainer's `default_root_dir` or a logger's `save_dir`.
 
-    A checkpoint may come from somebody else: what it names elsewhere is not opened, not even to look whether it is
-    there.
+    A checkpoint may come from somebody else: other directories that it names are not opened, not even to
+    look whether they exist.
 
     Args:
-        path: whatever a checkpoint says.
-        trainer: whose directories may be URLs.
+        path: path in a checkpoint, of any type.
+        trainer: trainer, whose directories may be URLs.
     """
     roots = [trainer.default_root_dir, *(logger.save_dir for logger in trainer.loggers)]
     return isinstance(path, str) and any(_is_below(path, os.fspath(root)) for root in roots if root)
@@ -48,5 +48,5 @@ def _is_below(path: str, root: str) -> bool:
 
 
 def _is_address(path: str) -> bool:
-    """Whether fsspec takes it for a URL, or for several in a chain."""
+    """Whether fsspec treats it as a URL, or as several in a chain."""
     return "://" in path or "::" in path

@@ -33,36 +33,36 @@ from rra_monitor.utils.text import visible
 class RRACallback(Callback):
     """Watches every layer during a fit: ID, NNCS, and NNLS to the previous snapshot and to reference runs.
 
-    The untrained network, every n-th epoch's end and the end of the fit are measured. Training is the same to the last
-    bit with and without it. What cannot work (an unknown layer, a reference of other samples, an EarlyStopping on a
-    value that will not be there when it looks) is refused at fit start; a snapshot that fails later warns and training
-    goes on.
+    It measures the untrained network, the end of every n-th epoch and the end of the fit. Training with it is the same
+    to the last bit as without. What cannot work (an unknown layer, a reference of other samples, an EarlyStopping on a
+    value that is not logged in time) is refused at fit start; if a snapshot fails later, there is a warning and
+    training goes on.
 
-    Curves go to every logger of the trainer (to TensorBoard for its tab RRA, to W&B with pictures and a table),
-    everything to the run's directory.
+    Curves go to every logger of the trainer (to TensorBoard for its tab RRA, to W&B with pictures and a table), and
+    everything is stored in the run's directory.
 
     Args:
         probes: name to fixed sample. If None, samples named `train` and `val` are drawn from the trainer's own data;
             a data set with random augmentation is skipped, since the analysis needs the same inputs each time.
-        every_n_epochs: how often to measure.
-        references: name to the run directory of an earlier run with the same samples; every snapshot is compared.
+        every_n_epochs: number of epochs between two measurements.
+        references: name to the directory of an earlier run with the same samples; every snapshot is compared with it.
             `wandb:<entity>/<project>/<artifact>:<alias>` is downloaded at fit start.
-        align: with the reference's snapshot of the same epoch ("epoch") or its last one ("last").
-        dirpath: of this run; `rra/` in the first logger's directory if None. A resumed run goes on in its own, if that
-            lies below the trainer's `default_root_dir` or a logger's `save_dir`.
+        align: which snapshot of a reference to use: that of the same epoch ("epoch") or its last one ("last").
+        dirpath: directory of this run; `rra/` in the first logger's directory if None. A resumed run continues in its
+            own, if that is below the trainer's `default_root_dir` or a logger's `save_dir`.
         keep_graphs: "all", "last" or a number of snapshots whose graphs stay on disk.
-        on_error: what a failing snapshot does: "warn" or "raise".
-        layers: which to watch, see `Monitor`.
-        views: of each layer, "full" and poolings such as "avg2" and "avg-global", see `Monitor`.
+        on_error: effect of a failing snapshot: "warn" or "raise".
+        layers: layers to watch, see `Monitor`.
+        views: views of each layer, "full" and poolings such as "avg2" and "avg-global", see `Monitor`.
         k: neighbours of each sample, see `Monitor`.
-        forward: called with this module and a batch, for networks that are not called with one tensor.
-        n: size of the samples drawn from the trainer's data; fewer where a class is short.
-        seed: of that draw.
+        forward: function of this module and a batch, for networks that are not called with one tensor.
+        n: size of the samples drawn from the trainer's data; smaller if a class has too few.
+        seed: seed of that draw.
         artifacts: whether the run's snapshots become an artifact of its W&B run, which later runs can refer to, see
             `WandbSink`.
-        tensorboard_scalars: beside the tab RRA, which shows everything: "summaries" of each probe, those of single
-            "layers", too (three and more for each), or "all", with those of pooled views.
-        monitor_options: `backend`, `batch_size`, `memory_budget`, `cka` of `Monitor`.
+        tensorboard_scalars: scalars in addition to the tab RRA, which shows everything: "summaries" of each probe, also
+            those of single "layers" (three and more for each), or "all", with those of pooled views.
+        monitor_options: options `backend`, `batch_size`, `memory_budget`, `cka` of `Monitor`.
 
     Example::
 
@@ -134,11 +134,11 @@ class RRACallback(Callback):
 
     @property
     def state_key(self) -> str:
-        """Tells two of these callbacks in one trainer apart."""
+        """The key of the state, which differs for two of these callbacks in one trainer."""
         return self._generate_state_key(dirpath=None if self.dirpath is None else str(self.dirpath))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the samples, refuse what cannot work, say what will be measured, and measure the untrained network."""
+        """Draw the samples, refuse what cannot work, print what will be measured, and measure the untrained network."""
 
         def in_precision(model: nn.Module, batch: Any) -> Any:
             precision = trainer.strategy.precision_plugin
@@ -159,7 +159,7 @@ class RRACallback(Callback):
             self._measure(trainer, pl_module, trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure where the schedule says so, and hand the summaries to callbacks that watch them."""
+        """Measure according to the schedule, and pass the summaries to callbacks that watch them."""
         # An epoch that is cut short ends the fit, which is always measured, and does not count as completed.
         whole = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         completed = trainer.current_epoch + (1 if whole else 0)
@@ -177,18 +177,18 @@ class RRACallback(Callback):
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Let the loggers have what is held back until the end, which this is."""
+        """Write to the loggers what is held back until the end."""
         self._close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run's directory is, so that a resumed run goes on in it."""
+        """The run's directory, so that a resumed run continues in it."""
         if self.store is None:
             return {}
         path = self.store.path
         return {"dirpath": path if "://" in path else os.path.abspath(path)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the directory of the run that is resumed."""
+        """Remember the directory of the resumed run."""
         self._resumed = state_dict.get("dirpath") if isinstance(state_dict, Mapping) else None
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
@@ -217,7 +217,7 @@ class RRACallback(Callback):
             self._recorder.close()
 
     def _open_on_rank_zero(self, trainer: Trainer) -> None:
-        """Open the store on rank zero; a refusal there is raised on every rank, or the others would wait for it."""
+        """Open the store on rank zero; a refusal there is raised on every rank, since others would wait for it."""
         refusal, cause = None, None
         if trainer.is_global_zero:
             try:
@@ -231,7 +231,7 @@ class RRACallback(Callback):
             self.store, self._recorder = None, None
 
     def _open(self, trainer: Trainer) -> RunStore | None:
-        """Prepare where records go, on rank zero; no store in a fast_dev_run, which leaves nothing behind."""
+        """Open the store and the sinks, on rank zero; no store in a fast_dev_run, which leaves no files."""
         assert self._monitor is not None
         references = {name: reference_path(path) for name, path in self.references.items()}
         store = None if trainer.fast_dev_run else self._open_store(trainer)  # type: ignore[attr-defined]
@@ -261,7 +261,7 @@ class RRACallback(Callback):
         return store
 
     def _earlier_directory(self, trainer: Trainer) -> str | None:
-        """Where the run that goes on has been stored, if it can be reached from here."""
+        """The directory of the resumed run, if it can be reached."""
         if trainer.global_step == 0:
             return None
         path = self._resumed if self.store is None else self.store.path
@@ -313,7 +313,7 @@ def samples_of(trainer: Trainer, n: int, seed: int) -> dict[str, FixedSample]:
     """Fixed samples of the trainer's own training and validation data sets.
 
     Raises:
-        ValueError: no data set that a fixed sample can be drawn from, with the reason for each.
+        ValueError: no data set from which a fixed sample can be drawn, with the reason for each.
     """
     if trainer.enable_validation and trainer.val_dataloaders is None:
         # Lightning prepares them at the first validation, which may lie epochs ahead.

@@ -16,7 +16,7 @@ class LoggerSink:
     """Scalars to any Lightning logger, in one `log_metrics` call per record.
 
     Args:
-        logger: anything with `log_metrics(metrics, step)`.
+        logger: logger with `log_metrics(metrics, step)`.
     """
 
     def __init__(self, logger: Any) -> None:
@@ -36,13 +36,13 @@ def logger_sinks(
     """One sink per logger.
 
     Loggers are recognised by the names of their classes: `lightning` and `pytorch_lightning` have classes of their own,
-    and a subclass is what its base is.
+    and a subclass counts as its base.
 
     Args:
-        loggers: of a trainer.
-        store: of the same run, for sinks that read what an earlier process wrote.
+        loggers: loggers of a trainer.
+        store: store of the same run, for sinks that read what an earlier process wrote.
         artifacts: whether the store's snapshots become artifacts of loggers that have them (W&B).
-        tensorboard_scalars: which scalars TensorBoard gets, see `TensorBoardSink`.
+        tensorboard_scalars: scalars for TensorBoard, see `TensorBoardSink`.
 
     Raises:
         ValueError: artifacts without a W&B logger, or of a store that is not in a local directory.

@@ -1,4 +1,4 @@
-"""Callbacks and schedulers that watch an `rra/` value: is it there when they look?"""
+"""Callbacks and schedulers that watch an `rra/` value: whether it is logged in time."""
 
 import difflib
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from rra_monitor.runs.record import SUMMARIES
 
 
 def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
-    """Refuse, before any training, whoever would wait for a value in vain or judge a stale one.
+    """Refuse, before any training, a watcher whose value is missing or outdated when it is needed.
 
-    That is EarlyStopping, ModelCheckpoint and ReduceLROnPlateau. Values are logged at the end of each training epoch,
-    so a watcher must look then, not after validation or steps.
+    Watchers are EarlyStopping, ModelCheckpoint and ReduceLROnPlateau. Values are logged at the end of each training
+    epoch, so a watcher must read them then, not after validation or steps.
 
     Raises:
-        ValueError: an unknown value, a schedule with gaps, or a watcher that looks at another time.
+        ValueError: an unknown value, a schedule with gaps, or a watcher that reads at another time.
     """
     known = [
         metric_key(probe, quantity)
@@ -41,7 +41,7 @@ def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
 
 
 def _watchers(trainer: Any) -> Iterator[tuple[Any, Any, int, str | None]]:
-    """Each with its value, every how many epochs it looks, and what makes it look at their end, None if it does."""
+    """Each watcher with its value, its interval in epochs, and what makes it read at their end, None if it does."""
     for callback in trainer.callbacks:
         every = getattr(callback, "_every_n_epochs", 1)
         yield callback, getattr(callback, "monitor", None), every, _looks_at_another_time(callback, trainer)
@@ -52,7 +52,7 @@ def _watchers(trainer: Any) -> Iterator[tuple[Any, Any, int, str | None]]:
 
 
 def _looks_at_another_time(callback: Any, trainer: Any) -> str | None:
-    """What would make the callback look at the end of the training epoch; None if it does."""
+    """The option that makes the callback read at the end of the training epoch; None if it does."""
     # These decisions are the callbacks' own and private; a callback without them is taken to look at the right time.
     if getattr(callback, "_check_on_train_epoch_end", True) is False:
         return "pass check_on_train_epoch_end=True to it"

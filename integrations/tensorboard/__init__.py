@@ -1,4 +1,4 @@
-"""TensorBoard: what is logged for it, and the plugin RRA, a tab of its own."""
+"""TensorBoard: the sink that logs to it, and the plugin with the tab RRA."""
 
 PLUGIN = "rra"
-"""The name under which TensorBoard knows the plugin and its data."""
+"""The name of the plugin and its data in TensorBoard."""

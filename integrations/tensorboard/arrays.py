@@ -1,8 +1,8 @@
 """TensorBoard's tensors as arrays no larger than what an event file holds.
 
 A tensor that repeats one value may claim any shape: 40 bytes of a file become gigabytes when TensorBoard makes an array
-of them, which its data providers do before a plugin sees anything; and one that cannot be converted fails all others
-of its tag. So the conversion is bounded while our own data are read, and as it was at any other time.
+of them, which its data providers do before a plugin sees anything; and a tensor that cannot be converted makes all
+others of its tag fail. So the conversion is bounded while our own data are read, and unchanged at any other time.
 """
 
 import functools
@@ -18,10 +18,10 @@ _reading: ContextVar[bool] = ContextVar("reading", default=False)
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands in place of an array that could not be had.
+    """A placeholder for an array that could not be read.
 
     Attributes:
-        reason: why.
+        reason: reason why it could not be read.
     """
 
     reason: str
@@ -29,7 +29,7 @@ class Unreadable:
 
 @contextmanager
 def bounded_arrays() -> Iterator[None]:
-    """Within it, what this thread reads from a data provider is an array of its file's size, or `Unreadable`."""
+    """A context in which this thread reads arrays of their file's size, or `Unreadable`, from a data provider."""
     from tensorboard.util import tensor_util
 
     if not hasattr(tensor_util.make_ndarray, "of_rra"):

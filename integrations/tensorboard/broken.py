@@ -1,4 +1,4 @@
-"""What the tab shows where the plugin cannot be loaded: the reason."""
+"""The tab for a plugin that cannot be loaded: it shows the reason."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ class BrokenTab(base_plugin.TBPlugin):  # type: ignore[misc]
     """A tab with one sentence.
 
     Args:
-        reason: why there is no more.
+        reason: reason why the plugin cannot be loaded.
     """
 
     plugin_name = PLUGIN
@@ -26,7 +26,7 @@ class BrokenTab(base_plugin.TBPlugin):  # type: ignore[misc]
         return {"/tensorboard.js": self._script}
 
     def is_active(self) -> bool:
-        """Always, so that the reason is seen."""
+        """Always true, so that the reason is seen."""
         return True
 
     def frontend_metadata(self) -> Any:
@@ -49,5 +49,5 @@ class BrokenTab(base_plugin.TBPlugin):  # type: ignore[misc]
 
 
 def metadata() -> Any:
-    """What TensorBoard shows the tab by."""
+    """The name of the tab and its module, for TensorBoard."""
     return base_plugin.FrontendMetadata(es_module_path="/tensorboard.js", tab_name="RRA")

@@ -1,4 +1,4 @@
-"""What TensorBoard's own dashboards show of a record: scalars, and charts that hold several of them."""
+"""A record in TensorBoard's own dashboards: scalars, and charts of several of them."""
 
 from typing import Any, Literal, get_args
 
@@ -12,7 +12,7 @@ Choice = Literal["summaries", "layers", "all"]
 
 
 def checked_choice(option: str, choice: Choice) -> Choice:
-    """The choice itself, if it is one that the option has."""
+    """The choice itself, if the option has it."""
     if choice not in (choices := get_args(Choice)):
         raise ValueError(f"{option}={choice!r}; expected {', '.join(map(repr, choices))}")
     return choice
@@ -28,11 +28,11 @@ SUMMARY_CHARTS = {
     "summary of ID": ("id_peak", "id_last"),
     "summary of NNCS and NNLS": ("nncs_last", "nnls_prev_mean"),
 }
-"""Two charts, since a dimension and a share have no common axis."""
+"""Two charts, since a dimension and a fraction have no common axis."""
 
 
 def chosen_scalars(record: Record, choice: Choice) -> dict[str, float]:
-    """The `scalars` of a record without those that were not asked for: of pooled views, or of layers altogether."""
+    """The `scalars` of a record without those that were not chosen: of pooled views, or of all layers."""
     left_out = set()
     for probe, snapshot in record.snapshots.items():
         quantities = ["id", "nncs", *(f"nnls_{name}" for name in record.matches.get(probe, {}))]
@@ -43,7 +43,7 @@ def chosen_scalars(record: Record, choice: Choice) -> dict[str, float]:
 
 
 def custom_layout(record: Record, choice: Choice) -> dict[str, dict[str, list[Any]]]:
-    """For each probe a category with a chart per quantity and view, all layers in it; tags are chosen by expression."""
+    """For each probe a category with one chart of all layers per quantity and view; expressions select the tags."""
     layout: dict[str, dict[str, list[Any]]] = {}
     for probe, snapshot in record.snapshots.items():
         quantities = ["id"] + ([] if snapshot.nncs is None else ["nncs"])

@@ -1,6 +1,6 @@
-"""What a tag's description may say, checked before it is used: event files may come from anywhere.
+"""Checks of a tag's description before it is used: event files may come from anywhere.
 
-Light, since every run's descriptions are read whenever the page asks for the list of runs.
+Fast, since every run's descriptions are read whenever the page asks for the list of runs.
 """
 
 import math
@@ -10,17 +10,17 @@ from reprlib import repr as short
 from typing import Any
 
 LONGEST = 1_000
-"""Letters of a name."""
+"""Longest name in characters."""
 
 LARGEST = 10**9
-"""Of numbers of samples, of neighbours and of epochs."""
+"""Largest number of samples, neighbours or epochs."""
 
 
 def checked_curves(about: dict[str, Any]) -> dict[str, Any]:
     """A description of curves, see `tags`, with tuples of names, and the set of each probe's curves.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     probes = []
     for probe in _probes(about):
@@ -41,7 +41,7 @@ def checked_matrix(about: dict[str, Any]) -> dict[str, Any]:
     """A description of a matrix, see `tags`, with tuples of names.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     (matrix,) = names("matrix", [about.get("matrix")])
     probes = [
@@ -55,7 +55,7 @@ def names(what: str, found: Any, fewest: int = 0) -> tuple[str, ...]:
     """A list of names, each once, as a tuple.
 
     Raises:
-        ValueError: it is none, or has too few.
+        ValueError: it is not a list of names, or has too few.
     """
     if not isinstance(found, list) or len(found) < fewest or not all(map(is_name, found)):
         raise ValueError(f"{what} is {short(found)}, expected names of 1 to {LONGEST} letters, no control characters")
@@ -72,16 +72,16 @@ def is_name(found: Any) -> bool:
 
 
 def check_whole(what: str, found: Any, low: int, high: int) -> None:
-    """Raise ValueError if this is no whole number from `low` to `high`."""
+    """Raise ValueError if this is not a whole number from `low` to `high`."""
     if type(found) is not int or not low <= found <= high:
         raise ValueError(f"{what} is {short(found)}, expected a whole number from {low} to {high}")
 
 
 def number(what: str, found: Any, low: float = -math.inf, high: float = math.inf) -> float:
-    """The number itself; NaN where no bounds are given.
+    """The number itself; may be NaN if no bounds are given.
 
     Raises:
-        ValueError: it is none, or out of bounds.
+        ValueError: it is not a number, or out of bounds.
     """
     known = type(found) is float or (type(found) is int and abs(found) < 10**300)
     value = float(found) if known else math.nan

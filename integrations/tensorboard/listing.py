@@ -1,4 +1,4 @@
-"""The runs that TensorBoard has data of, through its data provider: light, since the page asks every few seconds."""
+"""The runs that TensorBoard has data of, through its data provider: fast, since the page asks every few seconds."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from rra_monitor.integrations.tensorboard.notes import left_out
 from rra_monitor.integrations.tensorboard.tags import MOMENT, described
 
 EVERY_STEP = 10**9
-"""A data provider has to be told how many steps it may return."""
+"""Number of steps that a data provider may return, which has to be stated."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Run:
     """A run with data of the plugin.
 
     Attributes:
-        name: that TensorBoard has for it.
-        version: changes whenever there is something new to read.
-        tags: that can be read, to their descriptions.
-        notes: what cannot be read, and why.
+        name: name in TensorBoard.
+        version: text that changes whenever there is something new to read.
+        tags: readable tags to their descriptions.
+        notes: remarks on what cannot be read, with the reason.
     """
 
     name: str
@@ -32,17 +32,17 @@ class Run:
 
     @property
     def readable(self) -> bool:
-        """Whether it has any moment."""
+        """Whether it has any step."""
         return any(about["kind"] == MOMENT for about in self.tags.values())
 
 
 class Events:
-    """What the plugin has been logged, by run and tag.
+    """The data logged for the plugin, by run and tag.
 
     Args:
         provider: TensorBoard's data provider.
-        context: of the request.
-        experiment: that the request is about.
+        context: context of the request.
+        experiment: experiment of the request.
     """
 
     def __init__(self, provider: Any, context: Any, experiment: str) -> None:
@@ -56,7 +56,7 @@ class Events:
         return [_run(name, found[name]) for name in sorted(found)]
 
     def read(self, run: str, tag: str) -> list[Any]:
-        """The tag's data in the order of their writing, each with `step`, `wall_time` and `numpy`, see `arrays`."""
+        """The tag's data in the order of writing, each with `step`, `wall_time` and `numpy`, see `arrays`."""
         from tensorboard.data.provider import RunTagFilter
 
         # One tag at a time, since the fast loader's answers are limited to 256 MiB.

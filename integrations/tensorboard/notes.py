@@ -1,12 +1,12 @@
-"""What cannot be read, in words for a reader."""
+"""Remarks for the reader on what cannot be read."""
 
 from collections.abc import Sequence
 
 FEW = 5
-"""Notes of one kind that a reader still reads."""
+"""Largest number of notes of one kind."""
 
 LONGEST = 200
-"""Letters of a name and of a reason within a note."""
+"""Longest name and longest reason in a note, in characters."""
 
 
 def left_out(what: str, why: object) -> str:
@@ -15,5 +15,5 @@ def left_out(what: str, why: object) -> str:
 
 
 def few(notes: Sequence[str]) -> list[str]:
-    """The first notes of many, and how many more there are."""
+    """The first notes of many, and the number of the others."""
     return list(notes) if len(notes) <= FEW + 1 else [*notes[:FEW], f"And {len(notes) - FEW} more."]

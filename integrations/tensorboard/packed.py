@@ -21,9 +21,9 @@ class Packed:
     """One tensor of a record.
 
     Attributes:
-        tag: under which it is written.
-        content: describes the tag's axes, see `tags`.
-        values: the tensor, or a string.
+        tag: tag under which it is written.
+        content: description of the tag's axes, see `tags`.
+        values: tensor, or a string.
     """
 
     tag: str
@@ -32,12 +32,12 @@ class Packed:
 
 
 def packed(record: Record, comparisons: Iterable[str] = ()) -> list[Packed]:
-    """A record as tensors: curves, a matrix of each kind, findings, and the moment last, which says that it is whole.
+    """A record as tensors: curves, a matrix of each kind, findings; epoch and times come last and mark it complete.
 
     Args:
-        record: to be written.
-        comparisons: names of all that the run has had. A reference need not have a value at every epoch, and the axis
-            of the metrics should stay the same.
+        record: record to write.
+        comparisons: names of all comparisons that the run has had. A reference need not have a value at every epoch,
+            and the axis of the metrics should stay the same.
     """
     moments = {
         probe: probe_frame(snapshot, record.matches.get(probe, {})) for probe, snapshot in record.snapshots.items()
@@ -91,7 +91,7 @@ def _matrices(moments: Mapping[str, ProbeFrame], kind: str) -> Packed:
 
 
 def _padded(blocks: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.float32]:
-    """Blocks of one number of axes along a new first one, with NaN where a block is shorter than the longest."""
+    """Blocks with equal numbers of axes along a new first axis, with NaN where a block is shorter than the longest."""
     shape = np.max([block.shape for block in blocks], axis=0)
     values = np.full((len(blocks), *shape), np.nan, np.float32)
     for place, block in enumerate(blocks):

@@ -1,4 +1,4 @@
-"""A run of the page's, from the packed tensors that TensorBoard has loaded."""
+"""A run for the page, from the packed tensors that TensorBoard has loaded."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,14 +17,14 @@ from rra_monitor.page.budget import Budget, numbers, too_large
 from rra_monitor.page.series import Frame, RunSeries, stacked
 
 Event = tuple[int, float]
-"""A step and a wall time: what the tensors of one record share."""
+"""A step and a wall time, which the tensors of one record share."""
 
 ABOUT = ("n", "k", "classes", "nncs_chance", "nnls_chance")
 
 
 @dataclass
 class _Part:
-    """What was found of one probe at one moment."""
+    """The data of one probe at one moment."""
 
     about: dict[str, Any] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
@@ -34,11 +34,11 @@ class _Part:
 
 
 def run_series(run: Run, read: Callable[[str], Sequence[Any]]) -> tuple[RunSeries, list[str]]:
-    """The run, and notes on what of it cannot be read.
+    """The run, and notes on its parts that cannot be read.
 
     Args:
-        run: with its tags and their descriptions.
-        read: a tag to its data in the order of their writing, each with `step`, `wall_time` and `numpy`.
+        run: run with its tags and their descriptions.
+        read: function from a tag to its data in the order of writing, each with `step`, `wall_time` and `numpy`.
 
     Raises:
         ValueError: nothing of it can be read.
@@ -72,7 +72,7 @@ def run_series(run: Run, read: Callable[[str], Sequence[Any]]) -> tuple[RunSerie
 def _shown(
     run: Run, tensors: Mapping[Event, Sequence[tuple[str, Any]]], notes: list[str]
 ) -> dict[Event, dict[str, _Part]]:
-    """Moment to probe to what was found of it, of the newest moments that fit; in the order of the moments."""
+    """Moment to probe to its data, for the newest moments that fit; in the order of the moments."""
     budget, shown = Budget(), {}
     for event in reversed(list(tensors)):
         here = _parts(run, event[0], tensors[event], notes)
@@ -99,10 +99,10 @@ def _parts(run: Run, step: int, tensors: Sequence[tuple[str, Any]], notes: list[
 
 
 def _moments(data: Sequence[Any], notes: list[str]) -> dict[Event, tuple[int, float, float]]:
-    """Epoch, seconds and overhead of the events that count, by step.
+    """Epoch, seconds and overhead of the valid events, by step.
 
-    A training that is resumed, or measures a step again, writes on from there: what was written before for this step
-    and later ones is void, as in the run's store. The fast loader sees to it within a tag, the other one does not.
+    A training that is resumed, or measures a step again, continues from there: earlier events of this step and later
+    ones are invalid, as in the run's store. The fast loader drops them within a tag, the other one does not.
     """
     counting: list[tuple[Event, tuple[int, float, float]]] = []
     for datum in data:
@@ -120,7 +120,7 @@ def _moments(data: Sequence[Any], notes: list[str]) -> dict[Event, tuple[int, fl
 
 
 def _of(data: Sequence[Any], moments: Mapping[Event, Any]) -> Iterator[tuple[Event, Any]]:
-    """The data of the events that count."""
+    """The data of the valid events."""
     for datum in data:
         if (event := (datum.step, datum.wall_time)) in moments:
             yield event, datum

@@ -1,4 +1,4 @@
-"""Records in TensorBoard: packed tensors for the tab, some scalars, and figures where there can be no tensors."""
+"""Records in TensorBoard: packed tensors for the tab, some scalars, and figures where tensors cannot be written."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +15,13 @@ from rra_monitor.runs.record import Record
 class TensorBoardSink:
     """Writes through a `SummaryWriter` that someone else opens and closes.
 
-    Everything goes into packed tensors, which the tab RRA reads: see `tags`. Scalars are what TensorBoard's own
-    dashboards show beside it. A tensorboardX writer cannot write the tensors: it gets figures.
+    Everything goes into packed tensors, which the tab RRA reads: see `tags`. Scalars are for TensorBoard's own
+    dashboards. A tensorboardX writer cannot write the tensors and gets figures.
 
     Args:
-        writer: returns the `SummaryWriter` (torch's or tensorboardX's); called at each record.
-        scalars: which there are: "summaries" of each probe, those of "layers" as they are, too, or "all", with those of
-            pooled views. The tab shows all in any case.
+        writer: function that returns the `SummaryWriter` (torch's or tensorboardX's); called at each record.
+        scalars: scalars to write: "summaries" of each probe, also those of "layers" without pooling, or "all", with
+            those of pooled views. The tab shows all in any case.
     """
 
     def __init__(self, writer: Callable[[], Any], scalars: Choice = "summaries") -> None:

@@ -1,4 +1,4 @@
-"""The plugin behind the tab RRA: serves the page's own files and the runs that TensorBoard has loaded."""
+"""The plugin behind the tab RRA: serves the files of the page and the runs that TensorBoard has loaded."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from rra_monitor.integrations.tensorboard.notes import few
 from rra_monitor.page.assets import PLOTLY, plotly_bundle, static_files
 
 SCHEMA = 1
-"""Version of the answers, which the page checks: the payload's."""
+"""Version of the answers, which the page checks; it is that of the payload."""
 
 TYPES = {".js": "text/javascript", ".css": "text/css"}
 
@@ -29,7 +29,7 @@ class Tab(base_plugin.TBPlugin):  # type: ignore[misc]
     """Routes of the plugin.
 
     Args:
-        context: TensorBoard's.
+        context: context from TensorBoard.
 
     Raises:
         ValueError, OSError: a file that the page needs is not installed, with the remedy.
@@ -43,7 +43,7 @@ class Tab(base_plugin.TBPlugin):  # type: ignore[misc]
         self._plotly = plotly_bundle()
 
     def get_plugin_apps(self) -> dict[str, Any]:
-        """A route for each file, so that no path of a request is ever looked up on disk, and for the data."""
+        """One route for each file, so that no path of a request is looked up on disk, and the routes of the data."""
         assets = {
             f"/{name}": partial(_serve, path=path, kind=TYPES[path.suffix], expires=0)
             for name, path in self._files.items()
@@ -55,7 +55,7 @@ class Tab(base_plugin.TBPlugin):  # type: ignore[misc]
         }
 
     def is_active(self) -> bool:
-        """Asked where TensorBoard has no data of ours; its list of plugins with data decides otherwise."""
+        """Always false: asked only if TensorBoard has no data of the plugin."""
         return False
 
     def frontend_metadata(self) -> Any:
@@ -93,7 +93,7 @@ def _serve(request: Request, path: Path, kind: str, expires: int) -> Response:
 
 
 def _answer(answer: Callable[[Request], dict[str, Any]], request: Request) -> Response:
-    """JSON, or a sentence on what went wrong: the page shows either."""
+    """JSON, or a sentence on the error: the page shows either."""
     try:
         content, kind, code = json.dumps(answer(request), allow_nan=False), "application/json", 200
     except errors.PublicError:  # TensorBoard answers with its text and code

@@ -1,18 +1,18 @@
-"""What the plugin's data is in event files: the tags, and the constant that describes each.
+"""The plugin's data in event files: the tags, and the constant description of each.
 
-Each record is one event, so all its tensors share a step and a wall time and are there together or not at all:
+Each record is one event, so its tensors share a step and a wall time and are there together or not at all:
 
     rra/curves/<digest>         float32 (metrics, probes, views, layers)
     rra/nnls_<matrix>/<digest>  float32 (probes, views, rows, columns); a tag for `self`, `inter`, `prev`, `ref-<name>`
     rra/findings                a string: JSON, a list of findings
     rra/moment                  float64 (3,): epoch, seconds, overhead
 
-Probes may have different layers and views: each has its own from the start of an axis, and NaN after them. NaN is also
-what is undefined or was not measured.
+Probes may have different layers and views: each has its own at the start of an axis, and NaN after them. Undefined
+values and values that were not measured are NaN, too.
 
-A tag's description is JSON in its summary metadata. TensorBoard keeps the first one it meets under a tag in a run, so
+A tag's description is JSON in its summary metadata. TensorBoard keeps the first one it finds under a tag in a run, so
 it has to be constant: the digest is of the description, and a training that is resumed with other layers or another k
-goes on under another tag. All have "schema" and "kind". Kind `curves` has {"metrics": [str, …], "probes": [{"name",
+continues under another tag. All have "schema" and "kind". Kind `curves` has {"metrics": [str, …], "probes": [{"name",
 "n", "k", "classes", "nncs_chance", "nnls_chance", "layers", "views", "curves"}, …]} where the last names the metrics
 that the probe has; kind `nnls` has {"matrix": str, "probes": [{"name", "rows", "columns", "views"}, …]}.
 """
@@ -27,22 +27,22 @@ from rra_monitor.integrations.tensorboard.descriptions import checked_curves, ch
 from rra_monitor.runs.keys import metric_key
 
 SCHEMA = 1
-"""Version of the format; a reader leaves out data of another."""
+"""Version of the format; a reader leaves out data of another version."""
 
 CURVES, NNLS, FINDINGS, MOMENT = "curves", "nnls", "findings", "moment"
 """The kinds of data."""
 
 
 def description(kind: str, **about: Any) -> bytes:
-    """The constant that describes a tag."""
+    """The constant description of a tag."""
     return json.dumps({"schema": SCHEMA, "kind": kind} | about).encode()
 
 
 def described(content: bytes) -> dict[str, Any]:
-    """A description, read: its kind, and what the kind has beside it, with tuples of names.
+    """A description, parsed: its kind and the other entries, with tuples of names.
 
     Raises:
-        ValueError: it is of another version, or none, or what it says cannot be.
+        ValueError: it is of another version, not a description, or impossible.
     """
     try:
         about = json.loads(content)

@@ -1,4 +1,4 @@
-"""What the tensors of event files may hold, checked before it is used: they may come from anywhere."""
+"""Checks of the tensors of event files before they are used: they may come from anywhere."""
 
 import json
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from rra_monitor.integrations.tensorboard.descriptions import LARGEST, is_name, 
 from rra_monitor.page.arrays import Floats
 
 LONGEST = 10_000
-"""Letters of a sentence."""
+"""Longest sentence in characters."""
 
 ROUNDING = 1e-5
-"""By which a fraction may lie beyond 0 and 1."""
+"""Tolerance of a fraction outside 0 to 1."""
 
 NO_SHARES = ("id", "id_error", "hubness")
 """Curves that may be larger than 1."""
@@ -27,7 +27,7 @@ def moment(values: Any) -> tuple[int, float, float]:
     """Epoch, seconds and overhead.
 
     Raises:
-        ValueError: the values are others.
+        ValueError: the values are not these.
     """
     found = _numbers(values)
     if found.shape != (3,):
@@ -42,8 +42,8 @@ def parts_of(values: Any, shapes: Sequence[tuple[int, ...]]) -> list[Floats]:
     """Each probe's own part of a tensor that is padded to the largest one, in 32 bits.
 
     Args:
-        values: of the tensor, probes first.
-        shapes: of each probe's part.
+        values: values of the tensor, probes first.
+        shapes: shape of each probe's part.
 
     Raises:
         ValueError: the tensor is not of such parts.
@@ -73,10 +73,10 @@ def check_fractions(what: str, values: Floats) -> None:
 
 
 def findings(values: Any) -> tuple[Finding, ...]:
-    """The findings of a moment, of their JSON.
+    """The findings of a step, from their JSON.
 
     Raises:
-        ValueError: they are none.
+        ValueError: they are not findings.
     """
     if isinstance(values, Unreadable):
         raise ValueError(values.reason)

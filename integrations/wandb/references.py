@@ -1,4 +1,4 @@
-"""References that lie on W&B as artifacts."""
+"""References that are stored on W&B as artifacts."""
 
 import os
 import re
@@ -13,12 +13,12 @@ ADDRESS = re.compile(r"wandb:([^/:\s]+/[^/:\s]+/[^/:\s]+:[^/:\s]+)")
 
 
 def reference_path(path: str | os.PathLike[str]) -> str:
-    """Where a reference can be read: `wandb:<entity>/<project>/<artifact>:<alias>` is downloaded, others are paths.
+    """The path of a reference: `wandb:<entity>/<project>/<artifact>:<alias>` is downloaded, others are paths.
 
     Downloads go where W&B puts them (`WANDB_ARTIFACT_DIR`, or `artifacts/`), once.
 
     Raises:
-        ValueError: an incomplete address, an artifact of another type, or no way to W&B.
+        ValueError: an incomplete address, an artifact of another type, or no connection to W&B.
     """
     path = os.fspath(path)
     if not path.startswith("wandb:"):

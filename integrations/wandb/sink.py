@@ -1,4 +1,4 @@
-"""Records in a W&B run, and runs that W&B keeps as references."""
+"""Records in a W&B run, and snapshots as artifacts, which other runs use as references."""
 
 import os
 import warnings
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 EPOCH, STEP, TABLE = "rra/epoch", "rra/step", "rra/table"
 
 PICTURED = 32
-"""So many snapshots have a picture each; then every 2nd has one, from twice as many on every 4th, and so on."""
+"""Number of snapshots that get a picture each; after them every 2nd gets one, after twice as many every 4th, …"""
 
 
 class WandbSink:
     """Writes to a W&B run that someone else opens and finishes, in one `run.log` call per record.
 
     Scalars have exact names with `rra/epoch` as their axis; those of single layers are hidden from the automatic
-    charts, which would be hundreds (choose them in a panel of your own). `rra/<probe>/montage` is a picture with a
-    slider; `rra/table` has every value in one long table. Settings are in the run's config under `rra`.
+    charts, because there would be hundreds (choose them in a panel of your own). `rra/<probe>/montage` is a picture
+    with a slider; `rra/table` has every value in one long table. Settings are in the run's config under `rra`.
 
-    In a process group it belongs to rank zero.
+    In a process group use it on rank zero.
 
     Args:
-        run: that `wandb.init` returned, online or offline.
-        store: of the same run; with it, the table of a resumed run goes on where it was.
-        every: how many snapshots lie between two states of the table, which comes with `close`, too.
+        run: result of `wandb.init`, online or offline.
+        store: store of the same run; with it, the table of a resumed run continues.
+        every: log the table every `every` snapshots, and at `close`.
         artifacts: whether `close` makes the stored snapshots a version of the artifact `rra-<run id>` of type
             `rra-snapshot`, which is a reference for other runs: `wandb:<entity>/<project>/rra-<run id>:latest`. W&B
-            copies what is in the store, so bound it with `keep_graphs` where graphs are many.
+            copies the contents of the store; limit them with `keep_graphs` if there are many graphs.
 
     Raises:
         ValueError: `every` below 1, or artifacts without a store in a local directory.
@@ -72,7 +72,7 @@ class WandbSink:
         self._kept: int | None = None
 
     def write(self, record: Record) -> None:
-        """Scalars by key, the pictures, and now and then the table."""
+        """Log scalars by key, pictures, and every `every` snapshots the table."""
         newest, self._newest = self._newest, record
         if newest is None:
             self._begin(record)
@@ -84,7 +84,7 @@ class WandbSink:
         self._log(record, scalars(record) | {STEP: float(record.step)}, self._pictured, self._saved)
 
     def close(self) -> None:
-        """The table, and the pictures and the artifact of the last record, as far as they are not there yet."""
+        """Log the table, and the pictures and the artifact of the last record, unless they are there already."""
         if self._newest is None:
             return
         if not (self._pictured and self._saved):
@@ -95,7 +95,7 @@ class WandbSink:
             self._kept = self._newest.step
 
     def _begin(self, record: Record) -> None:
-        """Settings into the config, and what an earlier process of the same run has stored into the table."""
+        """Put the settings into the config, and what an earlier process of the same run stored into the table."""
         about = {probe: settings_of(snapshot) for probe, snapshot in record.snapshots.items()}
         config: Any = self._run.config
         config.update({"rra": {"version": __version__, "probes": about}}, allow_val_change=True)
@@ -158,7 +158,7 @@ class WandbSink:
 
 
 def picture_stride(number: int) -> int:
-    """Of the snapshots around this one, counted from 0, each so many-th has a picture.
+    """The number of snapshots from one picture to the next around this snapshot, counted from 0.
 
     >>> [picture_stride(number) for number in (0, 31, 32, 63, 64, 127, 128)]
     [1, 1, 2, 2, 4, 4, 8]
@@ -167,7 +167,7 @@ def picture_stride(number: int) -> int:
 
 
 def settings_of(snapshot: Snapshot) -> dict[str, Any]:
-    """What a snapshot was measured with, as plain values for a run's config."""
+    """The settings of a snapshot as plain values for a run's config."""
     settings = snapshot.settings
     return {
         "n": settings.n,

@@ -9,17 +9,17 @@ from rra_monitor.measure.snapshot import Snapshot
 COLUMNS = ("epoch", "probe", "view", "metric", "layer", "value")
 
 MAX_ROWS = 100_000
-"""Half of what W&B's tables take."""
+"""Half of the rows that W&B's tables accept."""
 
 Row = tuple[int, str, str, str, str, float]
-"""In the order of `COLUMNS`."""
+"""Values in the order of `COLUMNS`."""
 
 
 class LongTable:
-    """Rows of every snapshot, until they are too many: then of every 2nd, 4th, … and of the newest.
+    """Rows of every snapshot; if they are too many, of every 2nd, 4th, … and of the newest.
 
     Args:
-        max_rows: never more, as long as the first and the newest moment have fewer.
+        max_rows: largest number of rows, unless the first and the newest step alone have more.
     """
 
     def __init__(self, max_rows: int = MAX_ROWS) -> None:
@@ -30,7 +30,7 @@ class LongTable:
         self._rows: dict[int, list[Row]] = {}
 
     def add(self, step: int, rows: Iterable[Row]) -> None:
-        """Add the rows of one moment; those of the newest step again replace it."""
+        """Add the rows of one step; rows of the newest step replace those that it has."""
         if step != self._newest:
             self.count += 1
             self._newest = step
@@ -42,7 +42,7 @@ class LongTable:
             self._thin(last)
 
     def rows(self) -> list[Row]:
-        """All of them, by moment."""
+        """All rows, by step."""
         return [row for rows in self._rows.values() for row in rows]
 
     def _thin(self, last: int) -> None:

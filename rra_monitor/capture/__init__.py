@@ -1,1 +1,1 @@
-"""Fixed samples, and the features that the watched layers make of them."""
+"""Fixed samples, and the features of the watched layers for them."""

@@ -11,7 +11,7 @@ from rra_monitor.capture.names import INPUT
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 PASSIVE = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Flatten, nn.Unflatten, nn.Identity)
-"""Modules that leave the neighbourhoods as they are in evaluation mode, so that "auto" passes over them."""
+"""Modules that do not change the neighbourhoods in evaluation mode, so that "auto" skips them."""
 
 NN_BLOCKS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 """The repeated blocks that torch.nn itself defines."""
@@ -54,7 +54,7 @@ def _whole_stem(last: Layer, traced: Sequence[Layer], units: dict[str, bool]) ->
 
 
 def _units(modules: dict[str, nn.Module], ran: set[str]) -> dict[str, bool]:
-    """The outermost modules that are no containers, and whether each is one of several blocks of its class."""
+    """The outermost modules that are not containers, and whether each is one of several blocks of its class."""
     kinds = Counter(type(modules[name]) for name in ran if name and _may_be_block(modules[name]))
     trunk = _trunk(modules, ran)
     units: dict[str, bool] = {}

@@ -14,7 +14,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTran
 
 
 def with_views(model: nn.Module, layers: Iterable[Layer], views: Sequence[str]) -> tuple[Layer, ...]:
-    """The layers with the distinct ones of the asked views, see `resolve`.
+    """The layers, each with the distinct ones of the given views, see `resolve`.
 
     Raises:
         ValueError: a view that no layer has.
@@ -40,11 +40,11 @@ def view_dims(layer: Layer) -> dict[str, int]:
 def has_channels_last(modules: Mapping[str, nn.Module], layer: Layer) -> bool:
     """Whether the last axis of a layer's output holds the channels, as in (n, tokens, channels), rather than the first.
 
-    Told by sizes. The channels are the first axis if a convolution or a batch, instance or group norm within the
+    Inferred from sizes. The channels are the first axis if a convolution or a batch, instance or group norm within the
     layer's module has as many channels as that axis; else the last one if a linear, layer-norm, attention or recurrent
-    layer within it has as many features as that axis. Where neither speaks (an activation, a pool), the module around
-    it is asked, up to the network; where none does, the first axis counts, torch's order. Raw data with several spatial
-    axes are images: channels first.
+    layer within it has as many features as that axis. If neither applies (an activation, a pool), the module around it
+    decides, up to the network; if none does, the first axis counts, which is torch's order. Raw data with several
+    spatial axes are images: channels first.
     """
     if len(layer.shape) < 2 or (not layer.module and len(layer.shape) > 2):
         return False
@@ -61,7 +61,7 @@ def has_channels_last(modules: Mapping[str, nn.Module], layer: Layer) -> bool:
 
 
 def _leading_sizes(module: nn.Module, spatial: int) -> set[int]:
-    """Sizes of the channel axis right after the samples in what the module takes or returns."""
+    """Sizes of the channel axis, right after the samples, in the module's input or output."""
     if isinstance(module, CONVOLUTIONS) and module.weight.dim() - 2 == spatial:
         return {module.in_channels, module.out_channels}
     if isinstance(module, NORMS):
@@ -70,7 +70,7 @@ def _leading_sizes(module: nn.Module, spatial: int) -> set[int]:
 
 
 def _trailing_sizes(module: nn.Module) -> set[int]:
-    """Sizes of the last axis in what the module takes or returns."""
+    """Sizes of the last axis in the module's input or output."""
     if isinstance(module, nn.Linear):
         return {module.in_features, module.out_features}
     if isinstance(module, nn.LayerNorm):

@@ -74,7 +74,7 @@ def largest_balanced(labels: Labels) -> int:
 
 
 def fingerprint(items: list[Any]) -> str:
-    """A digest of types, shapes and bytes of the given inputs, 16 hexadecimal digits."""
+    """A hash of types, shapes and bytes of the given inputs, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for item in items:
         for tensor in iter_tensors(item):
@@ -85,7 +85,7 @@ def fingerprint(items: list[Any]) -> str:
 
 
 def checked_n(n: int) -> int:
-    """The number of samples, refused below the three that TwoNN needs."""
+    """The number of samples; fewer than the three that TwoNN needs are refused."""
     if whole_number("n", n) < 3:
         raise ValueError(
             f"a sample of n={n} has no two nearest neighbours; n must be at least 3, usefully 1000 or more"

@@ -30,13 +30,13 @@ def call_model(model: nn.Module, batch: Any) -> Any:
 
 
 class Capture:
-    """Hooks that hand on the output of each chosen layer; added on entering, always removed on leaving.
+    """Hooks that pass on the output of each chosen layer; added on entering, always removed on leaving.
 
     Args:
         model: the network, compiled or not.
-        layers: which calls of which modules.
-        receive: called with a layer's name and its output (the first tensor of a nested output). The tensor may be
-            changed in place by the next module: copy it at once.
+        layers: calls of modules to record.
+        receive: function of a layer's name and its output (the first tensor of a nested output). The next module may
+            change the tensor in place: copy it at once.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[Layer], receive: Callable[[str, torch.Tensor], None]) -> None:
@@ -69,7 +69,7 @@ class Capture:
             self._handles.pop().remove()
 
     def start_pass(self) -> None:
-        """Tell that a new forward pass begins, so that calls are counted from 0."""
+        """Start a new forward pass: calls are counted from 0 again."""
         self._calls.clear()
 
     def _hook(self, module_name: str) -> Callable[..., None]:
@@ -119,8 +119,8 @@ def collect(
 ) -> dict[str, torch.Tensor]:
     """The features of all samples in every view of the given layers, from one pass.
 
-    Name to (n, …) tensor on the model's device, in its precision where it is not pooled. The model is left as it was
-    found (see `undisturbed`).
+    Name to (n, …) tensor on the model's device, in its precision where it is not pooled. The model is left
+    unchanged (see `undisturbed`).
 
     Raises:
         RuntimeError: a layer did not run, or returned another number of rows than samples, in some batch.
@@ -172,18 +172,17 @@ def iter_features(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """The features of one layer after the other, in execution order, as (name, (n, …) tensor).
 
-    With views, each layer's distinct ones follow one another, as `layer2.0`, `layer2.0@avg4`. Layers are collected
-    together, each with all its views, as long as their features fit the budget; then the sample passes the network
-    again.
+    A layer is followed by its distinct views, as `layer2.0`, `layer2.0@avg4`. As many layers as fit the budget, with
+    all their views, are collected from one pass; then the sample passes through the network again.
 
     Args:
-        model: the network, compiled or not, on any device. It is left as it was found.
-        sample: what to pass through it.
-        layers: see `choose_layers`.
-        views: of each layer's features, see `pooling`.
-        forward: called with the model and a batch on the model's device; returns anything.
+        model: the network, compiled or not, on any device. It is left unchanged.
+        sample: inputs to pass through it.
+        layers: layers to collect, see `choose_layers`.
+        views: views of each layer, see `pooled`.
+        forward: function of the model and a batch on the model's device.
         batch_size: samples per forward pass.
-        memory_budget: bytes of features held at once; on a CUDA device at most half of what is free there.
+        memory_budget: bytes of features held at once; on a CUDA device at most half of its free memory.
             One layer is always held, whatever its size.
 
     Raises:
@@ -212,13 +211,13 @@ def grouped(layers: Sequence[Layer], n: int, budget: int) -> list[list[Layer]]:
 
 
 def available(model: nn.Module, budget: int) -> int:
-    """The budget, bounded on a CUDA device by half of its free memory: the other half is the training's."""
+    """The budget, at most half of the free memory on a CUDA device: the other half is for the training."""
     device = device_of(model)
     return min(budget, torch.cuda.mem_get_info(device)[0] // 2) if device.type == "cuda" else budget
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model's first parameter or buffer lies."""
+    """Device of the model's first parameter or buffer."""
     tensor = next(chain(model.parameters(), model.buffers()), None)
     return torch.device("cpu") if tensor is None else tensor.device
 

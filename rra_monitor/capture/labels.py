@@ -12,10 +12,10 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 Labels = npt.NDArray[np.int64]
 
 LARGEST = 1 << 63
-"""What a label is less than."""
+"""Labels are below this."""
 
 LABEL_KEYS = ("label", "labels", "target", "targets", "y")
-"""Where an item that is a dictionary keeps its label."""
+"""Keys of the label in an item that is a dictionary."""
 
 
 def split_item(item: Any, at: int = -1) -> tuple[Any, Any]:
@@ -24,8 +24,8 @@ def split_item(item: Any, at: int = -1) -> tuple[Any, Any]:
     `(x, label)` gives `x`; `(a, b, label)` gives `(a, b)`; a dictionary gives itself without its label's key.
 
     Args:
-        item: of a data set.
-        at: where the label stands in a tuple; what follows it is dropped.
+        item: an item of a data set.
+        at: position of the label in a tuple; what follows it is dropped.
     """
     if isinstance(item, Mapping):
         key = next((key for key in LABEL_KEYS if key in item), None)
@@ -101,7 +101,7 @@ def stored_labels(dataset: Any) -> Labels | None:
 
 
 def label_position(items: list[Any], labels: Labels) -> int | None:
-    """Where in the items the given labels stand; None where they do not (a target_transform renamed the classes)."""
+    """Position of the given labels in the items; None if they differ (a target_transform renamed the classes)."""
     places = range(1, len(items[0])) if isinstance(items[0], (tuple, list)) else [-1]
     for at in places:
         found = as_labels([split_item(item, at)[1] for item in items], length=len(items))

@@ -16,10 +16,10 @@ class Layer:
     Attributes:
         name: `layer2.0`; `relu#1`, `relu#2`, … where a module is called several times; `input` for the raw data.
         module: the module's name within the model; empty for the raw data.
-        call: which call of the module it is, from 0.
-        shape: of one sample's output.
+        call: index of the call, from 0.
+        shape: shape of one sample's output.
         channels_last: whether the last axis of that shape holds the channels, as in (tokens, channels).
-        views: each asked view to the distinct one that holds its numbers, see `pooling.resolve`.
+        views: each requested view to the distinct one with the same numbers, see `views.resolve`.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Layer:
 
     @property
     def aliases(self) -> dict[str, str]:
-        """Each asked view that equals another to that one, by name: `{"layer3.0@avg8": "layer3.0@avg-global"}`."""
+        """Each requested view that equals another one to it, by name: `{"layer3.0@avg8": "layer3.0@avg-global"}`."""
         return {
             layer_view(self.name, asked): layer_view(self.name, view)
             for asked, view in self.views.items()
@@ -50,7 +50,7 @@ class Layer:
 
 
 def named_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """The model's modules by name, seen through `torch.compile`: names carry no `_orig_mod`."""
+    """The model's modules by name, also of a compiled model: names have no `_orig_mod`."""
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
         original = getattr(module, "_orig_mod", module)

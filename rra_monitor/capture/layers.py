@@ -19,7 +19,7 @@ from rra_monitor.utils.trees import first_tensor
 def trace(model: nn.Module, batch: Any, forward: Callable[[nn.Module, Any], Any]) -> list[Layer]:
     """Every call of every module in one forward pass of `batch`, in the order in which the calls return.
 
-    Left out is what cannot be a layer: output without a real tensor with one row per sample, TorchScript modules.
+    TorchScript modules, and calls whose output is not a real tensor with one row per sample, are left out.
     """
     inputs = first_tensor(batch)
     if inputs is None:
@@ -63,12 +63,12 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
 
     Args:
         model: the traced model.
-        traced: what `trace` returned.
+        traced: result of `trace`.
         layers: "auto", or module names and glob patterns, and `input` for the raw data. In a pattern `*` stays within
             one level of names (`layer3.*` are the blocks of stage 3) and `**` crosses levels; names may leave out the
-            path to the module that holds all layers. "auto" takes the input,
-            the stem, the output of every repeated block, and what follows the last block (pool, classifier); in a
-            network without repeated blocks the children of the trunk.
+            path to the module that holds all layers. "auto" takes the input, the stem, the output of every repeated
+            block, and what follows the last block (pool, classifier); in a network without repeated blocks the children
+            of the module that holds all parameters.
 
     Raises:
         ValueError: a name that the model does not have, that does not run, or a pattern that matches nothing.
@@ -77,7 +77,7 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
         return _without_clash(auto_layers(model, traced))
     wanted = [layers] if isinstance(layers, str) else list(layers)
     chosen: set[str] = set()
-    # A network held by a LightningModule, say, goes by its own names, too: `layer1.0` for `network.layer1.0`.
+    # The names may be those of the network alone if a LightningModule holds it: `layer1.0` for `network.layer1.0`.
     trunk = _trunk(named_modules(model), {layer.module for layer in traced})
     for pattern in wanted:
         for prefix in ("", f"{trunk}."):
@@ -97,7 +97,7 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
 
 
 def _without_clash(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Leave the raw data out where a module is called `input`, too."""
+    """Leave the raw data out if a module is also called `input`."""
     if not any(layer.module == INPUT for layer in layers):
         return layers
     warnings.warn("the network has a module named 'input', so the raw data are not watched", stacklevel=2)

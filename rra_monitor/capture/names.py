@@ -1,4 +1,4 @@
-"""Names that several stages share."""
+"""Names that several packages share: of layers, views and files."""
 
 import re
 import reprlib
@@ -10,7 +10,7 @@ INPUT = "input"
 """The name of the raw data as a layer."""
 
 FULL = "full"
-"""The view of a layer as it is, whose name is the layer's."""
+"""The view without pooling; its name is the layer's."""
 
 CLASS_TOKEN = "class-token"
 """The view of a token model's first token."""
@@ -19,10 +19,10 @@ VIEW_FORMS = "'full', 'avg<window>', 'max<window>' (avg2, max8, …), 'avg-globa
 _VIEW = re.compile(rf"{FULL}|(avg|max)([1-9]\d*|-global)|{CLASS_TOKEN}")
 
 LONGEST_NAME = 1000
-"""Characters of a name at most; those of layers are a few dozen long."""
+"""Longest name in characters; names of layers have a few dozen."""
 
 LONGEST_FILE_NAME = 200
-"""Bytes of a name that becomes one of a folder; file systems take 255."""
+"""Longest name of a folder in bytes; file systems allow 255."""
 
 _UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode's categories of control characters, lone surrogates, and separators of lines and paragraphs."""
@@ -58,7 +58,7 @@ def unseen(text: str) -> str | None:
 
 
 def check_file_name(name: object, what: str) -> str:
-    """The name itself, where it becomes one of a file or folder.
+    """The name itself, for a file or folder.
 
     Raises:
         ValueError: as `check_name`; a path (with a slash, a backslash, or `..`), or one of more than
@@ -97,10 +97,9 @@ def split_view(name: str) -> tuple[str, str]:
 
 
 def aligned(several: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """Layer names of several networks, less the module that each network lies in where that alone sets them apart.
+    """Layer names of several networks, without the module around each network if only that makes them differ.
 
-    A training's `network.layer1.0` is the `layer1.0` of the network by itself. Where names are alike without it, they
-    stay as they are.
+    A training's `network.layer1.0` is the `layer1.0` of the network by itself. Names that agree with it stay unchanged.
 
     >>> aligned([["input", "network.conv1", "network.fc"], ["input", "conv1", "fc"]])
     [('input', 'conv1', 'fc'), ('input', 'conv1', 'fc')]

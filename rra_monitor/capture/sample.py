@@ -1,4 +1,4 @@
-"""The fixed set of inputs that a run is probed with."""
+"""The fixed set of inputs that is measured: a probe."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -24,14 +24,14 @@ from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.trees import iter_tensors
 
 MATERIALISE_BYTES = 1 << 30
-"""A sample whose inputs take up to this many bytes (1 GiB) is kept in memory; a larger one is read anew each time."""
+"""A sample whose inputs take up to this many bytes (1 GiB) is kept in memory; a larger one is read again each time."""
 
 INSPECTED_ITEMS = 256
 """The fingerprint covers this many items, spread evenly over the sample; the first eighth of them is read twice."""
 
 
 class FixedSample:
-    """The same inputs, in the same order, at every probe: what makes graphs comparable over epochs, runs and seeds.
+    """The same inputs in the same order at every measurement, so that graphs of epochs, runs and seeds are comparable.
 
     Build one with `from_dataset` or `from_tensors`.
 
@@ -39,13 +39,13 @@ class FixedSample:
         n: number of samples.
         labels: (n,) int64 classes, or None for unlabelled data.
         ids: (n,) int64 identities; two samples with equal ids hold the same items in the same order.
-        fingerprint: a digest of the inputs' contents, to notice another normalisation under equal ids.
+        fingerprint: hash of the inputs, which differs for another normalisation under equal ids.
     """
 
     def __init__(
         self, read: Callable[[Sequence[int]], Any], labels: Labels | None, ids: Positions, fingerprint: str
     ) -> None:
-        """Take the parts as the two constructors prepare them; `read` collates the samples at given positions."""
+        """Take the parts that the two constructors prepare; `read` collates the samples at given positions."""
         self._read = read
         self.labels = labels
         self.ids = ids
@@ -88,19 +88,19 @@ class FixedSample:
     def from_dataset(cls, dataset: Any, n: int = 2000, seed: int = 0, shrink: bool = False) -> "FixedSample":
         """A class-balanced random draw without replacement, shuffled; the same for the same data, n and seed.
 
-        Labels come from the data set's `targets` or `labels` where it has them and the items agree, else from the
+        Labels come from the data set's `targets` or `labels` if it has them and the items agree, otherwise from the
         items: the last entry of a tuple, or the key `label`, `labels`, `target`, `targets` or `y` of a dictionary.
-        Where these are no classes the draw is uniform and the sample unlabelled (NNCS is then absent).
+        If these are not classes, the draw is uniform and the sample unlabelled (there is no NNCS).
 
-        Inputs of up to 1 GiB are read once and kept; larger ones are read anew at each probe. The analysis uses no
-        augmentation: some items are read twice, and a difference is an error. Global random streams are left as they
-        are; a generator of the data set's own is not.
+        Inputs of up to 1 GiB are read once and kept; larger ones are read again at each measurement. The analysis uses
+        no augmentation: some items are read twice, and a difference is an error. Global random streams are restored;
+        a generator that the data set owns is not.
 
         Args:
             dataset: anything with `len()` and integer indexing.
-            n: how many samples to draw; n / classes of each class, the remainder one each to the first classes.
-            seed: of the draw. No global random stream is used.
-            shrink: take fewer where there are not enough (of a class), instead of an error.
+            n: number of samples to draw; n / classes of each class, the remainder one each from the first classes.
+            seed: seed of the draw. No global random stream is used.
+            shrink: whether to take fewer, instead of an error, if there are not enough (of a class).
 
         Raises:
             TypeError: the data set has no length or no indexing, or its inputs do not collate.
@@ -144,10 +144,10 @@ class FixedSample:
 
     @classmethod
     def from_tensors(cls, inputs: Any, labels: Any = None, ids: Any = None) -> "FixedSample":
-        """The given inputs as they are, in this order. Shuffle them yourself if they are sorted by class.
+        """The given inputs in this order. Shuffle them yourself if they are sorted by class.
 
         Args:
-            inputs: a tensor or array (n, …), or a dictionary or tuple of them with equal first axes.
+            inputs: tensor or array (n, …), or a dictionary or tuple of them with equal first axes.
             labels: (n,) integers, or None.
             ids: (n,) integers that name the items, 0 … n-1 if None. Give the same ids to the same items.
 
@@ -174,7 +174,7 @@ class FixedSample:
 
 
 def _outline(labels: Any) -> str:
-    """Type and shape of what are no labels."""
+    """Type and shape of values that are not labels."""
     if not isinstance(labels, torch.Tensor):
         try:
             labels = np.asarray(labels)
@@ -222,7 +222,7 @@ def _one_by_one(read: Callable[[Sequence[int]], Any], positions: Positions) -> l
 
 
 def _labels_of(dataset: Any) -> tuple[Labels | None, int]:
-    """The labels, and where in an item they stand."""
+    """The labels, and their position in an item."""
     if not len(dataset):
         return None, -1
     stored = stored_labels(dataset)

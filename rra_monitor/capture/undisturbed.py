@@ -1,4 +1,4 @@
-"""Using someone's network in the middle of their training without leaving a trace."""
+"""Using a network in the middle of its training without changing it."""
 
 import sys
 from collections.abc import Iterator
@@ -15,12 +15,13 @@ from rra_monitor.utils.rng import preserved_rng
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; on leaving, flags, buffers, random streams and grad mode are as before.
 
-    `no_grad`, not `inference_mode`: a tensor that a module caches here may meet a backward pass later. Each module's
-    `training` flag is set by itself, not by `model.eval()`, which some networks override with side effects (merging
-    adapters, for one). Compiled modules run eagerly, since hooks added after a first compiled call are skipped.
+    `no_grad`, not `inference_mode`: a tensor that a module caches here may be part of a backward pass later. Each
+    module's `training` flag is set directly, not by `model.eval()`, which some networks override with side effects
+    (merging adapters, for example). Compiled modules run eagerly, because hooks added after the first compiled call are
+    skipped.
 
     Raises:
-        ValueError: the network has lazy modules that have not seen a batch; initialising them is the training's to do.
+        ValueError: the network has lazy modules that have not seen a batch; initialising them is left to the training.
     """
     modules = list(model.modules())
     for module in modules:

@@ -2,14 +2,14 @@
 
 | view | of a map (channels, positions…) | of tokens (tokens, channels) |
 |---|---|---|
-| `full` | as it is | as they are |
+| `full` | the map | the tokens |
 | `avg2`, `avg4`, … `max2`, … | mean or maximum in windows of that side | … of that many consecutive tokens |
 | `avg-global`, `max-global` | one value per channel | mean or maximum over all tokens |
 | `class-token` | none | the first token |
 
-Windows do not overlap, and a border that does not fill a window is left out, as torch's pooling does. Where a side of
-the map is shorter than the window, the window is as long as that side. Pooled are the spatial axes alone, of any
-number, never channels. Windows over tokens take them in their order, a class token with them.
+Windows do not overlap, and a border that does not fill a window is left out, as torch's pooling does. If a side of the
+map is shorter than the window, the window is as long as that side. Only spatial axes are pooled, any number of them,
+never channels. Windows over tokens take the tokens in their order, class token included.
 
 Views that hold the same numbers have one name: windows as large as the map are the global view, and layers without
 spatial extent (a vector, a map of one position) have the full view only.
@@ -22,13 +22,13 @@ import torch
 from rra_monitor.capture.names import CLASS_TOKEN, FULL, VIEW_FORMS, is_view
 
 Shape = tuple[int, ...]
-"""Of one sample's features, without the axis of samples."""
+"""Shape of one sample's features, without the axis of samples."""
 
 PRECISE = (torch.float32, torch.float64)
 
 
 def checked_views(views: str | Iterable[str]) -> tuple[str, ...]:
-    """The asked views, each once.
+    """The given views, each once.
 
     Raises:
         ValueError: an unknown name, or views without "full", which summaries and inter matrices need.
@@ -47,7 +47,7 @@ def checked_views(views: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def resolve(shape: Shape, views: Iterable[str], channels_last: bool = False) -> dict[str, str]:
-    """Each asked view to the one that holds its numbers, in the order asked, without those that the shape cannot have.
+    """Each given view to the one with the same numbers, in the given order, without those that the shape cannot have.
 
     >>> resolve((64, 8, 8), ["full", "avg2", "avg8", "avg-global", "max16"])
     {'full': 'full', 'avg2': 'avg2', 'avg8': 'avg-global', 'avg-global': 'avg-global', 'max16': 'max-global'}
@@ -70,12 +70,12 @@ def resolve(shape: Shape, views: Iterable[str], channels_last: bool = False) -> 
 def pooled(features: torch.Tensor, view: str, channels_last: bool = False) -> torch.Tensor:
     """One view of features.
 
-    Formula: the mean or maximum of each window; windows side by side from the first position, a rest left out.
+    Formula: the mean or maximum of each window; adjacent windows from the first position, a remainder left out.
 
     Args:
         features: (n, channels, positions…), or (n, positions…, channels).
-        view: see the table above.
-        channels_last: (n, tokens, channels) rather than (n, channels, length).
+        view: name of the view, see the table above.
+        channels_last: whether features are (n, tokens, channels) rather than (n, channels, length).
 
     Returns:
         The features themselves for the full view; else (n, …) with shorter or no spatial axes, in float32 or float64:

@@ -17,7 +17,7 @@ SCHEMA = 1
 """Version of `analysis.json`."""
 
 LETTERS = 100
-"""Of a probe's name in the name of a file."""
+"""Longest part of a probe's name in the name of a file, in characters."""
 
 
 def layer_rows(snapshot: Snapshot) -> list[Row]:
@@ -43,7 +43,7 @@ def layer_rows(snapshot: Snapshot) -> list[Row]:
 
 
 def pair_rows(snapshot: Snapshot) -> Iterator[Row]:
-    """One row for each pair of layers; the CKA, where it was asked for, of pairs without pooled views."""
+    """One row for each pair of layers; the CKA, if it was asked for, of pairs without pooled views."""
     full = [layer for layer in snapshot.layers if split_view(layer)[1] == FULL]
     place = {layer: at for at, layer in enumerate(full)}
     for a, first in enumerate(snapshot.layers):
@@ -89,7 +89,7 @@ def write_analysis(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
 
 
 def pictures(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
-    """Draw `<probe>-curves.png`, `-nnls.png`, `-ratios.png` (Fig. 5.1) and, of several views, `-views.png`."""
+    """Draw `<probe>-curves.png`, `-nnls.png`, `-ratios.png` (Fig. 5.1) and, with several views, `-views.png`."""
     files = []
     for snapshot in snapshots:
         figures = {"curves": curves_figure(snapshot), "nnls": nnls_figure(snapshot, {})}
@@ -103,7 +103,7 @@ def pictures(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
 
 
 def _file_name(probe: str) -> str:
-    """A probe's name as the beginning of a file's; those that a `Monitor` takes are as they are."""
+    """A probe's name as the beginning of a file's; names that a `Monitor` accepts are unchanged."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", probe)[:LETTERS]
 
 

@@ -44,20 +44,20 @@ def run_analyze(
     seed: int,
     **chosen: Any,
 ) -> None:
-    """Measure, or read what was stored; print a table for each sample, write the files, say where they are.
+    """Measure, or read a stored run; print a table for each sample, write the files, print their paths.
 
     Args:
-        model: see `named_model`.
-        data: see `samples`.
-        source: a stored run, in place of model and data.
+        model: name of the network, see `named_model`.
+        data: name of the data, see `samples`.
+        source: stored run, in place of model and data.
         out: folder of the run and of the files.
-        probe: the split of the data, or of the run.
-        seed: of the samples and of a network's first weights.
-        chosen: further options of `measured_analysis`, None where not chosen.
+        probe: split of the data, or of the run.
+        seed: seed of the samples and of a network's initial weights.
+        chosen: further options of `measured_analysis`, None if not chosen.
 
     Raises:
         ValueError: what does not fit, named.
-        TypeError: a model or data that are none.
+        TypeError: a model that is not a network, or data that are not a data set.
     """
     console, notes = Console(), list[str]()
     chosen = {name: value for name, value in chosen.items() if value is not None}
@@ -117,13 +117,13 @@ def measured_analysis(
     n: int = SAMPLES,
     **options: Any,
 ) -> list[Snapshot]:
-    """A snapshot of each split of the data, stored; what the reader should know is added to the notes."""
+    """A snapshot of each split of the data, stored; remarks for the reader are added to the notes."""
     # The data first: without them the model need not be built.
     monitor = Monitor(samples(data, n, size, probe, seed), **options)
     if bare := [name for name, sample in monitor.probes.items() if sample.labels is None]:
         notes.append(
             f"No NNCS of {', '.join(bare)}: the data have no integer classes. Other targets need a function that says "
-            "how far two of them agree, see docs/samples.md."
+            "how far two of them agree, see docs/metrics.md."
         )
     torch.manual_seed(seed)
     network = named_model(model, arguments)
@@ -152,7 +152,7 @@ def measured_analysis(
 
 
 def stored_analysis(source: str, probe: str | None = None) -> list[Snapshot]:
-    """The last snapshot of each probe of a run, with every metric computed anew from the stored graphs.
+    """The last snapshot of each probe of a run, with every metric computed again from the stored graphs.
 
     Raises:
         ValueError: no run, no such probe, no graphs kept.
@@ -180,7 +180,7 @@ def computed_anew(snapshot: Snapshot) -> Snapshot:
 
 
 def refuse_mixing(store: RunStore, monitor: Monitor, step: int) -> None:
-    """Refuse to add to a folder what it holds already, or what is not of the same samples.
+    """Refuse to add to a folder a step that it holds, or a snapshot of other samples.
 
     Several checkpoints of one training may share a folder: each is a snapshot of one run.
 
@@ -240,7 +240,7 @@ def _bar() -> Iterator[Callable[[str, int, int], None]]:
 
 @contextmanager
 def _warnings_as(notes: list[str]) -> Iterator[None]:
-    """Warnings to the user, as notes below the tables."""
+    """Warnings, collected as notes below the tables."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         yield

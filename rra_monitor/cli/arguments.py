@@ -25,7 +25,7 @@ def named(found: Iterable[tuple[str | None, str]]) -> list[Named]:
 
 
 def run_names(runs: Sequence[str]) -> dict[str, str]:
-    """Short names for runs: their paths without the parts that all begin and end with.
+    """Short names for runs: their paths without the common beginning and end.
 
     >>> run_names(["out/seed0/rra", "out/seed1/rra"])
     {'seed0': 'out/seed0/rra', 'seed1': 'out/seed1/rra'}

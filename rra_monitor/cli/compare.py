@@ -20,7 +20,7 @@ from rra_monitor.utils.terminal import cell, heading, print_line
 from rra_monitor.utils.text import visible
 
 COLUMN = 16
-"""Letters that one column takes."""
+"""Width of a column in characters."""
 
 EPOCHS_SHOWN = 6
 
@@ -28,7 +28,7 @@ EPOCHS_SHOWN = 6
 def run_compare(
     runs: Sequence[str], group: Sequence[Sequence[str]], probe: str | None, epoch: int | None, out: str | None
 ) -> None:
-    """Compare, print the tables, write the files, say where they are.
+    """Compare, print the tables, write the files, print their paths.
 
     Raises:
         ValueError: what cannot be compared, named.
@@ -63,7 +63,7 @@ def run_compare(
 
 
 def _settlings(comparison: Comparison) -> tuple[list[Settling], list[str]]:
-    """How each run settled, and why some have no answer."""
+    """How each run settled, and the reasons why some have no result."""
     found, notes = [], []
     for run, probe in dict.fromkeys((run, group.probe) for group in comparison.groups.values() for run in group.runs):
         try:
@@ -98,7 +98,7 @@ def _curve_tables(comparison: Comparison, width: int) -> list[Table]:
 
 
 def _pair_tables(comparison: Comparison, width: int) -> list[Table]:
-    """NNLS of the layers of one name, one column for each pair of groups."""
+    """NNLS of the layers with the same name, one column for each pair of groups."""
     columns, chances = {}, set()
     for pairs in comparison.pairs.values():
         if "nnls" in pairs.refused or not set(pairs.layers_a) & set(pairs.layers_b):
@@ -115,7 +115,7 @@ def _pair_tables(comparison: Comparison, width: int) -> list[Table]:
 
 
 def _settling_tables(comparison: Comparison, settled: Sequence[Settling]) -> list[Table]:
-    """NNLS of each layer with its own last state, mean and deviation over a group's runs, at a few epochs."""
+    """NNLS of each layer with its own last state, mean and standard deviation over a group's runs, at a few epochs."""
     tables = []
     for group in comparison.groups.values():
         mine, shared = _of_group(group, settled)
@@ -139,7 +139,7 @@ def _of_group(group: Group, settled: Sequence[Settling]) -> tuple[list[Settling]
 
 
 def _unshared(comparison: Comparison, settled: Sequence[Settling]) -> list[str]:
-    """Why some groups have no table of how they settled."""
+    """The reasons why some groups have no table of settling."""
     shares = {group.name: _of_group(group, settled) for group in comparison.groups.values()}
     return [
         f"No settling of {name} as a whole: its runs have fewer than two epochs with graphs in common; each run by "
@@ -150,7 +150,7 @@ def _unshared(comparison: Comparison, settled: Sequence[Settling]) -> list[str]:
 
 
 def _tables(title: str, layers: Sequence[str], columns: dict[str, dict[str, str]], width: int) -> list[Table]:
-    """One table, or several with as many columns each as fit."""
+    """One table, or several, each with as many columns as fit."""
     fit = max(1, (width - 2 - max(map(len, layers), default=0)) // COLUMN)
     heads = list(columns)
     tables = []

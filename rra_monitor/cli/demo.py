@@ -104,7 +104,7 @@ def train(out: Path, seed: int, epochs: int, references: dict[str, str], callbac
 
 
 def run_demo(out: str | None, epochs: int) -> None:
-    """Train two seeds, print the table, draw the pictures, say how to go on."""
+    """Train two seeds, print the table, draw the pictures, print what to do next."""
     if epochs < 1:
         raise ValueError(f"--epochs {epochs}: expected at least 1")
     console = Console()
@@ -124,7 +124,7 @@ def run_demo(out: str | None, epochs: int) -> None:
     chance = nnls_chance(end.settings.n, end.settings.k)
     console.print("ID: dimensions that a layer uses. NNCS: fraction of neighbours of the same digit.")
     console.print(
-        f"NNLS: fraction of the {end.settings.k} neighbours on which both seeds agree (by chance {chance:.3f})."
+        f"NNLS: mean Jaccard index of both seeds' sets of {end.settings.k} neighbours (by chance {chance:.3f})."
     )
     for finding in findings({"train": end}, {"train": start}):
         print_line(console, f"• {finding.sentence}")

@@ -22,7 +22,7 @@ def demo(out: str | None = None, epochs: int = 10) -> None:
 
     Args:
         out: directory for runs and pictures; the first free of rra-demo, rra-demo-1, … by default.
-        epochs: of training for each seed.
+        epochs: epochs of training for each seed.
     """
     try:
         from rra_monitor.cli.demo import run_demo
@@ -53,14 +53,14 @@ def compare(
     The same as a page to look at and to send, one file that works offline:
       rra-monitor compare --group A='runs/a*' --group B='runs/b*' --out report.html
 
-    Where runs of two groups are as alike as runs of one group, the recipes made no difference. What cannot be compared
+    If runs of two groups are as similar as runs of one group, the recipes made no difference. What cannot be compared
     (other samples, another k) is left out, and the reason is printed.
 
     Args:
         runs: directories of runs.
         group: names with patterns of directories.
         probe: sample to compare, or several with commas; `train` by default, or else the first that all runs have.
-        epoch: at which runs are paired, in completed epochs; the last snapshot of each by default.
+        epoch: epoch at which runs are paired, in completed epochs; the last snapshot of each by default.
         out: folder of the CSV and JSON files, or a report that ends in .html; the first free of rra-compare,
             rra-compare-1, … by default.
     """
@@ -85,7 +85,7 @@ def report(runs: list[str], group: list[list[str]], out: str | None = None) -> N
     """Write runs as one HTML file to look at and to send: every epoch of every layer, works offline, at most 8 MB.
 
     Shows ID and NNCS over the layers and NNLS matrices with one slider over the epochs, how each layer develops, the
-    difference of any two runs or epochs, what the curves show in words, and what measuring cost.
+    difference of any two runs or epochs, the findings in words, and the cost of measuring.
 
     The demo's two runs:
       rra-monitor report rra-demo
@@ -100,7 +100,7 @@ def report(runs: list[str], group: list[list[str]], out: str | None = None) -> N
     Args:
         runs: directories of runs.
         group: names with patterns of directories.
-        out: the file; the first free of rra-report.html, rra-report-1.html, … by default.
+        out: name of the file; the first free of rra-report.html, rra-report-1.html, … by default.
     """
     from rra_monitor.cli.report import run_report
 
@@ -135,13 +135,13 @@ def analyze(
     """Analyse one network on one data set, without training: ID, NNCS and the health of every layer's graph.
 
     Stores the graphs as a run, so that `rra-monitor compare` and every other command can read it, and writes the curves
-    and the NNLS of all pairs of layers as CSV, JSON and pictures. Says what the curves show, one sentence each.
+    and the NNLS of all pairs of layers as CSV, JSON and pictures. Prints what the curves show, one sentence each.
 
-    A checkpoint of a function that builds the network (my_code.py stands in this directory):
+    A checkpoint of a function that builds the network (my_code.py is in this directory):
       rra-monitor analyze my_code:build --checkpoint last.ckpt --data my_code:validation_data
     A torchvision (or timm) network on folders of images, DIR/<class>/* or DIR/train/<class>/* and DIR/val/<class>/*:
       rra-monitor analyze torchvision:resnet18 --arguments num_classes=10 --checkpoint w.pt --data DIR --size 224
-    Some layers of ResNet20 on CIFAR-10, as they are and pooled:
+    Some layers of ResNet20 on CIFAR-10, with and without pooling:
       rra-monitor analyze rra_monitor.nn:resnet20 --data cifar10:DIR --layers 'input,layer3.*' --views full,avg-global
     Without data of your own, scikit-learn's digits (1 x 16 x 16):
       rra-monitor analyze rra_monitor.nn:resnet20 --arguments in_channels=1 --data digits
@@ -153,22 +153,22 @@ def analyze(
     Args:
         model: the network.
         source: a stored run.
-        data: a folder of images by class (scaled as for ImageNet), `cifar10:DIR`, `digits`, `run:RUN` (what a run of
-            `rra-monitor train` was trained with, read as there: images from where the run says, which is printed,
-            never pickles; `pickled-run:RUN:DIR` reads those in DIR, which runs what they contain), or
-            `module:function` that returns a Dataset, or a dictionary of them by name. Without random augmentation.
-        checkpoint: a Lightning checkpoint or a state_dict; the network's own weights, untrained mostly, by default.
+        data: a folder of images by class (scaled as for ImageNet), `cifar10:DIR`, `digits`, `run:RUN` (the data of a
+            run of `rra-monitor train`: images from the directory that the run names, which is printed, never pickles;
+            `pickled-run:RUN:DIR` reads pickles in DIR, which runs the code they contain), or `module:function` that
+            returns a Dataset, or a dictionary of them by name. Without random augmentation.
+        checkpoint: a Lightning checkpoint or a state_dict; by default the weights of the network as it is built.
         out: folder of the run and of the CSV and JSON files; the first free of rra-analysis, rra-analysis-1, … by
             default.
-        n: samples of each split of the data; 2000 by default, fewer where there are not enough.
+        n: samples of each split of the data; 2000 by default, fewer if there are not enough.
         k: neighbours of each sample; n / (10 · classes) by default.
-        views: of every layer with commas, `full,avg2,max-global` say; `full` by default.
+        views: views of every layer with commas, such as `full,avg2,max-global`; `full` by default.
         layers: names and patterns with commas; the input, the stem, every block, pool and classifier by default.
-        probe: the split of the data to take, `train` or `val`; for data in one split its name in the run.
-        arguments: of the function that builds the network, `num_classes=10,in_channels=1` say.
-        size: of the images of a folder: their shorter side is scaled to it and the centre cut out.
-        seed: of the draw of the samples, and of the weights where there is no checkpoint.
-        backend: of the graphs, `exact`, `nndescent` or `auto`; `auto` by default.
+        probe: split of the data to use, `train` or `val`; for data in one split its name in the run.
+        arguments: arguments of the function that builds the network, such as `num_classes=10,in_channels=1`.
+        size: size of the images of a folder: their shorter side is scaled to it and the centre cut out.
+        seed: seed of the draw of the samples, and of the weights without a checkpoint.
+        backend: backend of the graphs, `exact`, `nndescent` or `auto`; `auto` by default.
         cka: whether to compute the linear CKA, too.
     """
     from rra_monitor.cli.analyze import run_analyze
@@ -210,7 +210,7 @@ def recipes(pattern: str | None) -> None:
       rra-monitor recipes 'resnet20-cifar10*'
 
     Args:
-        pattern: of names.
+        pattern: pattern of names.
     """
     from rra_monitor.cli.recipes import print_recipes
 
@@ -228,23 +228,23 @@ def train(name: str | None = None, config: Sequence[dict[str, Any]] = (), **opti
     """Train a recipe of the thesis with the monitor on; `rra-monitor recipes` lists them.
 
     Leaves checkpoints, numbers by epoch, the graphs and curves of every layer, its whole configuration and the versions
-    in one folder for each seed, and goes on where it was interrupted.
+    in one folder for each seed, and continues where it was interrupted.
 
     Without data of your own, scikit-learn's digits; about two minutes on two CPU cores:
       rra-monitor train resnet20-digits
     Model B of the thesis, and the same in a quarter of an hour on two CPU cores:
       rra-monitor train resnet20-cifar10-aug --seed 3 --data DIR
       rra-monitor train resnet20-cifar10-aug --data DIR --short
-    Eight seeds, one after another; again, to go on after an interruption:
+    Eight seeds, one after another; the same again continues after an interruption:
       rra-monitor train resnet20-cifar10 --data DIR --seeds 0-7
-    STAC with windows of its own, for other numbers of epochs:
+    STAC with other windows, for another number of epochs:
       rra-monitor train resnet20-cifar10-stac --data DIR --window 8,4,8 --max-epochs 40
-    Options from a file; what the command line names counts more:
+    Options from a file; the command line takes precedence:
       rra-monitor train --config runs/resnet20-digits/seed0/config.json --out again
 
-    A file may come from somebody else. So where images are read from (--data, --download), where the training goes
-    (--out, --resume) and whether pickles are read, which runs what they contain (--allow-pickle), is taken from the
-    command line alone; what a file says about it is printed and left out.
+    A file may come from somebody else. So where images are read from (--data, --download), where the training is stored
+    (--out, --resume) and whether pickles are read, which runs the code they contain (--allow-pickle), is taken from the
+    command line alone; what a file says about these is printed and ignored.
     """
     try:
         from rra_monitor.cli.train import run_train
@@ -287,7 +287,7 @@ def suggest(
     probe: str = "train",
     side: int | None = None,
 ) -> None:
-    """Read the windows of STAC off a run: what its analysis proposes for the next training.
+    """Read the windows of STAC from a run: what its analysis suggests for the next training.
 
     max-cs: for each stage the average-pooling window at which the classes are most separable (NNCS), the mean over its
     blocks; needs one run with pooled views. uniform: one window for all, the side of the last stage's map. greedy:
@@ -300,9 +300,9 @@ def suggest(
 
     Args:
         runs: directories of runs.
-        strategy: by which windows are chosen (thesis, Table 7.6).
+        strategy: strategy that chooses the windows (thesis, Table 7.6).
         probe: sample whose NNCS counts, for max-cs.
-        side: of the images in pixels, for a network of rra_monitor.nn whose run is not of `rra-monitor train`.
+        side: side of the images in pixels, for a network of rra_monitor.nn that was not trained by `rra-monitor train`.
     """
     from rra_monitor.cli.suggest import run_suggest
 

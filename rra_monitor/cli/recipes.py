@@ -1,4 +1,4 @@
-"""The command `rra-monitor recipes`: the table, as a reader wants it."""
+"""The command `rra-monitor recipes`: the table of recipes."""
 
 from fnmatch import fnmatch
 
@@ -14,7 +14,7 @@ def print_recipes(pattern: str | None) -> None:
     """Print the recipes that a pattern matches, or all.
 
     Raises:
-        ValueError: a pattern that matches none.
+        ValueError: a pattern that matches nothing.
     """
     chosen = [recipe for recipe in RECIPES.values() if pattern is None or fnmatch(recipe.name, pattern)]
     if not chosen:

@@ -17,10 +17,10 @@ from rra_monitor.utils.terminal import print_line
 
 
 def run_report(runs: Sequence[str], group: Sequence[Sequence[str]], out: str | None) -> None:
-    """Read the runs, write the file, say where it is.
+    """Read the runs, write the file, print its path.
 
     Raises:
-        ValueError: no runs, a directory that is none, named.
+        ValueError: no runs, or a directory that is not a run, named.
     """
     console = Console()
     if not runs and not group:
@@ -35,18 +35,18 @@ def run_report(runs: Sequence[str], group: Sequence[Sequence[str]], out: str | N
 
 
 def comparison_report(comparison: Comparison, runs: Iterable[tuple[str | None, str]], path: Path) -> Report:
-    """Write the report of compared runs, with what comparing them found.
+    """Write the report of compared runs, with their comparison.
 
     Args:
-        comparison: of the runs.
-        runs: group, None for none, and directory of each.
-        path: of the file.
+        comparison: comparison of the runs.
+        runs: group (None for none) and directory of each run.
+        path: path of the file.
     """
     return write_report(read(named(runs)), path, comparison_payload(comparison))
 
 
 def say(console: Console, report: Report) -> None:
-    """Print where a report is, how large, and what is left out."""
+    """Print the path and size of a report, and what is left out."""
     for note in report.notes:
         print_line(console, f"• {note}")
     size = f"{report.size / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""Models and data by the names that a command line can give them."""
+"""Models and data by their names on the command line."""
 
 import ast
 import difflib
@@ -20,19 +20,19 @@ from rra_monitor.datasets.normalization import IMAGENET_NORMALIZATION
 from rra_monitor.utils.imports import required
 
 MOST_LETTERS = 2000
-"""Of the arguments of a function."""
+"""Longest text of a function's arguments, in characters."""
 
 
 def named_model(spec: str, arguments: str | None = None) -> nn.Module:
-    """The network that a name stands for: `torchvision:resnet18`, `timm:…`, or `module:function`.
+    """The network of a name: `torchvision:resnet18`, `timm:…`, or `module:function`.
 
     Args:
-        spec: the name; a function is called, a model is taken as it is.
-        arguments: of the function, `num_classes=10,in_channels=1` say.
+        spec: name; a function is called, a model is used as it is.
+        arguments: arguments of the function, such as `num_classes=10,in_channels=1`.
 
     Raises:
         ValueError: no such module, function or network; timm is not installed; arguments of another form.
-        TypeError: what is found is no model.
+        TypeError: the object found is not a model.
     """
     origin, _, name = spec.partition(":")
     named = named_values(arguments)
@@ -50,7 +50,7 @@ def named_model(spec: str, arguments: str | None = None) -> nn.Module:
 
 
 def named_values(text: str | None) -> dict[str, Any]:
-    """Values by name, of a text such as `num_classes=10,name=small`; a comma within a value needs quotes around it.
+    """Values by name, from a text such as `num_classes=10,name=small`; a comma within a value needs quotes around it.
 
     Raises:
         ValueError: a part without a name or a value.
@@ -79,17 +79,18 @@ def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -
     """Name to sample of each split of the data.
 
     Args:
-        spec: `digits`, `cifar10:DIR`, `run:RUN` for the data of a run of `rra-monitor train`, read from where the run
-            says, `pickled-run:RUN:DIR` for those that lie as pickles in DIR, which runs what they contain, a folder of
+        spec: `digits`, `cifar10:DIR`, `run:RUN` for the data of a run of `rra-monitor train`, read from the directory
+            that the run names, `pickled-run:RUN:DIR` for pickles in DIR, which runs the code they contain, a folder of
             folders of images, or `module:function`.
-        n: samples of each split; fewer where there are not enough.
-        size: of the images of a folder: their shorter side is scaled to it and the centre cut out; as they are if None.
-        probe: the split to take, or the name of data in one split.
-        seed: of the draw.
+        n: samples of each split; fewer if there are not enough.
+        size: size of the images of a folder: their shorter side is scaled to it and the centre cut out; unscaled if
+            None.
+        probe: split to use, or the name of data in one split.
+        seed: seed of the draw.
 
     Raises:
         ValueError: no such data or split.
-        TypeError: data that are no data sets.
+        TypeError: data that are not data sets.
     """
     splits = data_splits(spec, size)
     if list(splits) == [DATA] and probe is not None:
@@ -113,7 +114,7 @@ def data_splits(spec: str, size: int | None = None) -> dict[str, Any]:
 
     Raises:
         ValueError: no such folder, module or function.
-        TypeError: a function that returns no data set.
+        TypeError: a function that does not return a data set.
     """
     origin, _, rest = spec.partition(":")
     folder = Path(os.path.expanduser(spec))
@@ -156,10 +157,10 @@ def data_splits(spec: str, size: int | None = None) -> dict[str, Any]:
 
 
 def folder_of_run(spec: str) -> str | None:
-    """Where a run says that its images lie, for data `run:RUN`; None for other data, and for those of a package.
+    """The directory of images that a run names, for data `run:RUN`; None for other data, and for those of a package.
 
     Raises:
-        ValueError: no run of `rra-monitor train`.
+        ValueError: not a run of `rra-monitor train`.
     """
     origin, _, run = spec.partition(":")
     return _trained().data_folder(run) if origin == "run" and run else None
@@ -174,7 +175,7 @@ def _trained() -> Any:
 
 
 def _returned(spec: str, what: str, ready: type | None, arguments: dict[str, Any]) -> Any:
-    """What the function `module:function` returns; the object itself where it is of the type `ready`."""
+    """The result of the function `module:function`; the object itself if it is of the type `ready`."""
     origin, _, name = spec.partition(":")
     if not origin or not name:
         forms = "module:function" + (", torchvision:NAME or timm:NAME" if what == "MODEL" else "")
@@ -212,10 +213,10 @@ def _returned(spec: str, what: str, ready: type | None, arguments: dict[str, Any
 
 
 def _make_findable(module: str) -> None:
-    """Let a module in the working directory be imported, if it is not installed; others there do not come before any.
+    """Allow the import of a module in the working directory, without preferring it to installed ones.
 
     A console command has its own directory at the front of `sys.path`. The working directory may hold foreign files, so
-    it stands last, and stands there only for a module that the reader named.
+    it is put last, and only for a module that the user named.
     """
     if os.getcwd() not in sys.path and _is_missing(module.partition(".")[0]):
         sys.path.append(os.getcwd())
@@ -230,7 +231,7 @@ def _is_missing(package: str) -> bool:
 
 
 def _check_arguments(function: Any, arguments: dict[str, Any], what: str) -> None:
-    """Refuse arguments that a function does not take, or lacks; what has no signature of its own is called anyway.
+    """Refuse arguments that a function does not accept, or lacks; a callable without a signature is called anyway.
 
     Raises:
         ValueError: the first such argument.

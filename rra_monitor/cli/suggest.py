@@ -39,7 +39,7 @@ def run_suggest(runs: Sequence[str], strategy: Strategy, probe: str, side: int |
     """Choose the windows, print them and the command that trains with them.
 
     Raises:
-        ValueError: runs that the strategy cannot choose by, with what is missing and how to get it.
+        ValueError: runs from which the strategy cannot choose, with what is missing and how to get it.
     """
     if strategy != "greedy" and len(runs) > 1:
         raise ValueError(f"{strategy} reads one run, got {len(runs)}; several are for --strategy greedy")
@@ -73,7 +73,7 @@ def _max_cs(run: str, probe: str, side: int | None, about: dict[str, Any] | None
     snapshot = _last(store, probe)
     if [view for view in snapshot.settings.views if view == FULL or view.startswith("avg")] == [FULL]:
         raise ValueError(f"{store.path} was measured without average-pooled views. {_way(run, probe, about)}")
-    # With graphs the margin's error is told more finely.
+    # With graphs the error of the margin is smaller.
     steps = store.graph_steps(probe)
     if steps and steps[-1] == snapshot.step:
         snapshot = store.load(probe, snapshot.step)
@@ -89,7 +89,7 @@ def _last(store: RunStore, probe: str) -> Snapshot:
 
 
 def _greedy(runs: Sequence[Path]) -> list[StageChoice]:
-    """From finished trainings with STAC in one stage alone."""
+    """Windows from finished trainings with STAC in one stage alone."""
     accuracies: dict[tuple[int, int], list[float]] = defaultdict(list)
     stages = set()
     for run in runs:
@@ -114,17 +114,17 @@ def _greedy(runs: Sequence[Path]) -> list[StageChoice]:
 
 
 def _described(run: Path) -> dict[str, Any] | None:
-    """What `rra-monitor train` wrote of a run, given its folder or the snapshots' within it."""
+    """The description of a run by `rra-monitor train`, given its folder or that of its snapshots."""
     return read_description(_folder(run))
 
 
 def _folder(run: Path) -> Path:
-    """The folder of a training, given that or the snapshots' within it."""
+    """The folder of a training, given that folder or that of its snapshots."""
     return run if (run / RUN).exists() else run.parent
 
 
 def _sides(about: dict[str, Any] | None, side: int | None, stages: int, run: str) -> tuple[int, ...]:
-    """The side of each stage's map; the stages are counted where no recipe names the network."""
+    """The side of each stage's map; the stages are counted if no recipe names the network."""
     if about is not None:
         recipe = about["plan"]["recipe"]
         return stage_sides(Network(base=recipe["network"]["base"]).stages, side or DATA[recipe["data"]].side)
@@ -177,16 +177,16 @@ def _command(choices: Sequence[StageChoice], about: dict[str, Any] | None) -> st
 
 
 def _permission(about: Mapping[str, Any] | None) -> list[str]:
-    """What a run was allowed, and its suggestion is not."""
+    """Permissions of a run that its suggestion does not get."""
     if about is None or not about["options"].get("allow_pickle"):
         return []
     return ["The run read pickles, which runs what they contain. Add --allow-pickle if you trust those of --data."]
 
 
 def _kept(options: Mapping[str, Any]) -> Iterator[str]:
-    """The options of a run as words, but for what the next one has of its own: all else stays as it was.
+    """The options of a run as words, without those that the next one sets itself: all others stay the same.
 
-    A permission is none of them: a run may come from somebody else.
+    Permissions are not among them: a run may come from somebody else.
     """
     own = {"recipe", "attention", "window", "out", "resume", "seeds", "download", "allow_pickle"}
     kinds = get_type_hints(TrainOptions)
@@ -202,7 +202,7 @@ def _kept(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _way(run: str, probe: str, about: dict[str, Any] | None) -> str:
-    """How to measure a run's checkpoint with pooled views, and to suggest from that."""
+    """How to measure a run's checkpoint with pooled views, and to suggest windows from that."""
     words = ["MODEL", "--checkpoint", "FILE", "--data", "DATA"]
     side = ""
     if about is not None:

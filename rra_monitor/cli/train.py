@@ -1,4 +1,4 @@
-"""Several seeds of one recipe, one after another, and what they have in common."""
+"""The command `rra-monitor train`: one seed of a recipe, or several one after another and compared."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,11 +25,11 @@ from rra_monitor.recipes.training import SNAPSHOTS, begun, folder_of, read_data,
 from rra_monitor.utils.terminal import print_line
 
 MOST, LARGEST = 1000, 1 << 32
-"""How many seeds one command takes; what a seed is less than."""
+"""Largest number of seeds in one command; upper bound of a seed."""
 
 
 def train_seeds(options: TrainOptions) -> None:
-    """Train each seed that is not finished, going on with an interrupted one; then compare them all.
+    """Train each seed that is not finished, continue an interrupted one, then compare all of them.
 
     Raises:
         ValueError: what does not fit, named; nothing is trained then.
@@ -65,10 +65,10 @@ def _compare(plan: TrainingPlan, folders: Sequence[Path]) -> None:
 
 
 def read_seeds(text: str) -> list[int]:
-    """The seeds that a text names, each once, in their order.
+    """The seeds named in a text, each once, in the given order.
 
     Raises:
-        ValueError: anything else.
+        ValueError: another text.
 
     >>> read_seeds("0-2,7")
     [0, 1, 2, 7]
@@ -114,7 +114,7 @@ def _table(plan: TrainingPlan, results: dict[int, dict[str, Any]]) -> Table:
 
 
 def run_train(options: TrainOptions) -> None:
-    """Train one seed, or several, and say what came out and how to go on.
+    """Train one seed, or several, and print the results and what to do next.
 
     Raises:
         ValueError: what does not fit, named.
@@ -132,7 +132,7 @@ def run_train(options: TrainOptions) -> None:
 def print_report(
     console: Console, plan: TrainingPlan, folder: Path, result: dict[str, Any], options: TrainOptions
 ) -> None:
-    """Say what came out, and how to go on."""
+    """Print the results, and what to do next."""
     recipe = plan.recipe
     known = f"; the thesis has {thesis_accuracy(recipe)} % ({recipe.source})" if recipe.accuracy is not None else ""
     print_line(

@@ -1,4 +1,4 @@
-"""Comparison of groups of runs: which are alike, layer by layer, within a group and across groups."""
+"""Comparison of groups of runs: how similar they are, layer by layer, within a group and across groups."""
 
 import dataclasses
 import itertools
@@ -19,13 +19,13 @@ from rra_monitor.runs.locate import open_run, shared_probe
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What `compare_runs` found.
+    """The result of `compare_runs`.
 
     Attributes:
         groups: name to the curves of its runs.
-        moment: at which the runs were paired: completed epochs, or "last".
+        moment: epoch at which the runs were paired: completed epochs, or "last".
         pairs: names of two groups, in the order given, to the pairs of their runs; (name, name) for those within.
-        notes: what a reader should know, one sentence each.
+        notes: remarks for the reader, one sentence each.
     """
 
     groups: Mapping[str, Group]
@@ -62,19 +62,19 @@ def compare_runs(
     probe: str | Sequence[str] | None = None,
     epoch: When = "last",
 ) -> Comparison:
-    """Curves of groups of runs with their spread, and the NNLS of every run with every other.
+    """Curves of groups of runs with their standard deviation, and the NNLS of every run with every other.
 
-    What can be compared is decided by quantity. Within a group all runs need the same layers, n and k, since they are
+    Each quantity has its own condition. Within a group all runs need the same layers, n and k, because they are
     averaged. Across groups, ID needs the same n or the same density k / n (to a tenth), NNCS and the NNLS within runs
-    the same density, NNLS across runs the same samples and k; layers may differ. What does not hold
-    is left out, or said, with the reason in `Pairs.refused`. A training's `network.layer1.0` counts as the `layer1.0`
+    the same density, NNLS across runs the same samples and k; layers may differ. What cannot be compared is left out,
+    with the reason in `Pairs.refused`. A training's `network.layer1.0` counts as the `layer1.0`
     of the network by itself, and is named so.
 
     Args:
-        groups: name to the directories of its runs, seeds of one recipe say; one run is a group, too.
-        probe: to compare; of several, each group is taken once for each, as `<group>/<probe>`. `train` if None, or
-            else the first that all runs have.
-        epoch: at which runs are paired: completed epochs, or "last" for the last snapshot of each.
+        groups: name to the directories of its runs, for example seeds of one recipe; one run is a group, too.
+        probe: probe to compare; with several, each group is taken once for each, as `<group>/<probe>`. `train` if
+            None, or else the first that all runs have.
+        epoch: epoch at which runs are paired: completed epochs, or "last" for the last snapshot of each.
 
     Raises:
         ValueError: a group without runs, runs that do not exist or are empty, a run named twice in one group, runs of

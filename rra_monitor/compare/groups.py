@@ -1,4 +1,4 @@
-"""Groups of runs: the curves of several seeds of one recipe, their mean and their spread."""
+"""Groups of runs: the curves of several seeds of one recipe, their mean and standard deviation."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ class Run:
     """One probe of one run, without graphs.
 
     Attributes:
-        path: of its store.
-        store: that reads its graphs.
+        path: path of its store.
+        store: store that reads its graphs.
         probe: name of the sample.
         epochs: completed epochs to the first snapshot of each.
         last: the newest snapshot.
@@ -54,19 +54,19 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """The curves of R runs of one recipe, seeds of it say, for one probe.
+    """The curves of R runs of one recipe (its seeds, for example) for one probe.
 
     Attributes:
-        name: of the group.
+        name: name of the group.
         probe: name of the sample.
         runs: (R,) paths.
         layers: (L,) names in execution order.
-        settings: of the first run's last snapshot; all runs have its n, k and metric.
+        settings: settings of the first run's last snapshot; all runs have its n, k and metric.
         epochs: (E,) completed epochs at which all runs have a snapshot, ascending.
         last_epochs: (R,) epoch of each run's last snapshot.
-        id: (R, E + 1, L) intrinsic dimensions at those epochs, and in the end of each run's last snapshot.
-        nncs: (R, E + 1, L) class similarities, 0 to 1, at the same moments; None for unlabelled data.
-        nnls: (R, E + 1, L, L) similarities of the layers of one run with each other, 0 to 1, at the same moments.
+        id: (R, E + 1, L) intrinsic dimensions at those epochs and, last, of each run's last snapshot.
+        nncs: (R, E + 1, L) class similarities, 0 to 1, at the same epochs; None for unlabelled data.
+        nnls: (R, E + 1, L, L) similarities of the layers of one run with each other, 0 to 1, at the same epochs.
         others: name to (R, E + 1, L): the standard error of the ID and the health of the graphs, as in a `Snapshot`;
             NaN where rows were not checked.
         nncs_chance: the NNCS of features without class information; None for unlabelled data.
@@ -122,7 +122,7 @@ def read_run(store: RunStore, probe: str) -> Run:
 
 
 def group_of(name: str, runs: Sequence[Run]) -> Group:
-    """The curves of runs that were measured alike.
+    """The curves of runs that were measured with the same settings.
 
     Raises:
         ValueError: other layers, n, k, metric, or labels in some runs alone; both values are named.
@@ -172,7 +172,7 @@ def _facts(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _difference(here: dict[str, Any], there: dict[str, Any]) -> str | None:
-    """The first fact in which two snapshots differ, with both values; None for alike."""
+    """The first fact in which two snapshots differ, with both values; None if there is none."""
     for name in ("n", "k", "metric", "labels"):
         if here[name] != there[name]:
             return f"{name} {here[name]} against {there[name]}"

@@ -15,7 +15,7 @@ from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics import nnls_matrix
 
 HELD_BYTES = 2 << 30
-"""Of neighbours held at once while runs are paired; beyond it graphs are read more than once."""
+"""Bytes of neighbours held at once while runs are paired; beyond it graphs are read more than once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,8 @@ class Pairs:
         nnls: (P, La, Lb) similarity of each layer of the first run with each of the second, 0 to 1. P is 0 where
             it is refused.
         chance: the NNLS of unrelated layers.
-        refused: `id`, `nncs`, `nnls`, or `nnls_within_run` (the layers of one run with each other), to the reason why
-            the groups cannot be compared by it.
+        refused: quantity (`id`, `nncs`, `nnls`, or `nnls_within_run` for the layers of one run with each other) to
+            the reason why the groups cannot be compared by it.
     """
 
     a: str
@@ -67,9 +67,9 @@ class Pairs:
         return values
 
     def same_layer_deviation(self) -> Floats:
-        """(La,) standard deviation of `same_layer` over the pairs; NaN where there is but one.
+        """(La,) standard deviation of `same_layer` over the pairs; NaN for one pair.
 
-        A pair and its reverse have one value and count once. Pairs share runs: this is a spread, no standard error.
+        A pair and its reverse have one value and count once. Pairs share runs, so this is not a standard error.
         """
         values = self.same_layer()
         seen = [frozenset(pair) for pair in self.runs]  # two groups may share runs
@@ -83,8 +83,8 @@ class Pairs:
 def pair_matrices(runs: Sequence[Run], wanted: Sequence[tuple[int, int]], epoch: When) -> dict[tuple[int, int], Floats]:
     """The (Li, Lj) NNLS matrix of each wanted pair of runs i < j.
 
-    Holds the graphs of as many runs as fit into `HELD_BYTES` and passes the others by them, then goes on with the
-    rest; where all fit, each graph is read once.
+    Holds the graphs of as many runs as fit into `HELD_BYTES` and compares the others with them, then continues with
+    the rest; if all fit, each graph is read once.
     """
     found: dict[tuple[int, int], Floats] = {}
     console = Console(stderr=True)

@@ -41,10 +41,10 @@ class Settling:
     def settled(self, level: float = 0.8) -> dict[str, int | None]:
         """Layer to the first epoch from which on its similarity to the last state stays at or above a level.
 
-        None where only the last snapshot reaches it, as it always does. Layers with small numbers settle first.
+        None for a layer that only the last snapshot reaches. Layers with small numbers settle first.
 
         Args:
-            level: of NNLS, above chance, to 1.
+            level: NNLS above chance, at most 1.
 
         Raises:
             ValueError: a level that is out of that range.
@@ -65,8 +65,8 @@ def settling(run: str | os.PathLike[str], probe: str | None = None) -> Settling:
     Holds the graphs of two snapshots at a time, and reads each once.
 
     Args:
-        run: its directory.
-        probe: to look at; `train` if None, or else the first that the run has.
+        run: directory of the run.
+        probe: probe to use; `train` if None, or else the first that the run has.
 
     Raises:
         ValueError: a run that does not exist or is empty, no such probe, fewer than two snapshots with graphs.

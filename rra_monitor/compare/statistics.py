@@ -1,4 +1,4 @@
-"""Mean and standard deviation over the runs of a group, where values are defined."""
+"""Mean and standard deviation of the defined values over the runs of a group."""
 
 import numpy as np
 import numpy.typing as npt

@@ -21,7 +21,7 @@ SCHEMA = 1
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Beginnings of what a spreadsheet computes, which may start a program."""
+"""First characters of a formula in a spreadsheet, which may start a program."""
 
 
 def curve_rows(comparison: Comparison) -> Iterator[Row]:
@@ -48,7 +48,7 @@ def curve_rows(comparison: Comparison) -> Iterator[Row]:
 
 
 def within_run_rows(comparison: Comparison) -> Iterator[Row]:
-    """NNLS of the layers of one run with each other, at the last snapshot: mean and deviation over the runs."""
+    """NNLS of the layers of one run with each other, in the last snapshot: mean and standard deviation over runs."""
     for group in comparison.groups.values():
         average, spread = mean(group.nnls[:, -1]), deviation(group.nnls[:, -1])
         for a, layer_a in enumerate(group.layers):
@@ -82,7 +82,7 @@ def nnls_rows(comparison: Comparison) -> Iterator[Row]:
 
 
 def same_layer_rows(comparison: Comparison) -> Iterator[Row]:
-    """NNLS of the layers that have one name in both groups: mean and deviation over all pairs of runs."""
+    """NNLS of the layers with the same name in both groups: mean and standard deviation over all pairs."""
     for pairs in _defined(comparison):
         average, spread = mean(pairs.same_layer()), pairs.same_layer_deviation()
         for row, layer in enumerate(pairs.layers_a):
@@ -150,7 +150,7 @@ def as_json(comparison: Comparison, runs: Sequence[Settling] = ()) -> dict[str, 
 
 
 def write_tables(comparison: Comparison, folder: Path, runs: Sequence[Settling] = ()) -> list[Path]:
-    """Write every table as CSV and all of it as JSON; returns the files. Those of an earlier comparison are replaced.
+    """Write every table as CSV and all of it as JSON; returns the files. Earlier files are replaced.
 
     Undefined values are empty in the CSV and null in the JSON; a table without rows has no file.
     """
@@ -169,7 +169,7 @@ def write_tables(comparison: Comparison, folder: Path, runs: Sequence[Settling] 
 def write_csv(file: Path, rows: Iterable[Row]) -> Path | None:
     """Write rows of one form as they come; None, and no file, where there are none.
 
-    Names may be anything that a file said. One that a spreadsheet would take for a formula has an apostrophe before it.
+    Names come from files. One that a spreadsheet would take for a formula gets an apostrophe before it.
     """
     rows = iter(rows)
     first = next(rows, None)
@@ -184,7 +184,7 @@ def write_csv(file: Path, rows: Iterable[Row]) -> Path | None:
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> Path:
-    """Write plain values; NaN is refused. Halves of surrogate pairs, in a path say, come back as they were."""
+    """Write plain values; NaN is refused. Halves of surrogate pairs, in a path for example, are preserved."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     return file

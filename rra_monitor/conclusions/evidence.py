@@ -1,9 +1,10 @@
-"""Evidence: a finding, and how sure it is against the draw of the samples.
+"""Evidence: a finding, and its confidence given that the samples are a random draw.
 
-The errors' factors are measured. Over 60 draws of 250 digits, four kinds of features and k = 2, 5, 20, the spread of
-the NNCS was 0.5 to 1.2 times sqrt(p (1 - p) / n), that of a paired difference 1.3 to 1.6 times the standard error of
-its samples, that of the ID 0.9 to 1.6 times ID / sqrt(n). On CIFAR-10's pixels the ID's is 1.7 times at n = 2,000 and
-2.8 times at 15,000, since near-duplicates are many there; a finding asks for a difference of a tenth besides.
+The factors of the standard errors are measured. Over 60 draws of 250 digits, four kinds of features and k = 2, 5, 20,
+the standard deviation of the NNCS was 0.5 to 1.2 times sqrt(p (1 - p) / n), that of a paired difference 1.3 to 1.6
+times the standard error of its samples, that of the ID 0.9 to 1.6 times ID / sqrt(n). On CIFAR-10's pixels that of the
+ID is 1.7 times at n = 2,000 and 2.8 times at 15,000, because it has many near-duplicates; a finding also needs a
+difference of a tenth.
 """
 
 import math
@@ -16,10 +17,10 @@ from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.metrics import nncs_per_sample
 
 SURE = 0.99
-"""A finding of less confidence is none."""
+"""Smallest confidence of a finding."""
 
 TIED = 0.5
-"""A fraction of tied samples above which NNCS and NNLS mean little and are not read."""
+"""Fraction of tied samples above which NNCS and NNLS mean little and are ignored."""
 
 ID_FACTOR, SHARE_FACTOR, PAIRED_FACTOR = 2.0, math.sqrt(2), 2.0
 
@@ -32,10 +33,11 @@ class Finding:
         kind: `id_peak`, `hunchback`, `double_hunchback`, `initial_contraction`, `cluster_spike`, `overfitting`,
             `drift`, `redundant_layers`, `collapse`, `unsettled`, `pooling_window`; or `not_comparable`, a note on
             two probes.
-        probe: in which it was found; of a comparison the one that is not `train`.
-        layers: that it is about, in execution order.
-        sentence: one, with the numbers in it.
-        confidence: 0.99 to 1, that another draw of the samples would not undo it; other seeds are not covered.
+        probe: probe in which it was found; of a comparison the one that is not `train`.
+        layers: layers concerned, in execution order.
+        sentence: one sentence with the numbers in it.
+        confidence: confidence, 0.99 to 1, that it does not result from the draw of the samples; other seeds of the
+            network are not covered.
         values: the numbers by name.
     """
 
@@ -60,16 +62,16 @@ class Difference:
     error: float
 
     def confidence(self, tries: int = 1, at_least: float = 0.0) -> float:
-        """How sure it is that the change is no accident of the draw of the samples.
+        """Confidence that the change does not result from the draw of the samples.
 
         Formula: 1 - tries P(a standard normal exceeds value / error), not below 0.
 
         Args:
-            tries: places at which such a change was looked for; the chance of a false one grows with them.
-            at_least: what the change has to be, too.
+            tries: number of places tested; the probability of a false finding grows with it.
+            at_least: smallest change that counts.
 
         Returns:
-            0 to 1; 0 where the value is undefined or less than asked.
+            0 to 1; 0 where the value is undefined or less than `at_least`.
         """
         if not self.value >= at_least or self.value <= 0:
             return 0.0
@@ -77,10 +79,10 @@ class Difference:
 
 
 def id_difference(here: Snapshot, a: int, there: Snapshot, b: int) -> Difference:
-    """From the ID of layer a to that of layer b, of one snapshot or two, as a difference of logarithms.
+    """The change from the ID of layer a to that of layer b, of one snapshot or two, as a difference of logarithms.
 
     Formula: ln(ID_b / ID_a), with the error 2 sqrt(1/n_a + 1/n_b), n the samples without duplicates. Two layers of one
-    snapshot vary together, and less than this.
+    snapshot are correlated, so their true error is smaller.
     """
     counts = [side.settings.n * (1 - side.zeros[row]) for side, row in ((here, a), (there, b))]
     values = here.id[a], there.id[b]
@@ -99,16 +101,16 @@ def fraction_error(fraction: float, n: int) -> float:
 
 
 def fraction_difference(fraction_a: float, n_a: int, fraction_b: float, n_b: int) -> Difference:
-    """From one NNCS, NNLS or other fraction of samples to another, as if of independent samples."""
+    """The change from one NNCS, NNLS or other fraction of samples to another, as for independent samples."""
     error = math.hypot(fraction_error(fraction_a, n_a), fraction_error(fraction_b, n_b))
     return Difference(fraction_b - fraction_a, error)
 
 
 def nncs_difference(snapshot: Snapshot, a: int, b: int) -> Difference:
-    """From the NNCS of layer a to that of layer b of one snapshot.
+    """The change from the NNCS of layer a to that of layer b of one snapshot.
 
     Formula: with graphs, the error is twice the standard error of the samples' differences, at least one sample's;
-    without them that of independent samples, which is several times larger for layers that are alike.
+    without them that of independent samples, which is several times larger for similar layers.
     """
     assert snapshot.nncs is not None
     n, labels = snapshot.settings.n, snapshot.settings.labels

@@ -1,6 +1,6 @@
-"""Findings: what the thesis reads off the curves, each by a stated rule with a stated confidence.
+"""Findings: what the thesis reads from the curves, each by a stated rule with a stated confidence.
 
-The rules stand in docs/findings.md. All read the layers as they are, except the pooling windows.
+The rules are in docs/findings.md. All use the full views, except the pooling windows.
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ PER_LAYER = ("id", "id_error", "ties", "zeros", "recall", "hubness")
 
 
 def findings(snapshots: Mapping[str, Snapshot], previous: Mapping[str, Snapshot] | None = None) -> list[Finding]:
-    """What the curves of one moment show; an empty list where they show nothing.
+    """What the curves of one step show; an empty list where they show nothing.
 
     Args:
-        snapshots: probe to snapshot, of one network at one step. With graphs differences of NNCS are told apart more
-            finely, and probes of different k / n can be compared. Other probes are compared with the one named `train`.
-        previous: probe to an earlier snapshot of the same samples, for what develops over epochs.
+        snapshots: probe to snapshot, of one network at one step. With graphs, smaller differences of NNCS are
+            found, and probes of different k / n can be compared. Other probes are compared with the one named `train`.
+        previous: probe to an earlier snapshot of the same samples, for changes over epochs.
 
     Returns:
         Findings in the order of the probes, then those that compare probes.

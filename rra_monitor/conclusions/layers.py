@@ -1,4 +1,4 @@
-"""Findings in the layers of one probe, at one moment or since an earlier one; rules in docs/findings.md."""
+"""Findings in the layers of one probe, at one step or since an earlier one; rules in docs/findings.md."""
 
 import math
 
@@ -19,17 +19,17 @@ from rra_monitor.measure.snapshot import Curve, Snapshot
 from rra_monitor.metrics import nnls
 
 ID_STEP, FALL = math.log(1.1), math.log(1.5)
-"""Least changes of an ID: a tenth; in a collapse, by a third."""
+"""Smallest changes of an ID: a tenth; in a collapse, a third."""
 
 NNCS_STEP, SPIKE = 0.01, 0.1
-"""Least changes of an NNCS: between layers, in a spike."""
+"""Smallest changes of an NNCS: between layers, in a spike."""
 
 ALIKE = 0.8
-"""An NNLS (adjusted for chance) from which on two layers count as one, and a layer as settled; as in `Settling`."""
+"""The NNLS, adjusted for chance, from which on two layers count as redundant, and a layer as settled."""
 
 
 def id_peak(snapshot: Snapshot) -> Finding | None:
-    """The layer of highest ID, where it lies over both ends by a tenth at least."""
+    """The layer of highest ID, if it is at least a tenth above both ends."""
     defined = np.flatnonzero(np.isfinite(snapshot.id))
     if len(defined) < 3:
         return None
@@ -120,7 +120,7 @@ def initial_contraction(snapshot: Snapshot) -> Finding | None:
 def cluster_spike(snapshot: Snapshot) -> Finding | None:
     """One or two steps in the second half of the layers with at least half of the NNCS curve's whole rise.
 
-    They also have twice their fraction of the steps, so that an even rise over few layers is no spike.
+    They also have twice their fraction of the steps, so that an even rise over few layers is not a spike.
     """
     curve = snapshot.nncs
     if curve is None or np.isnan(curve).all():
@@ -152,7 +152,7 @@ def cluster_spike(snapshot: Snapshot) -> Finding | None:
 def redundant_layers(snapshot: Snapshot) -> list[Finding]:
     """Runs of consecutive layers with nearly the same neighbourhoods.
 
-    Of each pair, NNLS adjusted for chance is 0.8 at least, or 0.5 and 0.1 above the median of the other pairs.
+    The NNLS of each pair, adjusted for chance, is at least 0.8, or 0.5 and 0.1 above the median of the other pairs.
     """
     n, chance = snapshot.settings.n, snapshot.nnls_chance
     pairs = np.array([snapshot.nnls[row, row + 1] for row in range(len(snapshot.layers) - 1)])
@@ -190,7 +190,7 @@ def redundant_layers(snapshot: Snapshot) -> list[Finding]:
 def collapse(snapshot: Snapshot, before: Snapshot | None) -> Finding | None:
     """Layers whose ID fell by a third or became undefined while a tenth more of the samples became tied or duplicate.
 
-    Against the same layer of the earlier snapshot, or where there is none against the layer before it.
+    Compared with the same layer of the earlier snapshot, or without one with the layer before.
     """
     sure, sentences = {}, []
     for row, (layer, shown) in enumerate(zip(snapshot.layers, displayed(snapshot.layers), strict=True)):
@@ -251,7 +251,7 @@ def unsettled(snapshot: Snapshot, before: Snapshot) -> Finding | None:
 
 
 def _maxima(curve: Curve) -> list[int]:
-    """Positions of inner local maxima, the first of equals; undefined values are passed over."""
+    """Positions of inner local maxima, the first of equals; undefined values are skipped."""
     rows = np.flatnonzero(np.isfinite(curve))
     values = curve[rows]
     inner = range(1, len(rows) - 1)
@@ -259,9 +259,9 @@ def _maxima(curve: Curve) -> list[int]:
 
 
 def _shelf(snapshot: Snapshot, top: int) -> tuple[list[int], float] | None:
-    """The longest level part of the ID's fall from its maximum, two steps at least, and how sure it is.
+    """The longest level part of the ID's fall from its maximum, at least two steps, and its confidence.
 
-    Level is a range of a tenth at most, and less than half of the change that as many steps bring before and after.
+    Level means a range of a tenth at most, and less than half of the change that as many steps bring before and after.
     """
     defined = np.flatnonzero(np.isfinite(snapshot.id))
     fall = [int(row) for row in defined[defined >= top]]
@@ -278,7 +278,7 @@ def _shelf(snapshot: Snapshot, top: int) -> tuple[list[int], float] | None:
 
 
 def _steeper(snapshot: Snapshot, side: list[int], level: list[int]) -> float:
-    """How sure it is that the ID falls on one side of a level part by a tenth, and twice as steeply as within it."""
+    """Confidence that the ID falls on one side of a level part by a tenth, and twice as steeply as within it."""
     whole = id_difference(snapshot, side[-1], snapshot, side[0])
     within = id_difference(snapshot, level[-1], snapshot, level[0])
     share = (len(level) - 1) / (len(side) - 1) / 2
@@ -289,7 +289,7 @@ def _steeper(snapshot: Snapshot, side: list[int], level: list[int]) -> float:
 
 
 def _prominence(snapshot: Snapshot, row: int) -> Difference:
-    """How far a maximum of the ID stands over the higher of the two valleys that part it from higher layers or ends."""
+    """Height of a maximum of the ID above the higher of the two valleys between it and higher layers or the ends."""
     curve = snapshot.id
     valleys = []
     for side, higher in ((np.arange(row - 1, -1, -1), np.greater_equal), (np.arange(row + 1, len(curve)), np.greater)):
@@ -300,7 +300,7 @@ def _prominence(snapshot: Snapshot, row: int) -> Difference:
 
 
 def _pairs(snapshot: Snapshot) -> int:
-    """How many pairs of layers a curve has: the places at which a difference can turn up."""
+    """Number of pairs of layers in a curve: the places at which a difference can be found."""
     return len(snapshot.layers) * (len(snapshot.layers) - 1) // 2
 
 

@@ -63,7 +63,7 @@ def _stage(layer: str) -> str:
 
 
 def _mean_difference(snapshot: Snapshot, rows_a: list[int], rows_b: list[int]) -> Difference:
-    """Between means over blocks, whose errors, being of the same samples, do not average out."""
+    """The difference of means over blocks; their errors are of the same samples and do not average out."""
     changes = [nncs_difference(snapshot, a, b) for a, b in zip(rows_a, rows_b, strict=True)]
     return Difference(
         sum(change.value for change in changes) / len(changes), sum(change.error for change in changes) / len(changes)

@@ -11,7 +11,7 @@ from rra_monitor.measure.snapshot import Curve, Snapshot, same_density
 from rra_monitor.metrics import nncs
 
 GAP, DRIFT_STEP = 0.02, math.log(1.2)
-"""Least differences between probes: of the NNCS, and of the logarithm of the ID, a fifth, since their n may differ."""
+"""Smallest differences between probes: of the NNCS; of the logarithm of the ID, a fifth, since their n may differ."""
 
 
 def overfitting(train: Snapshot, other: Snapshot) -> Finding | None:

@@ -10,8 +10,8 @@ SUBSET_PROBES = (30_000, 2_500)
 not, and is all of its validation images (50 of each class)."""
 
 IMAGENET_PROBES = (30_000, 30_000)
-"""Of ImageNet64x64, for which none are printed: as many training images as of its subset, 30 of each class, and as many
-validation images, so that k is the same (3) and the two curves can be compared."""
+"""Samples of the probes of ImageNet64x64, for which none are printed: as many training images as of its subset, 30 of
+each class, and as many validation images, so that k is the same (3) and the two curves can be compared."""
 
 DataName = Literal["cifar10", "imagenet64-50", "imagenet64", "images", "digits"]
 
@@ -21,14 +21,14 @@ class Data:
     """A data set by name.
 
     Attributes:
-        name: of it.
-        title: in words.
-        classes: how many; None for any.
-        channels: of an image.
-        side: of an image, in pixels.
-        normalization: mean and standard deviation of each channel in 0 to 1, by which inputs are normalised.
-        probe_n: samples of the training and of the validation probe (4.1, 5.4, and choices.py); at most as many as
-            there are of a class are drawn.
+        name: name of the data set.
+        title: its name for readers.
+        classes: number of classes; None for any.
+        channels: channels of an image.
+        side: side of an image in pixels.
+        normalization: mean and standard deviation of each channel in 0 to 1, for the normalisation of inputs.
+        probe_n: samples of the training and of the validation probe (4.1, 5.4, and choices.py); no more
+            are drawn than there are of a class.
     """
 
     name: DataName

@@ -15,7 +15,7 @@ SPLITS = {"train": ("train",), "val": ("val", "validation", "test")}
 
 
 def cifar10(folder: Path) -> dict[str, Any]:
-    """CIFAR-10's two splits, as torchvision downloads it or unpacked to folders of images."""
+    """CIFAR-10's two splits, as downloaded by torchvision or unpacked to folders of images."""
     if not (folder / "cifar-10-batches-py").is_dir():
         return folder_splits(folder, None, CIFAR10_NORMALIZATION)
     datasets = required("torchvision.datasets", "CIFAR-10")

@@ -21,7 +21,7 @@ from rra_monitor.utils.archives import check_unpacked
 from rra_monitor.utils.text import some
 
 SUBSET_SEED = 0
-"""Of the draw of ImageNet64x64-50: which 50 classes and which 1,000 images of each is not printed."""
+"""Seed of the draw of ImageNet64x64-50: which 50 classes and which 1,000 images of each is not printed."""
 
 SUBSET_CLASSES, SUBSET_IMAGES = 50, 1000
 """Classes, and training images of each, of ImageNet64x64-50 (5.1): as many images as CIFAR-10 has."""
@@ -34,7 +34,7 @@ BROKEN = (
     *(zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, SyntaxError, EOFError, OSError, RuntimeError),
     *(ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError, OverflowError, NotImplementedError),
 )
-"""What zipfile, numpy and pickle raise for a file that is corrupt."""
+"""Errors of zipfile, numpy and pickle for a corrupt file."""
 
 ZIP_START = b"PK\x03\x04"
 
@@ -48,14 +48,14 @@ def has_batches(folder: Path) -> bool:
 
 
 def read_batches(data: Data, folder: Path, allow_pickle: bool) -> Splits:
-    """The whole data set, or its subset where the data have 50 classes.
+    """The whole data set, or its subset for data with 50 classes.
 
     A batch is a table with `data`, (n, 3 · 64 · 64) bytes, and `labels`, 1 to 1000.
 
     Args:
-        data: how many classes to take.
-        folder: that holds `train_data_batch_1.npz` to `train_data_batch_10.npz` and `val_data.npz`, at any depth.
-        allow_pickle: also read batches that are pickles, which runs what they contain.
+        data: data set, whose number of classes decides.
+        folder: folder with `train_data_batch_1.npz` to `train_data_batch_10.npz` and `val_data.npz`, at any depth.
+        allow_pickle: whether to read batches that are pickles, too, which runs the code they contain.
 
     Raises:
         ValueError: batches or classes that are missing, a pickle without permission, a batch that is corrupt or of
@@ -89,7 +89,7 @@ def subset_classes(labels: Labels) -> Labels:
     """The classes of ImageNet64x64-50: a seeded draw from those with 1,000 images or more, ascending.
 
     Raises:
-        ValueError: fewer such classes than wanted.
+        ValueError: fewer such classes than requested.
     """
     classes, counts = np.unique(labels, return_counts=True)
     large = classes[counts >= SUBSET_IMAGES]
@@ -102,7 +102,7 @@ def subset_classes(labels: Labels) -> Labels:
 
 
 def subset_images(labels: Labels, classes: Labels) -> Chosen:
-    """(n,) which training images are taken: a seeded draw of 1,000 of each class."""
+    """(n,) positions of the training images: a seeded draw of 1,000 of each class."""
     rng = np.random.default_rng(SUBSET_SEED)
     taken = np.zeros(len(labels), dtype=bool)
     for label in classes:
@@ -118,7 +118,7 @@ def _split(
     side: int,
     allow_pickle: bool,
 ) -> InMemory:
-    """The chosen images of some batches, one batch in memory beside them at a time."""
+    """The chosen images of some batches, with one batch in memory at a time."""
     total = sum(int(mask.sum()) for mask in masks)
     images = torch.empty((total, CHANNELS, side, side), dtype=torch.uint8)
     start = 0
@@ -139,13 +139,13 @@ def _split(
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    """The batches of a name, by their numbers; of a batch in both forms the npz."""
+    """The batches of a name by their numbers; of a batch in both formats the npz."""
     found = {file.with_suffix(""): file for ending in ("", ".npz") for file in folder.rglob(pattern + ending)}
     return sorted((file for file in found.values() if file.is_file()), key=lambda file: (len(file.name), file.name))
 
 
 def _check_batches(folder: Path, training: Sequence[Path]) -> None:
-    """Refuse an incomplete download, and two in one folder."""
+    """Refuse an incomplete download, and two downloads in one folder."""
     found = Counter(file.name.removesuffix(".npz") for file in training)
     if missing := [name for name in TRAINING if name not in found]:
         raise ValueError(

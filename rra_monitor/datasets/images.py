@@ -17,13 +17,13 @@ from rra_monitor.datasets.catalogue import Data
 from rra_monitor.datasets.normalization import Normalization
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
-"""Images that are decoded. PIL knows others, whatever a file is called, and starts a program for some of them (EPS)."""
+"""Formats that are decoded. PIL knows others, whatever a file is called, and starts a program for some (EPS)."""
 
 CORRUPT_NAMED = 5
-"""Files that an error names; the others are counted."""
+"""Largest number of files named in an error; the others are counted."""
 
 CHUNK = 64
-"""Images that a thread decodes between two steps of the bar."""
+"""Images that a thread decodes between two steps of the progress bar."""
 
 
 class Split(Protocol):
@@ -56,20 +56,20 @@ class InMemory:
         return self.images[positions]
 
     def to(self, device: torch.device) -> "InMemory":
-        """With its images on a device."""
+        """The same split with its images on a device."""
         return InMemory(self.images.to(device), self.labels)
 
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Images that are read from their files each time.
+    """Images that are read from their files each time they are used.
 
     Attributes:
-        paths: (n,) of the files.
+        paths: (n,) paths of the files.
         labels: (n,) int64.
-        side: of an image, in pixels.
-        resize: whether an image of another size is scaled, its shorter side to `side`, and its centre cut out; else it
-            is an error.
+        side: side of an image in pixels.
+        resize: whether to scale an image of another size, its shorter side to `side`, and to cut out its centre;
+            otherwise it is an error.
     """
 
     paths: Sequence[str]
@@ -81,7 +81,7 @@ class Files:
         """Decode the images at the positions.
 
         Raises:
-            ValueError: a file that is no image, or of another size, named.
+            ValueError: a file that is not an image, or of another size, named.
         """
         return torch.stack([self.image(position) for position in positions.tolist()])
 
@@ -89,7 +89,7 @@ class Files:
         """Decode one image, (3, side, side).
 
         Raises:
-            ValueError: as `read`.
+            ValueError: see `read`.
         """
         path, size = self.paths[position], (self.side, self.side)
         try:
@@ -111,7 +111,7 @@ def load_all(splits: Mapping[str, Files]) -> dict[str, InMemory]:
     """All images in memory.
 
     Raises:
-        ValueError: files that are no images, or of another size: how many in all, and the first of them.
+        ValueError: files that are not images, or of another size: their number, and the first of them.
     """
     held = {
         name: InMemory(torch.empty((len(split.paths), 3, split.side, split.side), dtype=torch.uint8), split.labels)
@@ -129,13 +129,13 @@ def check_all(splits: Mapping[str, Files]) -> None:
     """Decode every image once; PIL's `verify` would pass half a JPEG.
 
     Raises:
-        ValueError: as `load_all`.
+        ValueError: see `load_all`.
     """
     _decode(splits, lambda *image: None)
 
 
 def _decode(splits: Mapping[str, Files], use: Callable[[str, int, torch.Tensor], None]) -> None:
-    """Hand on every image, by its split and its position, decoded by a few threads."""
+    """Pass on every image with its split and its position, decoded by a few threads."""
 
     def visit(name: str, positions: range) -> list[str]:
         refused = []
@@ -172,11 +172,11 @@ def _decode(splits: Mapping[str, Files], use: Callable[[str, int, torch.Tensor],
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A data set as a recipe takes it.
+    """The data set of a recipe.
 
     Attributes:
-        data: what it is.
-        classes: names, in the order of the labels.
+        data: entry of the catalogue.
+        classes: names in the order of the labels.
         train: training images.
         val: validation images.
     """
@@ -188,10 +188,10 @@ class Splits:
 
 
 class Normalised:
-    """A split as a data set of single images as the network takes them: what a probe's sample is drawn from.
+    """A split as a data set of single inputs of the network, from which a probe's sample is drawn.
 
     Args:
-        split: of a data set.
+        split: split of a data set.
         normalization: mean and standard deviation of each channel.
     """
 
@@ -209,24 +209,24 @@ class Normalised:
 
 
 def normalised(images: torch.Tensor, normalization: Normalization) -> torch.Tensor:
-    """(n, c, h, w) images in 0 to 1, less the mean of each channel and divided by its deviation."""
+    """(n, c, h, w) images in 0 to 1, minus the mean of each channel and divided by its standard deviation."""
     mean, deviation = (torch.tensor(values, device=images.device)[:, None, None] for values in normalization)
     return (images - mean) / deviation
 
 
 def _centre(image: Any, side: int) -> Any:
-    """The shorter side scaled, the centre cut out."""
+    """An image with its shorter side scaled and its centre cut out."""
     from torchvision.transforms.v2 import functional
 
     return functional.center_crop(functional.resize(image, [side]), [side, side])
 
 
 def open_image(path: str) -> Any:
-    """An image file, of which nothing is decoded yet.
+    """An image file that is not decoded yet.
 
     Raises:
-        ValueError: a pipe, say, whose opening would wait for ever.
-        OSError: no image of one of the `FORMATS`.
+        ValueError: not a regular file, for example a pipe, whose opening would wait for ever.
+        OSError: not an image in one of the `FORMATS`.
     """
     from PIL import Image
 

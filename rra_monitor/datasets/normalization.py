@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the channels, by which images are normalised."""
+"""Mean and standard deviation of the channels, for the normalisation of images."""
 
 from collections.abc import Sequence
 
@@ -10,5 +10,5 @@ CIFAR10_NORMALIZATION: Normalization = ((0.4914, 0.4822, 0.4465), (0.2470, 0.243
 IMAGENET_NORMALIZATION: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 CIFAR10_INPUTS, IMAGENET_INPUTS = CIFAR10_NORMALIZATION, IMAGENET_NORMALIZATION
-"""Mean and deviation of each channel in 0 to 1, by which inputs are normalised: printed nowhere. The usual ones, of the
-training images; those of ImageNet, of its images at full size, are taken for 64 pixels, too."""
+"""Mean and standard deviation of each channel in 0 to 1, for the normalisation of inputs. The thesis does not state
+them; these are the usual ones of the training images. Those of ImageNet, at full size, are used for 64 pixels, too."""

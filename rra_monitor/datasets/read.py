@@ -1,4 +1,4 @@
-"""The data sets of the recipes, from the forms in which they lie on disk."""
+"""The data sets of the recipes, read from their formats on disk."""
 
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
@@ -25,7 +25,7 @@ FORMS = {
     "imagenet64-50": f"train_data_batch_1.npz … and val_data.npz of all of ImageNet64x64, or {TREE}",
     "images": TREE,
 }
-"""What a data directory holds."""
+"""Contents of a data directory."""
 
 
 def read_splits(
@@ -40,16 +40,16 @@ def read_splits(
     """A data set's training and validation images.
 
     Args:
-        data: which.
-        folder: where it lies; digits need none.
-        download: fetch CIFAR-10 into the folder where it is not there.
-        allow_pickle: read pickled batches of ImageNet64x64, which runs what they contain.
-        lazy: leave images that lie in single files there, to be read when they are needed.
-        check: decode even those once, so that a corrupt one stops a training before it starts.
+        data: entry of the catalogue.
+        folder: directory of the images; digits need none.
+        download: whether to fetch CIFAR-10 into the folder if it is not there.
+        allow_pickle: whether to read pickled batches of ImageNet64x64, which runs the code they contain.
+        lazy: whether to leave images in single files on disk, and read them when they are needed.
+        check: whether to decode those once, so that a corrupt one stops a training before it starts.
 
     Raises:
-        ValueError: no folder or one of another kind, other classes than the recipe's, corrupt images, no network to
-            download from; with what was found, what was expected, and how many.
+        ValueError: no folder or one with other contents, other classes than the recipe's, corrupt images, no network
+            for the download; with what was found, what was expected, and how many.
     """
     if data.name == "digits":
         return _digits(data)
@@ -74,7 +74,7 @@ def _digits(data: Data) -> Splits:
 
 
 def _batches_folder(folder: Path, download: bool) -> Path | None:
-    """The folder that holds torchvision's, or None."""
+    """The folder with torchvision's files, or None."""
     if folder.name == CIFAR10_FOLDER and folder.is_dir():
         return folder.parent
     return folder if download or (folder / CIFAR10_FOLDER).is_dir() else None

@@ -1,4 +1,4 @@
-"""The picture of Fig. 5.1: how the ratios r2 / r1 of each layer lie beside the distribution that TwoNN assumes."""
+"""The picture of Fig. 5.1: the ratios r2 / r1 of each layer beside the distribution that TwoNN assumes."""
 
 from math import ceil
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 COLUMNS = 5
 
 PANELS = 600
-"""Layers and views that are drawn; of more some are left out, evenly."""
+"""Largest number of layers and views drawn; of more, some are left out evenly."""
 
 SEEN, ASSUMED = "#9aa5b1", "#b0413e"
 
@@ -22,10 +22,10 @@ SEEN, ASSUMED = "#9aa5b1", "#b0413e"
 def ratios_figure(snapshot: Snapshot) -> "Figure":
     """One panel per layer and view: the histogram of r2 / r1 from 1 to 1.05, and the Pareto density of the same ID.
 
-    Where the line leaves the bars, near-duplicates or a mixture of dimensions bend the ID.
+    Where the line departs from the bars, near-duplicates or a mixture of dimensions bias the ID.
 
     Args:
-        snapshot: with graphs.
+        snapshot: a snapshot with graphs.
     """
     from matplotlib.figure import Figure
 

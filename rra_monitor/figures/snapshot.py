@@ -20,10 +20,10 @@ INCH_PER_LAYER = 0.24
 INCH_PER_LETTER = 0.065
 LEGEND_COLUMNS = 5
 NAMED = 400
-"""Layers whose names stand at an axis; of more some are left out, evenly."""
+"""Largest number of layer names at an axis; of more, some are left out evenly."""
 
 DOTS, PIXELS, SIDE = 150, 40_000_000, 60_000
-"""Dots per inch of a picture, and the most that it has, in all and along a side: those of many layers are coarser."""
+"""Dots per inch of a picture, and its largest number of pixels, in all and along a side."""
 
 FAINT, BOLD, CHANCE = "#9aa5b1", "#1f5fa8", "#b0413e"
 
@@ -168,8 +168,8 @@ def _panels(
 ) -> tuple["Figure", list["Axes"]]:
     """A figure whose panels take width by height inches, with margins and gaps in inches.
 
-    Margins are computed, since matplotlib's own layout engines draw everything twice. It is a figure of its own, not
-    pyplot's: nothing global is touched in the process that trains.
+    Margins are computed, because matplotlib's layout engines draw everything twice. The figure does not belong to
+    pyplot, so nothing global changes in the process that trains.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -195,7 +195,7 @@ def resolution(figure: "Figure") -> float:
 
 
 def _ticks(names: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Places and names at an axis."""
+    """Positions and names at an axis."""
     step = max(1, ceil(len(names) / NAMED))
     return np.arange(0, len(names), step), [in_picture(name) for name in names[::step]]
 

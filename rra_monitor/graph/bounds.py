@@ -1,11 +1,11 @@
-"""Bounds on rounding errors, from the significant bits of the formats: what the certificates of exact graphs rest on.
+"""Bounds on rounding errors, from the significant bits of the formats: the basis of the certificates of exact graphs.
 
 Standard model of floating-point arithmetic (Higham 2002, Accuracy and Stability of Numerical Algorithms, sections 2.2
 and 3.1): rounding to nearest with p significant bits, the leading one counted, moves a number by at most 2^-p of it.
 After m such roundings a sum of products is off by at most m 2^-p / (1 - m 2^-p) of the sum of their magnitudes, in any
 order, with or without fused multiply-adds. By Cauchy and Schwarz that sum is at most |x| |y| for the inner product of x
-and y, so its error is bounded by their norms. None of this is an average: the errors of quantised features, which round
-alike feature after feature, do add up to nearly that much.
+and y, so its error is bounded by their norms. These are not averages: the errors of quantised features, which round the
+same way in every feature, do add up to nearly that much.
 """
 
 import torch
@@ -16,10 +16,10 @@ UNIT = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11, torch.float32: 2.0**-2
 FURTHER = 16
 """Roundings of |x|² + |y|² - 2 x·y beside those of the product's d terms, in units of |x|² + |y|²: one of the norms,
 two of each of the two sums, which are at most twice that large, and four of the centring of x and y, which moves the
-distance by at most a UNIT of |x| + |y|. The rest is to spare for terms of second order."""
+distance by at most a UNIT of |x| + |y|. The rest is a margin for second-order terms."""
 
 SMALLEST = 2.0**-126
-"""The smallest normal float32. Processors that multiply bfloat16 take what lies below for 0."""
+"""The smallest normal float32. Processors that multiply bfloat16 treat smaller values as 0."""
 
 
 def squared_error(dim: int, dtype: torch.dtype) -> float:
@@ -32,7 +32,7 @@ def squared_error(dim: int, dtype: torch.dtype) -> float:
 
 
 def vanishing(dim: int) -> float:
-    """Bound on what d products and their sums, each below SMALLEST and taken for 0, cost a squared distance."""
+    """Bound on the error of a squared distance from d products and sums below SMALLEST that are treated as 0."""
     return 4 * dim * SMALLEST
 
 

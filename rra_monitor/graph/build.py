@@ -36,7 +36,7 @@ def knn_graph(
 
     Distances are those of the vectorised samples in float32, whatever the input's type, measured by direct difference
     on the CPU; on a GPU those of the nearest eight are, which r1 and r2 belong to. The sample itself is excluded by its
-    index. The work is done where the features lie; a memory map is read in parts.
+    index. The work is done on the features' device; a memory map is read in parts.
 
     Args:
         features: (n, …) array or tensor; trailing axes are flattened. Integers and half precision are cast.
@@ -45,18 +45,18 @@ def knn_graph(
             faster (logged at level INFO with the reason).
         min_recall: fraction of the true neighbours, 0 to 1, that an approximation must find. One that misses it is
             searched again with more effort, then replaced by the exact graph.
-        memory_budget: bytes that may be taken beyond the features, on the CPU. "auto" takes no descent that would need
-            more; a graph that cannot be built within it is refused.
-        seed: of the approximate search and its audit, 0 to 2³² - 1.
-        group: a process group of torch.distributed, over whose ranks the samples are spread: `features` are this
-            rank's, and so are the rows of the graph. Exact, also with "auto"; all ranks must call it. Takes no
+        memory_budget: bytes that may be taken beyond the features, on the CPU. "auto" takes no NN-descent that would
+            need more; a graph that cannot be built within it is refused.
+        seed: seed of the approximate search and its audit, 0 to 2³² - 1.
+        group: torch.distributed process group whose ranks hold the samples: `features` are this rank's, and so are the
+            rows of the graph. Exact, also with "auto"; all ranks must call it. Takes no
             memory_budget: its blocks have fixed sizes.
 
     Returns:
         A KnnGraph of numpy arrays.
 
     Raises:
-        TypeError: features that are no real numbers in a dense array or tensor; options of another type.
+        TypeError: features that are not real numbers in a dense array or tensor; options of another type.
         ValueError: fewer than 2 samples, no features, rows of unequal length, NaN or infinite values, values beyond
             float32, k, min_recall or seed out of range, an unknown backend, a memory budget below one block or below
             what backend="nndescent" takes, or any with a group. With a group each is raised on all ranks.
@@ -108,7 +108,7 @@ def _graph_over_ranks(
 
 
 def _check_options(backend: str, min_recall: float, memory_budget: int, seed: int, *, over_ranks: bool) -> None:
-    """Raise for an option that no graph can be built with."""
+    """Refuse options with which no graph can be built."""
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
     if isinstance(min_recall, bool) or not isinstance(min_recall, (int, float, np.integer, np.floating)):
@@ -127,5 +127,5 @@ def _check_options(backend: str, min_recall: float, memory_budget: int, seed: in
     if over_ranks and memory_budget != MEMORY_BUDGET:
         raise ValueError(
             f"memory_budget={memory_budget:,} cannot be kept over a group, whose blocks have fixed sizes (see "
-            "docs/scaling.md); leave it out, and spread the samples over more ranks to need less on each"
+            "docs/graph.md); leave it out, and spread the samples over more ranks to need less on each"
         )

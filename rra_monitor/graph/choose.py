@@ -1,4 +1,4 @@
-"""Which backend is faster, predicted from the shape of the features."""
+"""The faster backend, predicted from the shape of the features."""
 
 import math
 
@@ -12,21 +12,21 @@ REFERENCE = 1.85e-12
 """seconds_per_multiply_add on the machine of the constants below: 2 cores of an Intel Xeon with AMX, 2 threads."""
 
 HIGH_RECALL = 0.98
-"""Recalls above it take descent more than its first effort."""
+"""Above this recall NN-descent needs more than its first effort."""
 
 COMPILATION = 20.0
 """Seconds that the first search of a process takes to compile, on the machine of the constants."""
 
 
 def choose(n: int, dim: int, k: int, device: torch.device, min_recall: float, memory_budget: int) -> tuple[str, str]:
-    """The backend that is predicted to be faster, and why.
+    """The backend that is predicted to be faster, and the reason.
 
     Args:
-        n: samples.
-        dim: features of a sample.
-        k: neighbours.
-        device: where the samples lie.
-        min_recall: that an approximation must reach.
+        n: number of samples.
+        dim: number of features of a sample.
+        k: number of neighbours.
+        device: device of the samples.
+        min_recall: recall that an approximation must reach.
         memory_budget: bytes that may be taken beyond the features.
     """
     if device.type == "cuda":
@@ -60,7 +60,7 @@ def exact_seconds(n: int, dim: int, k: int) -> float:
 
 
 def descent_seconds(n: int, dim: int, k: int) -> float:
-    """Predicted time of descent_graph at its first effort with its audit, once it is compiled.
+    """Predicted time of nn_descent_graph at its first effort with its audit, once it is compiled.
 
     It compares a number of pairs proportional to n k, and finds fewer of them in the cache as n grows. Fitted to the
     same shapes: within 35 % of each, mostly within 15 %.

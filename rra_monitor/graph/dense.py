@@ -1,7 +1,7 @@
 """Neighbours of chosen samples from full rows of products: on a GPU, for many neighbours, for samples left open.
 
 On the CPU by products in double precision, and by direct difference for the pairs whose distance these cancel. On a GPU
-first by products in float32, with a certificate; samples that it does not cover take the way of the CPU.
+first by products in float32, with a certificate; samples that it does not cover are treated as on the CPU.
 """
 
 import math
@@ -14,16 +14,16 @@ from rra_monitor.graph.distances import BLOCK_BYTES, measured
 from rra_monitor.graph.points import Points
 
 SETTLED = 8
-"""This many nearest candidates of each sample are measured by direct difference: r1 and r2 decide the ID. And as many
-on both sides of the k-th, where rounding may have swapped a neighbour with another."""
+"""Number of nearest candidates whose distance is computed from differences, because r1 and r2 decide the ID; and the
+number on both sides of the k-th, where rounding may have swapped two neighbours."""
 
 CANCELLATION = 0.03
-"""Where a squared distance falls below this fraction of the squared norms it comes from, the float32 product is not
-trusted with it. Above it, distances of real feature maps (10 to 16,384 features) were within 1e-5 of float64; which
-samples are neighbours does not rest on that."""
+"""If a squared distance is below this fraction of its squared norms, the float32 product is not used for it. Above it,
+distances of real feature maps (10 to 16,384 features) were within 1e-5 of float64; which samples are neighbours does
+not depend on that."""
 
 FEW = 32
-"""Pairs of a row that are measured one by one; in a row with more, a collapsed cluster, all are."""
+"""Largest number of pairs of a row that are measured one by one; in a row with more (a collapsed cluster) all are."""
 
 
 def dense_neighbours(
@@ -34,7 +34,7 @@ def dense_neighbours(
     Args:
         points: n samples.
         rows: (r,) samples, on the points' device.
-        k: neighbours.
+        k: number of neighbours.
         block_bytes: bound on a block of products and on one of the samples they are made of, but for a row of each.
         single: whether a GPU takes products in float32 first.
 
@@ -160,5 +160,5 @@ def _tables(
 
 
 def _squared_norms(samples: torch.Tensor) -> torch.Tensor:
-    """(r,) in the samples' type, summed in double precision: the bounds take norms for exact."""
+    """(r,) in the samples' type, summed in double precision: the bounds assume exact norms."""
     return samples.square().sum(dim=1, dtype=torch.float64).to(samples.dtype)

@@ -1,4 +1,4 @@
-"""Distances by direct difference, of candidates and of pairs: nothing is lost to cancellation, whatever the norms."""
+"""Distances by direct difference, of candidates and of pairs: no cancellation, whatever the norms."""
 
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from rra_monitor.graph.points import Points
 from rra_monitor.graph.workers import Workers
 
 CHUNK = 128
-"""Features read together: a chunk of all samples stays in the cache while candidates are picked from it at random."""
+"""Features read together: a chunk of all samples stays in the cache while candidates are read from it in any order."""
 
 BLOCK_BYTES = 128 << 20
 """Bound on a temporary block."""
@@ -30,9 +30,9 @@ def squared_distances(
 
     Args:
         points: n samples on the CPU.
-        rows: (r,) samples.
-        candidates: (r, c) other samples.
-        counts: (r,) how many of a row's candidates count; all if None.
+        rows: (r,) positions of the samples.
+        candidates: (r, c) positions of other samples.
+        counts: (r,) number of valid candidates of each row; all if None.
 
     Returns:
         (r, c); undefined beyond the counts.
@@ -90,7 +90,7 @@ def nearest(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """(r, k) squared distances, ascending, and ids of the nearest candidates; equal distances by id.
 
-    Undefined where fewer than k candidates count.
+    Undefined where fewer than k candidates are valid.
     """
     out = np.empty((len(squared), k), np.float32), np.empty((len(squared), k), np.int32)
     with Workers() as workers:
@@ -120,7 +120,7 @@ PAIR_BYTES = 64 << 20
 def pair_differences(
     own: torch.Tensor, others: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
 ) -> torch.Tensor:
-    """(p,) float64: |own[rows[p]] - others[columns[p]]|², equal for equal distances but for the last bit.
+    """(p,) float64: |own[rows[p]] - others[columns[p]]|², equal for equal distances except for the last bit.
 
     Args:
         own: (n, d) real features.

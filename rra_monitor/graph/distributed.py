@@ -1,7 +1,8 @@
 """Exact neighbours over the ranks of a process group, each of which holds some of the samples and their neighbours.
 
-All samples go round the ranks in blocks, two or three times: for a shortlist of candidates by float32 products; for the
-candidates' distances by direct difference; and, where a product could not tell which samples are nearest, for float64.
+All samples are passed around the ranks in blocks, two or three times: for a shortlist of candidates by float32
+products; for the candidates' distances by direct difference; and, where a product cannot decide which samples are
+nearest, for float64.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 SPARE = 8
-"""Candidates beyond k: their distances tell whether rounding can have cost a neighbour its place."""
+"""Candidates beyond k: their distances tell whether rounding can have replaced a neighbour."""
 
 
 def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> KnnGraph:
@@ -37,19 +38,19 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
 
     The samples of rank 0 come first, then those of rank 1 and so on; indices are positions in that order. Distances are
     the Euclidean ones of the features in float32, all measured by direct difference. A few rows of each rank are
-    checked in float64; if one is wrong, all are built anew in double precision, with a warning.
+    checked in float64; if one is wrong, all are built again in double precision, with a warning.
 
     Args:
-        features: (n_r, …) real features of this rank's samples, also none: (0, …). Counts may differ between ranks.
+        features: (n_r, …) real features of this rank's samples; may be empty: (0, …). Counts may differ between ranks.
         k: neighbours of each sample, 1 to n-1 for the n samples of all ranks.
-        group: an existing torch.distributed process group (gloo or NCCL) that this process is a member of.
+        group: existing torch.distributed process group (gloo or NCCL) that this process belongs to.
 
     Returns:
         A KnnGraph of n_r rows with the `offset` of the first one and the `total` n; ties and zeros are those of all n.
 
     Raises:
-        TypeError: features that are no real numbers in a dense tensor, a k that is no integer; on all ranks, whichever
-            rank it is found on.
+        TypeError: features that are not real numbers in a dense tensor, a k that is not an integer; on all ranks,
+            whichever rank finds it.
         ValueError: NaN or infinite features, k out of range, or k, the number of features or the kind of device differ
             between ranks; on all ranks likewise.
     """
@@ -100,7 +101,7 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
 def gather_graph(graph: KnnGraph, group: ProcessGroup) -> KnnGraph:
     """The whole graph, on every rank, of the ranks' shards; a collective call.
 
-    Each rank receives 8 n k bytes: 1 GB for 1.28 million samples with 100 neighbours. Metrics need no such gathering,
+    Each rank receives 8 n k bytes: 1 GB for 1.28 million samples with 100 neighbours. Metrics do not need this;
     they take the group.
     """
     shards = gathered(lambda: (graph.offset, graph.indices, graph.distances), group)
@@ -111,7 +112,7 @@ def gather_graph(graph: KnnGraph, group: ProcessGroup) -> KnnGraph:
 
 
 def _facts_of(features: torch.Tensor, k: int) -> dict[str, Any]:
-    """What the ranks must know of each other before they begin, or an error."""
+    """The facts that the ranks must know of each other before they begin, or an error."""
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
         raise TypeError(f"k must be an integer, got {k!r}")
     if not isinstance(features, torch.Tensor):
@@ -135,7 +136,7 @@ def _facts_of(features: torch.Tensor, k: int) -> dict[str, Any]:
 
 
 def _ring_of(features: torch.Tensor, facts: list[dict[str, Any]], group: ProcessGroup) -> Ring:
-    """The ring, if the ranks' facts agree; as all ranks know all facts, all raise the same."""
+    """The ring, if the facts of the ranks agree; all ranks know all facts, so all raise the same error."""
     for name in ("k", "d", "device"):
         values = [fact[name] for fact in facts]
         if len(set(values)) > 1:
@@ -230,7 +231,7 @@ def _shortlist(
 def _merged(
     values: torch.Tensor, candidates: torch.Tensor, block: torch.Tensor, first: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The smallest of the values so far and of a block of new ones, and whose they are; in no order."""
+    """The smallest of the values so far and of a block of new ones, with their ids; in no order."""
     found = values.shape[1]
     new, columns = block.topk(min(found, block.shape[1]), largest=False, sorted=False)
     smallest, places = torch.cat([values, new], dim=1).topk(found, largest=False, sorted=False)
@@ -249,7 +250,7 @@ def _measured(ring: Ring, candidates: torch.Tensor) -> torch.Tensor:
 def _thin(
     squared: torch.Tensor, last: torch.Tensor, norms: torch.Tensor, k: int, scale: float, dim: int
 ) -> torch.Tensor:
-    """The rows whose k-th neighbour a sample outside the shortlist may beat or equal, for all the product tells.
+    """The rows in which, given the product's error, a sample outside the shortlist may be as near as the k-th.
 
     Such a sample's product is at least that of the last candidate. If it is as near as the k-th neighbour, its norm is
     at most the sum of the own norm and that distance, which bounds the error.

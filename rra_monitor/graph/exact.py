@@ -14,7 +14,7 @@ from rra_monitor.graph.spot_check import warn, wrong_rows
 from rra_monitor.graph.workers import Workers
 
 MEMORY_BUDGET = 1 << 30
-"""Bytes that a graph may take beyond its features."""
+"""Default limit of the bytes that a graph may take beyond its features."""
 
 BLOCKS = 16
 """Blocks that full rows may take at once: products and samples with what is computed of them, in double precision."""
@@ -27,10 +27,10 @@ DENSE = 8
 
 
 def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> KnnGraph:
-    """The k nearest neighbours of each sample, found on the device where the samples lie.
+    """The k nearest neighbours of each sample, found on the samples' device.
 
-    A few rows of what products below double precision took part in are checked in float64. If one is wrong, all are
-    built anew in double precision, with a warning.
+    If products below double precision were used, a few rows are checked in float64. If one is wrong, all are built
+    again in double precision, with a warning.
 
     Raises:
         ValueError: on the CPU, a memory budget below one block.
@@ -78,7 +78,7 @@ def nearest_of_all(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Squared distances and ids (r, min(k + 1, n - 1)) of the nearest of some samples, each compared with all.
 
-    On the CPU a strip of samples at a time, as many as the memory budget allows, but one at least. On a GPU products
+    On the CPU a strip of samples at a time, as many as the memory budget allows, at least one. On a GPU products
     in float32 come first, unless `single` is false.
     """
     shown, ranked = min(k + 1, points.n - 1), min(k + SETTLED, points.n - 1)

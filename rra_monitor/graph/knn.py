@@ -1,4 +1,4 @@
-"""The directed k-nearest-neighbour graph, the one thing that every metric is computed from."""
+"""The directed k-nearest-neighbour graph, from which every metric is computed."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ TIE_TOLERANCE = 1e-5
 class KnnGraph:
     """For each of n samples its k nearest other samples, nearest first.
 
-    A sample is no neighbour of itself; duplicates of it are. Of those that tie for the last place, the lower indices
-    win.
+    A sample is not its own neighbour; duplicates of it are neighbours. Of samples that tie for the last place, those
+    with the lower indices are taken.
 
     Attributes:
         indices: (n, k) int32 positions of the neighbours.
         distances: (n, k) float32 Euclidean distances, ascending along each row.
         ties: fraction of samples whose k-th and (k+1)-th distances are tied (within 1e-5 relative), 0 to 1. Their
-            neighbourhoods end arbitrarily; near 1 the layer has collapsed, and high NNCS or NNLS mean little.
-        zeros: fraction of samples with a duplicate (nearest distance 0), 0 to 1. They have no r2/r1 and leave the ID.
+            last neighbours are arbitrary; near 1 the layer has collapsed, and high NNCS or NNLS mean little.
+        zeros: fraction of samples with a duplicate (nearest distance 0), 0 to 1. The ID leaves them out: no r2/r1.
         recall: fraction of the true neighbours that were found, 1.0 for an exact graph.
-        metric: of the distances.
-        backend: that found the neighbours.
-        checked: how many random rows were compared with float64 after an exact graph was found by way of products in
-            lower precision; 0 where none took part.
-        failed: how many of these were wrong. Above 0 the graph was built again in double precision, and a bound of the
-            faster way does not hold here: please report it.
-        audit: of an approximate graph, the exact rows that its recall was measured on; None for an exact one.
+        metric: distance metric.
+        backend: which backend found the neighbours.
+        checked: number of random rows that were compared with float64 after an exact graph was found by products in
+            lower precision; 0 if there were no such products.
+        failed: number of these that were wrong. Above 0 the graph was built again in double precision, and a bound on
+            the error does not hold here: please report it.
+        audit: exact rows on which the recall of an approximate graph was measured; None for an exact one.
         offset: position of the first row among all samples; above 0 for the shard of a later rank only.
-        total: number of all samples, where the graph was built over the ranks of a process group and holds this rank's
-            rows alone: its indices are positions among all samples; ties, zeros and recall are those of the whole
-            graph. None for a graph that was built whole.
+        total: number of all samples, for a graph that was built over the ranks of a process group and holds this rank's
+            rows only: its indices are positions among all samples; ties, zeros and recall are those of the whole
+            graph. None for a whole graph.
 
     Raises:
         ValueError: indices and distances of different shapes; neighbours outside 0 to samples - 1, a sample that is its
@@ -75,7 +75,7 @@ class KnnGraph:
 
     @property
     def n(self) -> int:
-        """Number of rows: of samples whose neighbours it holds."""
+        """Number of rows: of samples whose neighbours the graph holds."""
         return int(self.indices.shape[0])
 
     @property
@@ -101,7 +101,7 @@ def default_k(n: int, classes: int | None = None) -> int:
 
     Args:
         n: number of samples.
-        classes: number of classes; for unlabelled data 10 are assumed, that is a neighbour density k/n of 1 %.
+        classes: number of classes; for unlabelled data 10 are assumed: a neighbour density k/n of 1 %.
 
     >>> default_k(15_000, 10), default_k(30_000, 50), default_k(100, 10)
     (150, 60, 2)
@@ -125,7 +125,7 @@ class Audit:
 
     Attributes:
         rows: (r,) int64 positions of the samples, ascending.
-        indices: (r, k) int32 their nearest others.
+        indices: (r, k) int32 positions of their nearest others.
         distances: (r, k) float32, ascending along each row.
         n: number of samples they were drawn from.
     """
@@ -145,9 +145,9 @@ class Audit:
         Formula: sqrt(1 - r / n) sqrt(s² / r + 1 / r²), with s the standard deviation of the r fractions. Rows are the
         sampling unit, since the misses of one row come together; the first factor is the finite population's.
 
-        Misses are rare and heavy: a few samples lose many neighbours, and an audit that draws few of those finds both
-        a high recall and a small s. The term 1 / r² stands for one more row, lost entirely. Where no row shows a
-        miss, three standard errors are then 3 / r, the fraction of lost rows that one audit in twenty does not see.
+        Misses are rare and concentrated: a few samples lose many neighbours, and an audit that draws few of those has
+        both a high recall and a small s. The term 1 / r² stands for one more row, lost entirely. If no row has a
+        miss, three standard errors are then 3 / r, the fraction of lost rows that one audit in twenty does not find.
         Of 5,000 audits of each of 12 graphs (10 of feature maps, 2 made up; recall 0.954 to 0.9999) at most 0.04 % lay
         outside three standard errors, 0.68 % with the larger of s / sqrt(r) and 1 / r instead. For most graphs the
         error is overstated.
@@ -164,8 +164,8 @@ class Audit:
     def shares(self, graph: KnnGraph) -> npt.NDArray[np.float64]:
         """(r,) the fraction of the true neighbours of each audited sample that the graph found.
 
-        One as near as the k-th true one, but for TIE_TOLERANCE, counts as found: which of those that tie for the last
-        place are taken is arbitrary.
+        A neighbour as near as the k-th true one, up to TIE_TOLERANCE, counts as found, because the choice among those
+        that tie for the last place is arbitrary.
 
         Raises:
             ValueError: a graph of other n or k.

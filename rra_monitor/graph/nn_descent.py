@@ -1,6 +1,7 @@
-"""Approximate neighbours by descent: the neighbours of neighbours are likely neighbours.
+"""Approximate neighbours by NN-descent: the neighbours of neighbours are likely neighbours.
 
-The search is pynndescent's; what it found is measured again, completed where it found too few, and audited.
+The search is pynndescent's. Its distances are computed again, rows with too few neighbours completed, and the result
+audited.
 """
 
 import logging
@@ -37,10 +38,10 @@ candidates raised recall most per second (60: 0.986 in 6.1 s), then width (1.5: 
 instead of 7 gave 0.987 in 7.9 s; more iterations or a smaller `delta` gave nothing."""
 
 LEAST_WIDTH = 20
-"""Neighbours searched at least: with k = 10 and 36 candidates, 12 of them found 0.916 of the above, 20 found 0.961."""
+"""Neighbours searched at least: for k = 10 with 36 candidates, 12 gave a recall of 0.916 of the above, 20 of 0.961."""
 
 compiled = False
-"""Whether pynndescent has searched in this process: before, its first search compiles it."""
+"""Whether pynndescent has searched in this process: its first search compiles it."""
 
 _search_lock = threading.Lock()  # numba's default thread pools end the process when two threads enter
 _log = logging.getLogger("rra_monitor")
@@ -49,7 +50,7 @@ _log = logging.getLogger("rra_monitor")
 def nn_descent_graph(
     points: Points, k: int, min_recall: float = 0.95, seed: int = 0, memory_budget: int = MEMORY_BUDGET
 ) -> KnnGraph:
-    """An approximate graph with a measured recall, or the exact one where that recall is out of reach.
+    """An approximate graph with a measured recall, or the exact one if that recall cannot be reached.
 
     The effort of the search is raised while the recall on the audited rows is below the one asked for and the memory
     budget allows it. The same seed and number of threads give the same graph. The search runs on the CPU and takes a
@@ -58,8 +59,8 @@ def nn_descent_graph(
     Args:
         points: n samples, on any device.
         k: neighbours of each sample, 1 to n-1.
-        min_recall: 0 to 1.
-        seed: of the search and of the audited rows. No global random stream is used.
+        min_recall: smallest recall, 0 to 1.
+        seed: seed of the search and of the audited rows. No global random stream is used.
         memory_budget: bytes that may be taken beyond the features.
 
     Returns:
@@ -111,7 +112,7 @@ def nn_descent_graph(
 
 
 def descent_bytes(n: int, dim: int, k: int, effort: int = 0) -> int:
-    """Bytes that descent_graph takes beyond the features, by prediction: their float32 copy and the search's tables.
+    """Bytes that nn_descent_graph takes beyond the features, by prediction: their float32 copy and the search's tables.
 
     Tables of all samples hold the neighbours found and the candidates; those of the updates, 16,384 samples at a time,
     are fitted, for several threads. Peaks measured for n = 20,000 to 100,000, d = 64 to 3,072, k = 10 to 150, the
@@ -137,18 +138,18 @@ def descent_neighbours(
     threads: int | None = None,
     memory_budget: int = MEMORY_BUDGET,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    """The nearest others of each sample among those that a search by descent finds.
+    """The nearest others of each sample among those that NN-descent finds.
 
-    A sample is no neighbour of itself, whatever its duplicates. Distances are measured by direct difference. Rows for
+    A sample is not its own neighbour, whatever its duplicates. Distances are measured by direct difference. Rows for
     which the search found fewer than k are exact, and so are all rows where it would keep half of the samples.
 
     Args:
         points: n samples on the CPU.
-        k: 1 to n-1.
-        seed: the same one gives the same neighbours on the same number of threads. On another number of them the search
-            takes another way: 1 and 2 threads differed in 1 to 300 of 10,000 neighbours, most where the recall is low.
+        k: number of neighbours, 1 to n-1.
+        seed: seed of the search. The same seed gives the same neighbours on the same number of threads; with 1 and 2
+            threads 1 to 300 of 10,000 neighbours differed, most where the recall is low.
         effort: position in EFFORTS.
-        threads: of the search; torch's number if None.
+        threads: number of threads; torch's if None.
         memory_budget: bytes that rows compared with all others may take; the search takes what it needs.
 
     Returns:
@@ -187,7 +188,7 @@ def _centred(points: Points) -> npt.NDArray[np.float32]:
 def _search(
     points: npt.NDArray[np.float32], neighbours: int, candidates: int, seed: int, threads: int
 ) -> npt.NDArray[np.int32]:
-    """(n, neighbours) what pynndescent finds: among it the sample itself, and -1 where it found too few."""
+    """(n, neighbours) result of pynndescent: it contains the sample itself, and -1 where it found too few."""
     from pynndescent import NNDescent  # takes seconds and is not always needed
 
     global compiled
@@ -209,7 +210,7 @@ def _search(
 
 
 def _others(found: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The found without the samples themselves, gaps and repetitions: the first counts[i] of row i."""
+    """The candidates without the samples themselves, gaps and repetitions: the first counts[i] of row i."""
     n = len(found)
     found = np.sort(found, axis=1)
     unwanted = (found < 0) | (found == np.arange(n)[:, None])

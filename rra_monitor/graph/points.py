@@ -1,4 +1,4 @@
-"""The samples as the graph code reads them: checked, centred and scaled, in strips of rows or chunks of features."""
+"""The samples for the graph code: checked, centred and scaled, in strips of rows or chunks of features."""
 
 import math
 import warnings
@@ -17,11 +17,11 @@ AS_THEY_ARE = frozenset(
 """Types that features are read in."""
 
 CASTS = {"bool": torch.uint8, "uint16": torch.int64, "uint32": torch.int64, "uint64": torch.float64}
-"""Types that torch stores and hardly computes with, and what they become, as a whole; float8 becomes float32."""
+"""Types that torch can store but not compute with, and the type each is converted to; float8 becomes float32."""
 
 
 class Points:
-    """n samples of d features, in the precision and place in which they came.
+    """n samples of d features, in the given precision and on the given device.
 
     They are read in parts and not converted as a whole, so that a memory-mapped array stays on disk. Exceptions, which
     cost a copy: bool, unsigned integers of 16 bits or more, float8, long doubles, a foreign byte order, an array that
@@ -32,12 +32,12 @@ class Points:
 
     Attributes:
         matrix: (n, d) as given.
-        constant: whether all samples are equal, as in a dead layer.
-        scale: a power of two near the widest feature's range. Dividing by it is exact, and squares of what is left
+        constant: True if all samples are equal, as in a dead layer.
+        scale: power of two near the range of the widest feature. Dividing by it is exact, and squares of the result
             neither overflow nor vanish.
 
     Raises:
-        TypeError: features that are no real numbers.
+        TypeError: features that are not real numbers.
         ValueError: rows of unequal length, fewer than 2 samples, no features, NaN or infinite values, values beyond
             float32.
     """
@@ -59,7 +59,7 @@ class Points:
 
     @cached_property
     def centre(self) -> torch.Tensor:
-        """(d,) about the mean, in float32. Distances do not depend on it; a near one keeps the norms small.
+        """(d,) approximate mean, in float32. Distances do not depend on it; a close one keeps the norms small.
 
         It lies within the range of each feature, so that a centred and scaled feature is at most 1, and 0 where it is
         constant, whatever its magnitude.
@@ -82,10 +82,10 @@ class Points:
 
 
 def real_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor, in a type that torch can compare and subtract: as it is, but for unsigned integers and float8.
+    """The tensor, in a type that torch can compare and subtract: converted for unsigned integers and float8 only.
 
     Raises:
-        TypeError: sparse, nested, quantised or meta tensors, types that are no real numbers or that hold no value each.
+        TypeError: sparse, nested, quantised or meta tensors, types without real numbers, or without a value each.
     """
     for found, expected in (
         (tensor.is_nested, "a tensor of one shape: give each sample the same number of features"),
@@ -108,7 +108,7 @@ def real_tensor(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def below_one_block(points: Points, memory_budget: int, needed: int) -> str:
-    """The text of an error: a memory budget, and the bytes that are needed at least."""
+    """The text of an error: a memory budget, and the bytes that are needed."""
     return (
         f"memory_budget={memory_budget:,} bytes is below one block: {points.n:,} samples of {points.dim:,} features "
         f"need at least {needed:,} beyond the features. Raise it, or take fewer samples or pooled features."

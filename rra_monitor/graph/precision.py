@@ -1,4 +1,4 @@
-"""Full single precision inside the graph code, whatever the training around it allows."""
+"""Full single precision inside the graph code, whatever the training uses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Autocast, TF32 and bfloat16 matrix products off within the block, and as before after it.
+    """Autocast, TF32 and bfloat16 matrix products off within the block, restored after it.
 
     Differences of 1e-3 in a distance decide the intrinsic dimension; TF32 keeps 10 bits of a mantissa.
     """

@@ -1,4 +1,4 @@
-"""How fast this processor multiplies, by a trial of some milliseconds, once in a process."""
+"""Speed of matrix products on this processor, from a trial of some milliseconds, once in a process."""
 
 import time
 from functools import lru_cache

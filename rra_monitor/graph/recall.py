@@ -1,4 +1,4 @@
-"""Recall: how much of an approximate graph is true, measured on exact rows of a random subset."""
+"""Recall of an approximate graph, measured on exact rows of a random subset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     pass
 
 AUDITED = 256
-"""Rows of an audit."""
+"""Number of rows in an audit."""
 
 
 def draw_audit(points: Points, k: int, seed: int = 0, rows: int = AUDITED, memory_budget: int = MEMORY_BUDGET) -> Audit:
@@ -23,9 +23,9 @@ def draw_audit(points: Points, k: int, seed: int = 0, rows: int = AUDITED, memor
     Args:
         points: n samples, on any device.
         k: neighbours of each sample, 1 to n-1.
-        seed: of the draw.
-        rows: how many; all of them where there are no more.
-        memory_budget: bytes that this may take beyond the features, on the CPU.
+        seed: seed of the draw.
+        rows: number of rows; all rows if there are fewer.
+        memory_budget: bytes that may be taken beyond the features, on the CPU.
     """
     drawn = np.sort(np.random.default_rng(seed).choice(points.n, min(rows, points.n), replace=False))
     return Audit(drawn, *exact_rows(points, drawn, k, memory_budget), points.n)

@@ -1,4 +1,4 @@
-"""Blocks of samples that go round the ranks of a process group, so that each rank sees every sample."""
+"""Blocks of samples that are passed around the ranks of a process group, so that each rank sees every sample."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 BLOCK_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}
-"""Bound on a block that travels, by the kind of device. On a GPU small blocks would starve the products."""
+"""Largest block in bytes, by the kind of device. On a GPU small blocks would slow down the products."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Ring:
     Attributes:
         rows: (n_r, d) this rank's samples, n_r = counts[rank].
         counts: samples of each rank.
-        rank: of this process within the group.
-        group: whose ranks the samples lie on.
+        rank: rank of this process within the group.
+        group: process group whose ranks hold the samples.
     """
 
     rows: torch.Tensor
@@ -45,7 +45,7 @@ class Ring:
     def blocks(self) -> Iterator[tuple[int, torch.Tensor]]:
         """Every rank's samples in blocks: the global index of the first, and (b, d) samples on this rank's device.
 
-        All ranks must go through the whole ring together. While a block is worked on, the next one is on its way; a
+        All ranks must go through the whole ring together. While a block is processed, the next one is transferred; a
         rank holds two. It sends (n - n_next) d values in all, n_next being the samples of the rank that it sends to.
         """
         ranks = len(self.counts)

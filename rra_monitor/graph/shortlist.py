@@ -17,15 +17,15 @@ import numpy.typing as npt
 from rra_monitor.graph.workers import Workers
 
 CHUNK = 64
-"""Products looked at together: vector comparisons decide whether any of them passes."""
+"""Products compared together: vector instructions decide whether any of them passes."""
 
 STRIPE = 32
-"""Columns of a block that are turned together."""
+"""Columns of a block that are transposed together."""
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Bounds on what separates the distances between prepared samples from the true ones.
+    """Bounds on the error of the distances between prepared samples.
 
     Attributes:
         moved: (n,) float32, how far preparation moved each sample: |y_i - x_i|.
@@ -48,9 +48,9 @@ class Shortlist:
     Blocks may be added from several threads at once.
 
     Args:
-        norms: (n,) float32 squared norms, to be known when a block is added.
-        keep: candidates of each sample that are kept at least.
-        side: of the square blocks.
+        norms: (n,) float32 squared norms, filled before a block is added.
+        keep: smallest number of candidates kept for each sample.
+        side: side of the square blocks.
     """
 
     def __init__(self, norms: npt.NDArray[np.float32], keep: int, side: int) -> None:
@@ -64,7 +64,7 @@ class Shortlist:
 
     @staticmethod
     def room(keep: int) -> int:
-        """Candidates of a sample that a buffer holds before it is cut."""
+        """Number of candidates that a sample's buffer holds before it is cut."""
         return 2 * keep + CHUNK
 
     def begin(
@@ -91,7 +91,7 @@ class Shortlist:
     def within(
         self, k: int, errors: Errors, workers: Workers
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-        """The candidates that may be among the k nearest, given what preparation and products may have changed.
+        """The candidates that may be among the k nearest, given the errors of preparation and products.
 
         Returns:
             (n, room) ids, (n,) how many of each row count, and (n,) whether some may be missing.
@@ -125,7 +125,7 @@ def _add_to_rows(products: Any, row: int, column: int, state: Any) -> None:
 
 @numba.njit(nogil=True, cache=True)
 def _add_to_columns(products: Any, row: int, column: int, state: Any) -> None:
-    """Offer the rows of a block to its columns, by way of transposed stripes."""
+    """Offer the rows of a block to its columns, in transposed stripes."""
     norms, values, ids, counts, limits, keep = state
     rows, columns = products.shape
     passed, places = np.empty(rows, np.float32), np.empty(rows, np.int32)
@@ -143,7 +143,7 @@ def _add_to_columns(products: Any, row: int, column: int, state: Any) -> None:
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _pick(products: Any, norms: Any, limit: Any, passed: Any, places: Any) -> int:
-    """Write the distances below a limit and where they stand; return how many."""
+    """Write the distances below a limit and their positions; return how many."""
     added = 0
     for first in range(0, len(products), CHUNK):
         last = min(first + CHUNK, len(products))
@@ -205,7 +205,7 @@ def _cut(values: Any, ids: Any, count: int, keep: int) -> Any:
 
 @numba.njit(nogil=True, cache=True)
 def _cut_to_shell(state: Any, k: int, bounds: Any, start: int, stop: int) -> None:
-    """Leave in each buffer what may truly be as near as the k-th nearest, and say where a sample beyond it may be.
+    """Keep in each buffer the candidates that may truly be as near as the k-th, and mark rows where one may be missing.
 
     With x the samples, y the prepared ones, m_i = |y_i - x_i| and p the product of y_i and y_j as it was rounded:
 

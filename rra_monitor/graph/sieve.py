@@ -1,10 +1,10 @@
 """Every candidate that could be among the nearest, from products in low precision: exact by a bound on the error.
 
 On the CPU. Samples are centred and rounded to bfloat16, whose products are several times as fast on processors that
-have them. How far rounding moved each sample is measured, and a distance changes by no more than its two ends. So all
-that is truly as near as the k-th lies within a shell a little wider than the k-th rounded distance; it holds a few more
-candidates than k, to be measured by direct difference. A sample whose shell reaches beyond its shortlist is left open,
-to another method. Where bfloat16 does not pay, float32 takes the same way.
+have them. The rounding error of each sample is measured, and a distance changes by at most the errors of its two ends.
+So every sample that is truly as near as the k-th lies within a shell a little wider than the k-th rounded distance; it
+holds a few more candidates than k, whose distances are computed from differences. A sample whose shell reaches beyond
+its shortlist is left to another method. Where bfloat16 does not pay, float32 is used in the same way.
 """
 
 import math
@@ -36,7 +36,7 @@ DIFFERENCE = 17
 """Cost of a direct difference of a feature, in float32 multiply-adds of a blocked product; measured at n = 10,000."""
 
 CANDIDATE = 16_000
-"""Cost of picking and sorting a candidate, likewise."""
+"""Cost of picking and sorting a candidate, in the same unit."""
 
 PILOT = 64
 """Samples whose shells are looked at first, to choose the precision and the length of the shortlists."""
@@ -62,7 +62,7 @@ def sifted(
 
 
 class _Sieve:
-    """Tiles of samples and the candidates that their products give."""
+    """Tiles of samples and the candidates from their products."""
 
     def __init__(self, points: Points, keep: int, dtype: torch.dtype, side: int, workers: Workers) -> None:
         n = points.n
@@ -98,7 +98,7 @@ class _Sieve:
         self._workers.each(self._add, pairs)
 
     def errors(self) -> Errors:
-        """What preparation and products may have changed."""
+        """Bounds on the errors of preparation and products."""
         moved, lengths = self._moved.double(), self._norms.double().sqrt()
         relative = torch.where(moved > 0, moved / (lengths - moved).clamp_(min=0), 0.0)  # |x| >= |y| - |y - x|
         dim, rounded = self._points.dim, self._dtype != torch.float32

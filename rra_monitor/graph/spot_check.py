@@ -1,4 +1,4 @@
-"""A few random rows of a graph against float64: a bound that does not hold is found by the tool itself."""
+"""A few random rows of a graph against float64, to detect a bound that does not hold."""
 
 import warnings
 from functools import partial
@@ -15,28 +15,28 @@ from rra_monitor.graph.points import Points
 from rra_monitor.graph.workers import Workers
 
 CHECKED = 4
-"""Rows of a check, at most: at n = 10,000 they take less than 1 % of the graph's time (benchmarks/spot_check.py)."""
+"""Rows of a check, at most: at n = 10,000 they take less than 1 % of the graph's time (benchmarks/exactness.py)."""
 
 
 def wrong_rows(points: Points, indices: npt.NDArray[np.int32]) -> tuple[int, int]:
-    """How many rows of a graph were compared with all distances in float64, and how many of these are wrong.
+    """The number of rows of a graph that were compared with float64, and the number of these that are wrong.
 
     Args:
         points: n samples.
-        indices: (n, k) the neighbours that were found.
+        indices: (n, k) neighbours to check.
     """
     rows = drawn(indices, points.n)
     return len(rows), count_wrong(true_rows(points, rows), indices[rows])
 
 
 def drawn(indices: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.int64]:
-    """The rows to check of n: random, others for other graphs, and the same for the same one."""
+    """The rows to check of n: random, different for different graphs, the same for the same graph."""
     seed = int(indices.sum(dtype=np.int64))
     return np.sort(np.random.default_rng(seed).choice(n, min(CHECKED, n), replace=False))
 
 
 def count_wrong(squared: npt.NDArray[np.float64], found: npt.NDArray[np.int32]) -> int:
-    """Rows in which a neighbour is farther than the k-th true one, but for ties.
+    """Rows in which a neighbour is farther than the k-th true one, except for ties.
 
     Args:
         squared: (s, n) true squared distances of some samples to all, infinite to themselves.
@@ -98,7 +98,7 @@ def _squares_of_four(one: Any, two: Any, three: Any, four: Any, block: Any, out:
 
 
 def warn(wrong: int, checked: int, n: int, dim: int) -> None:
-    """Say loudly that a certificate failed."""
+    """Warn that a certificate failed."""
     warnings.warn(
         f"{wrong} of {checked} rows of the nearest-neighbour graph of {n:,} samples of {dim:,} features were wrong, "
         "found by comparison with float64; the graph was built again in float64 and is right. Please report this: "

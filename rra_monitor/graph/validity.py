@@ -1,4 +1,4 @@
-"""What makes an array of neighbours a nearest-neighbour graph, checked before anything is computed with it."""
+"""Checks that an array of neighbours is a nearest-neighbour graph, before anything is computed with it."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 BLOCK = 1 << 20
-"""Neighbours that are looked at at once, so that checking takes no copy of a graph."""
+"""Neighbours checked at once, so that checking needs no copy of a graph."""
 
 
 def check_neighbours(indices: npt.NDArray[Any], samples: int, offset: int = 0) -> None:
-    """Refuse neighbours that no graph has.
+    """Refuse neighbours that no graph can have.
 
     Sorting the rows is what takes time: 2 to 10 ms for 10,000 samples with 100 neighbours.
 
@@ -20,8 +20,8 @@ def check_neighbours(indices: npt.NDArray[Any], samples: int, offset: int = 0) -
         offset: position of the first row among them.
 
     Raises:
-        ValueError: no integers; k outside 1 to samples - 1; positions outside 0 to samples - 1, a sample that is its
-            own neighbour, or a neighbour twice in one row. Each names the row.
+        ValueError: values that are not integers; k outside 1 to samples - 1; positions outside 0 to samples - 1, a
+            sample that is its own neighbour, or a neighbour twice in one row. Each names the row.
     """
     if indices.dtype.kind not in "iu":
         raise ValueError(f"indices are {indices.dtype}, expected integers: positions of neighbours")
@@ -61,14 +61,14 @@ def _check_rows(indices: npt.NDArray[Any], first: int) -> None:
 
 
 def check_distances(distances: npt.NDArray[Any], offset: int = 0) -> None:
-    """Refuse distances that no row of nearest neighbours has.
+    """Refuse distances that no row of nearest neighbours can have.
 
     Args:
         distances: (n, k), k >= 1.
         offset: position of the first row among all samples.
 
     Raises:
-        ValueError: no floating-point numbers; NaN, infinite or negative ones, or a row that does not ascend, named.
+        ValueError: values that are not floating-point; NaN, infinite or negative ones, or a row that does not ascend.
     """
     if distances.dtype.kind != "f":
         raise ValueError(f"distances are {distances.dtype}, expected floating-point numbers")

@@ -1,4 +1,4 @@
-"""Threads that each compute alone, so that a product and what is picked from it stay in one core's cache."""
+"""Threads that each compute alone, so that a product and its candidates stay in the cache of one core."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +13,8 @@ import torch
 class Workers:
     """As many threads as torch uses, within each of which torch uses one.
 
-    Torch's own threads go on spinning for a while after an operation and would take the cores from compiled code
-    that runs in between.
+    Torch's threads keep spinning for a while after an operation and would take the cores from compiled code that
+    runs in between.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Workers:
 
         def alone(_: int) -> None:
             torch.set_num_threads(1)
-            together.wait()  # so that each of the threads comes by
+            together.wait()  # so that every thread runs this once
 
         list(self._pool.map(alone, range(self.count)))
         torch.set_num_threads(self.count)  # in this thread, as before

@@ -1,4 +1,4 @@
-"""What a snapshot will take, estimated before the training."""
+"""Time and disk space of a snapshot, estimated before the training."""
 
 import time
 from collections.abc import Callable
@@ -14,16 +14,16 @@ CALIBRATION_ROWS, CALIBRATION_DIMS = 2000, (64, 2048)
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What a snapshot of one probe will take.
+    """Estimated cost of a snapshot of one probe.
 
     Attributes:
-        layers: that will be watched, in execution order, with their views.
-        graphs: how many are built: one for each distinct view of each layer.
+        layers: watched layers with their views, in execution order.
+        graphs: number of graphs: one for each distinct view of each layer.
         n: number of samples.
         k: number of neighbours.
         classes: number of classes, None for unlabelled data.
-        seconds: estimated from two small graphs and one batch; good to a factor of two.
-        bytes: of the stored graphs.
+        seconds: time, estimated from two small graphs and one batch; accurate to a factor of two.
+        bytes: size of the stored graphs.
     """
 
     layers: tuple[Layer, ...]

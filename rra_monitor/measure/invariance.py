@@ -26,14 +26,14 @@ BATCH = 128
 
 @dataclass(frozen=True, eq=False)
 class Invariance:
-    """How far each layer sees a sample and a variant of it alike.
+    """How similar each layer represents a sample and a variant of it.
 
     Attributes:
         layers: (L,) names in execution order, views among them.
         nnls: (L,) similarity of the layer's graph of the sample with its graph of the variant, 0 to 1; 1 means that
             the variant changes no neighbourhood.
         chance: the NNLS of unrelated graphs.
-        snapshot: of the variant, with its ID and NNCS.
+        snapshot: snapshot of the variant, with its ID and NNCS.
     """
 
     layers: tuple[str, ...]
@@ -56,20 +56,20 @@ def invariance(
 ) -> dict[str, Invariance]:
     """Per layer, the NNLS of a network's graph of a sample with its graph of a transformed copy of the sample.
 
-    Formula: NNLS(H_l(x), H_l(variant(x))), layer l. Low at the input for whatever moves the pixels; it rises towards
-    the layer at which the network becomes invariant to the variant.
+    Formula: NNLS(H_l(x), H_l(variant(x))), layer l. It is low at the input if the variant moves pixels, and rises
+    towards the layer at which the network becomes invariant to the variant.
 
-    The network is left as it was found, gradients included, and so are the random streams. Variants are called in
+    The network, its gradients and the random streams are left as they were. Variants are called in
     evaluation mode with gradients on, so that an attack can be one. Each variant's copy of the inputs is made once and
     kept while it is measured.
 
     Args:
-        model: on any device.
-        sample: what to pass through it.
+        model: network, on any device.
+        sample: inputs to transform.
         variants: name to function of a batch of inputs (a tensor, or a dictionary or tuple of them), given on the
-            model's device; noise say, `lambda x: x + 0.1 * torch.randn_like(x)`.
-        seed: of the random streams of python, numpy and torch, set anew before each variant.
-        options: of the monitor: layers, views, k, backend, forward, batch_size, memory_budget.
+            model's device; for noise `lambda x: x + 0.1 * torch.randn_like(x)`.
+        seed: seed of the random streams of python, numpy and torch, set again before each variant.
+        options: options of `Monitor`: layers, views, k, backend, forward, batch_size, memory_budget.
 
     Returns:
         Name to `Invariance`, in the order given.
@@ -128,7 +128,7 @@ def _snapshot(model: nn.Module, sample: FixedSample, options: Mapping[str, Any])
 
 
 def _checked(returned: Any, given: torch.Tensor | None) -> Any:
-    """What a variant returned, on the CPU and without its way of gradients."""
+    """What a variant returned, on the CPU and detached."""
     tensors = list(iter_tensors(returned))
     if not tensors:
         raise ValueError(f"it returned {type(returned).__name__} without a tensor; return the transformed inputs")
@@ -141,7 +141,7 @@ def _checked(returned: Any, given: torch.Tensor | None) -> Any:
 
 @contextmanager
 def _own_gradients(model: nn.Module) -> Iterator[None]:
-    """No gradients within; on leaving, those that were there: an attack's backward pass adds nothing to them."""
+    """Empty gradients within, the earlier ones on leaving, so that an attack's backward pass adds nothing to them."""
     kept = [(parameter, parameter.grad) for parameter in model.parameters()]
     try:
         for parameter, _ in kept:

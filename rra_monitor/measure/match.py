@@ -1,4 +1,4 @@
-"""How alike the layers of two snapshots are, and which snapshots can be compared."""
+"""How similar the layers of two snapshots are, and which snapshots can be compared."""
 
 import math
 import warnings
@@ -11,7 +11,7 @@ from rra_monitor.measure.snapshot import Curve, Settings, Snapshot
 from rra_monitor.metrics import nnls_matrix
 
 PREVIOUS = "prev"
-"""The name of the comparison with the snapshot before."""
+"""The name of the comparison with the previous snapshot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +20,8 @@ class Match:
 
     Attributes:
         name: `prev`, or `ref-<name>` for a reference.
-        epoch: of the other snapshot.
-        step: of the other snapshot.
+        epoch: epoch of the other snapshot.
+        step: step of the other snapshot.
         layers: names of the other snapshot's layers.
         nnls: (L, L') similarities of this snapshot's layers with the other's, 0 to 1.
     """
@@ -35,7 +35,7 @@ class Match:
     def same_layer(self, layers: tuple[str, ...]) -> Curve:
         """(L,) similarity of each of `layers` with the other's layer of the same name, NaN where it has none.
 
-        Names are alike, too, that only the module around the network sets apart (see `names.aligned`).
+        Names that differ only by the module around the network are the same (see `names.aligned`).
         """
         here, there = aligned([layers, self.layers])
         column = {name: position for position, name in enumerate(there)}
@@ -84,9 +84,9 @@ def match(snapshot: Snapshot, other: Snapshot, name: str) -> Match:
     """The NNLS of every layer of one snapshot with every layer of another.
 
     Args:
-        snapshot: with graphs.
-        other: with graphs; its layers may differ.
-        name: of the comparison.
+        snapshot: a snapshot with graphs.
+        other: another one with graphs; its layers may differ.
+        name: name of the comparison.
 
     Raises:
         ValueError: not comparable (see `check_comparable`), or graphs that were not kept.

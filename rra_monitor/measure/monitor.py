@@ -1,4 +1,4 @@
-"""Monitor: from a network and fixed samples to snapshots. It knows no trainer."""
+"""Monitor: from a network and fixed samples to snapshots, without a trainer."""
 
 import re
 import time
@@ -31,17 +31,17 @@ class Monitor:
     """Measures every watched layer of a network on fixed samples, leaving the network as it was.
 
     Args:
-        probes: name to sample, `{"train": sample}` say.
+        probes: name to sample, for example `{"train": sample}`.
         layers: "auto" (input, stem, every block, pool, classifier), or module names and glob patterns.
-        views: of each layer's features: "full", and poolings such as "avg2", "max-global", see `pooling`. Each is
-            measured like a layer, all from one pass; views with the same numbers once.
+        views: views of each layer: "full", and poolings such as "avg2", "max-global", see `pooled`. Each is
+            measured like a layer, all from one pass; views with the same numbers are measured once.
         k: neighbours of each sample; n / (10 · classes) if None, at least 2.
-        backend: of the graphs, see `knn_graph`.
-        forward: called with the model and a batch of inputs, for networks that are not called with one tensor:
+        backend: backend of the graphs, see `knn_graph`.
+        forward: function of the model and a batch of inputs, for networks that are not called with one tensor:
             `lambda model, batch: model(batch["image"], batch["mask"])`. The model is called with the batch if None.
         batch_size: samples per forward pass.
         memory_budget: bytes of features held at once, see `iter_features`.
-        cka: also compute the linear CKA of all pairs of layers as they are. Keeps n · min(n, d) numbers in double
+        cka: whether to compute the linear CKA of all pairs of layers, too. Keeps n · min(n, d) numbers in double
             precision for each layer while it measures: 32 MB at n = 2,000, 1.8 GB at 15,000.
 
     Raises:
@@ -85,7 +85,7 @@ class Monitor:
         return self._k or min(default_k(sample.n, sample.classes), sample.n - 1)
 
     def settings(self, probe: str) -> Settings:
-        """What snapshots of a probe are measured with."""
+        """The settings of the snapshots of a probe."""
         sample = self.probes[probe]
         return Settings(
             n=sample.n,
@@ -106,11 +106,11 @@ class Monitor:
         The model's weights, buffers, training flags, random streams and grad mode are the same afterwards.
 
         Args:
-            model: on any device, in any mode, compiled or not.
+            model: network on any device, in any mode, compiled or not.
             step: optimiser steps taken.
             epoch: epochs completed.
-            on_graph: called before the first graph of a probe and after each, with the probe, the number of its graphs
-                that are built, and of all: for a progress bar.
+            on_graph: function for a progress bar, called before the first graph of a probe and after each with the
+                probe, the number of its graphs that are built, and the number of all.
 
         Raises:
             ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer.
@@ -119,7 +119,7 @@ class Monitor:
         return {probe: self._snapshot(model, probe, step, epoch, on_graph) for probe in self.probes}
 
     def plan(self, model: nn.Module) -> dict[str, CostEstimate]:
-        """What a snapshot of each probe will watch, and about what it will cost."""
+        """The layers that a snapshot of each probe will watch, and its estimated cost."""
         plans = {}
         for probe, sample in self.probes.items():
             layers = self._layers(model, sample)
@@ -183,7 +183,7 @@ class Monitor:
         )
 
     def _say_once(self, probe: str, undefined: Mapping[str, str]) -> None:
-        """Warn of the first snapshot in which a layer's ID is undefined; later ones tend to be so, too."""
+        """Warn once for each layer whose ID is undefined: it often stays undefined in later snapshots."""
         for layer, reason in undefined.items():
             if (probe, layer) not in self._undefined:
                 self._undefined.add((probe, layer))

@@ -1,4 +1,4 @@
-"""From the graphs of one moment to its curves over the layers."""
+"""From the graphs of one snapshot to its curves over the layers."""
 
 import math
 import warnings
@@ -12,7 +12,7 @@ from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics import graph_health, nncs, nnls_matrix, twonn, twonn_standard_error
 
 HEALTH = ("ties", "zeros", "recall", "hubness", "checked", "failed")
-"""What a snapshot keeps of a graph's health, see `GraphHealth`."""
+"""The fields of `GraphHealth` that a snapshot keeps."""
 
 
 def layer_curves(
@@ -25,7 +25,7 @@ def layer_curves(
         labels: (n,) classes, or None for unlabelled data.
 
     Returns:
-        The curves by the names they have in a `Snapshot`; and layer to the reason, where an ID is undefined.
+        The curves by their names in a `Snapshot`; and layer to the reason where its ID is undefined.
     """
     in_order = list(graphs.values())
     dimensions, errors, undefined = [], [], {}

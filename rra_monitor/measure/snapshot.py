@@ -16,17 +16,17 @@ Curve = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """What a snapshot was measured with: what decides whether it can be compared with another.
+    """The settings of a snapshot, which decide whether it can be compared with another.
 
     Attributes:
         n: number of samples.
         k: number of neighbours.
-        metric: of the distances.
-        backend: that built the graphs.
+        metric: distance metric.
+        backend: which backend built the graphs.
         ids: (n,) identities of the samples, in their order.
         labels: (n,) classes, or None for unlabelled data.
-        fingerprint: of the inputs' contents.
-        views: of every layer that were asked for, see `pooling`.
+        fingerprint: hash of the inputs.
+        views: views of every layer that were asked for, see `pooled`.
     """
 
     n: int
@@ -44,7 +44,7 @@ class Settings:
         return self.k / self.n
 
     def dense_as(self, other: "Settings") -> bool:
-        """Whether both have the same k / n within a tenth: k is a whole number, and small samples cannot do better."""
+        """Whether k / n is equal to a tenth; k is a whole number, so small samples cannot be closer."""
         return same_density(self.k, self.n, other.k, other.n)
 
 
@@ -60,11 +60,11 @@ def same_density(k: int, n: int, other_k: int, other_n: int) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class ViewRows:
-    """Where one view of every layer stands in a snapshot.
+    """The positions of one view of every layer in a snapshot.
 
     Attributes:
         layers: (M,) layers that have the view, in execution order.
-        names: (M,) names under which it stands in `Snapshot.layers`; another view's name where the two are equal.
+        names: (M,) its names in `Snapshot.layers`; another view's name where the two are equal.
         indices: (M,) positions in `Snapshot.layers`.
     """
 
@@ -78,10 +78,10 @@ class Snapshot:
     """The state of every watched layer for one fixed sample, at one step.
 
     Attributes:
-        probe: name of the sample, `train` say.
+        probe: name of the sample, for example `train`.
         step: optimiser steps taken.
         epoch: epochs completed; 0 is the untrained network.
-        layers: names in execution order; `input` is the raw data. A layer's views stand beside it: `layer2.0`,
+        layers: names in execution order; `input` is the raw data. A layer's views follow it: `layer2.0`,
             `layer2.0@avg4`.
         id: (L,) intrinsic dimensions, NaN where undefined.
         nncs: (L,) class similarities, 0 to 1; None for unlabelled data.
@@ -92,14 +92,14 @@ class Snapshot:
         id_error: (L,) standard errors of the IDs over draws of the samples, see `twonn_standard_error`, NaN where
             undefined.
         hubness: (L,) skewnesses of the k-occurrence; above about 1 some samples are neighbours of very many.
-        settings: what it was measured with.
+        settings: settings it was measured with.
         checked: (L,) rows of each graph that were compared with float64, see `KnnGraph`.
-        failed: (L,) how many of these were wrong, before the graph was built again in double precision; 0 in health.
+        failed: (L,) how many of these were wrong, so that the graph was built again in double precision; normally 0.
             None, like `checked`, in a run stored by 0.1.0.
-        cka: (M, M) linear CKA of the layers as they are with each other, 0 to 1; None where it was not asked for.
+        cka: (M, M) linear CKA of the full views of all pairs of layers, 0 to 1; None unless it was asked for.
         graphs: layer name to graph; empty where they were not kept.
-        aliases: views that equal another one, and so were measured once: `{"layer3.0@avg8": "layer3.0@avg-global"}`.
-        seconds: that measuring took.
+        aliases: views that equal another one and were measured once: `{"layer3.0@avg8": "layer3.0@avg-global"}`.
+        seconds: time that measuring took.
     """
 
     probe: str
@@ -161,7 +161,7 @@ class Snapshot:
     def inter(self, view: str) -> Curve:
         """(L, M) NNLS of every layer as it is (rows) with one view of every layer (columns), 0 to 1.
 
-        Formula: Q(H_a^1, H_b^view), layer a, layer b. Its diagonal tells what of a layer's neighbourhoods the view
+        Formula: Q(H_a^1, H_b^view), layer a, layer b. Its diagonal tells how much of a layer's neighbourhoods the view
         preserves.
 
         Source: thesis, Eq. 6.1.
@@ -171,8 +171,8 @@ class Snapshot:
     def id_difference(self, view: str) -> Curve:
         """(L,) ID of a view minus the ID of the layer as it is; NaN where undefined or the layer has no such view.
 
-        For a global view, the distance between the two is the complexity that lies in local features (6.3); 0 where the
-        layer has none, since its views are equal.
+        For a global view, the difference is the complexity of the local features (6.3); 0 where the layer has none,
+        because its views are equal.
         """
         base, rows = self.view(), self.view(view)
         column = dict(zip(rows.layers, rows.indices, strict=True))

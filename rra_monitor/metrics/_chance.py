@@ -1,4 +1,4 @@
-"""Chance levels and ceilings: what the metrics give where there is nothing to find, and the most they can give."""
+"""Chance levels and ceilings: the values of the metrics for unrelated data, and the highest possible ones."""
 
 import math
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ Floats = npt.NDArray[np.float64]
 V = TypeVar("V", float, Floats)
 
 NO_ROOM = 1e-12
-"""A ceiling that exceeds chance by no more than this is chance: the difference is rounding."""
+"""A ceiling that exceeds chance by at most this equals chance: the difference is rounding."""
 
 LARGEST_N = 2**31 - 1
 """Positions of samples are 32-bit integers."""
 
 ALL_TERMS = 1_000_000
-"""Of the sum of `nnls_chance`; of longer ones, those around the mean."""
+"""Largest number of terms in the sum of `nnls_chance`; of more, those around the mean."""
 
 
 @overload
@@ -29,18 +29,18 @@ def adjusted(value: float, chance: float, ceiling: float = 1.0) -> float: ...
 @overload
 def adjusted(value: Floats, chance: Floats | float, ceiling: Floats | float = 1.0) -> Floats: ...
 def adjusted(value: Floats | float, chance: Floats | float, ceiling: Floats | float = 1.0) -> Floats | float:
-    """A similarity on the scale from chance, 0, to the most that can be reached, 1.
+    """A similarity on the scale from chance, 0, to the highest possible value, 1.
 
     Formula: (value - chance) / (ceiling - chance).
 
     Args:
-        value: an NNCS or NNLS, or an array of them (a matrix of layers, say).
-        chance: `nncs_chance(labels)` or `nnls_chance(n, k)`; for an array one or one each.
-        ceiling: the most that can be reached: 1 for NNLS, `nncs_ceiling(labels, k)` for NNCS.
+        value: an NNCS or NNLS, or an array of them (for example a matrix of layers).
+        chance: `nncs_chance(labels)` or `nnls_chance(n, k)`; for an array one value, or one each.
+        ceiling: highest possible value: 1 for NNLS, `nncs_ceiling(labels, k)` for NNCS.
 
     Returns:
-        At most 1, higher is more similar; 0 at chance, below it for less than that. NaN where chance is the ceiling,
-        since no value could tell anything: all others are neighbours (k = n - 1), or a class has but one sample.
+        At most 1, higher is more similar; 0 at chance, negative below. NaN where chance equals the ceiling, so that no
+        value means anything: all others are neighbours (k = n - 1), or a class has only one sample.
 
     >>> round(adjusted(0.7, chance=0.4), 4)
     0.5
@@ -53,12 +53,12 @@ def adjusted(value: Floats | float, chance: Floats | float, ceiling: Floats | fl
 
 @dataclass(frozen=True, eq=False)
 class Level(Generic[V]):
-    """A class similarity and where it stands; numbers, or arrays with one entry per class.
+    """A class similarity with its chance level and ceiling; numbers, or arrays with one entry per class.
 
     Attributes:
         value: 0 to 1, higher is more separable.
-        chance: what neighbours drawn at random would give, 0 to 1.
-        ceiling: the most that k neighbours can give, 0 to 1; below 1 where k exceeds the other samples of a class.
+        chance: value for neighbours drawn at random, 0 to 1.
+        ceiling: highest value that k neighbours can give, 0 to 1; below 1 where k exceeds the other samples of a class.
     """
 
     value: V
@@ -67,7 +67,7 @@ class Level(Generic[V]):
 
     @property
     def adjusted(self) -> V:
-        """0 at chance, 1 at the ceiling, higher is more separable; NaN where the two are one."""
+        """0 at chance, 1 at the ceiling, higher is more separable; NaN where the two are equal."""
         return adjusted(self.value, self.chance, self.ceiling)
 
 
@@ -79,11 +79,11 @@ def nncs_chance(labels: Any, agreement: Agreement | None = None) -> float:
 
     Args:
         labels: (n,) integer classes, n >= 2; with an agreement function any targets (n, …).
-        agreement: in place of "the same class", as in `nncs`.
+        agreement: function in place of "the same class", as in `nncs`.
 
     Returns:
-        0 to 1, just below 1 / classes for balanced classes. Exact for features that know nothing of the labels, however
-        their neighbours hang together.
+        0 to 1, just below 1 / classes for balanced classes. Exact for features that are independent of the labels,
+        whatever their graph.
 
     Raises:
         ValueError: labels that are not n integers, fewer than 2; what `nncs` says of an agreement function.
@@ -111,7 +111,7 @@ def nncs_ceiling(labels: Any, k: int, agreement: Agreement | None = None) -> flo
     Args:
         labels: (n,) integer classes, n >= 2; with an agreement function any targets (n, …).
         k: number of neighbours, 1 to n - 1.
-        agreement: in place of "the same class", as in `nncs`.
+        agreement: function in place of "the same class", as in `nncs`.
 
     Returns:
         0 to 1; 1 where every class has more than k samples.

@@ -1,4 +1,4 @@
-"""The neighbours that metrics compare: checked before compiled code reads them, and matched between two graphs."""
+"""Checks of the neighbours before compiled code reads them, and the neighbours that two graphs do not share."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,14 +44,14 @@ def checked_neighbours(graph: KnnGraph) -> npt.NDArray[np.int32]:
 
 
 def unshared(graph: KnnGraph, other: KnnGraph) -> npt.NDArray[np.bool_]:
-    """Which neighbours the other graph does not have.
+    """The neighbours that the other graph does not have.
 
     Args:
-        graph: of n samples with k neighbours each.
-        other: of the same samples, with the same k.
+        graph: graph of n samples with k neighbours each.
+        other: graph of the same samples, with the same k.
 
     Returns:
-        (n, k) True where a neighbour in `graph` is no neighbour of the same sample in `other`.
+        (n, k) True where a neighbour in `graph` is not a neighbour of the same sample in `other`.
 
     Raises:
         ValueError: graphs of different n or k; indices outside 0 to n - 1; one rank's shard of a graph.

@@ -1,4 +1,4 @@
-"""Linear centred kernel alignment (CKA): a similarity of representations that sees all distances, not the near ones."""
+"""Linear centred kernel alignment (CKA): a similarity of representations that depends on all distances."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CHUNK = 4096
 """Features read at once for a Gram matrix."""
 
 ROUNDING = 1e-12
-"""A variance that is no more than this fraction of what it was a difference of is rounding."""
+"""A variance below this fraction of the numbers whose difference it is, is rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class LinearKernel:
-    """What linear CKA needs of a layer's features, in n · min(n, d) numbers: keep this and let the features go.
+    """A layer's features in the form that linear CKA needs, n · min(n, d) numbers; the features are not needed further.
 
     Attributes:
         rows: (n, d) centred features where d <= n, else their (n, n) Gram matrix; double precision, up to a factor.
@@ -47,10 +47,10 @@ def linear_kernel(features: Any) -> LinearKernel:
     Neither a d × d matrix nor, where d < n, an n × n one is made. Wide features are read CHUNK at a time.
 
     Args:
-        features: (n, …) array or tensor, n >= 2; trailing axes are flattened. The work is done where it lies.
+        features: (n, …) array or tensor, n >= 2; trailing axes are flattened. The work is done on its device.
 
     Raises:
-        TypeError: features that are no real numbers.
+        TypeError: features that are not real numbers.
         ValueError: fewer than 2 samples, no features, NaN or infinite values.
     """
     points = Points(features)
@@ -73,17 +73,18 @@ def linear_cka(features_a: Any, features_b: Any, unbiased: bool = False) -> floa
 
     Args:
         features_a: (n, …) array or tensor, or its `linear_kernel`.
-        features_b: of the same samples in the same order, with any number of features.
-        unbiased: the biased value rises towards 1 for features that are many against n, related or not: two Gaussian
-            draws of n = 100, d = 1000 give 0.91. The unbiased one is about 0 there. It needs n >= 4.
+        features_b: those of the same samples in the same order, with any number of features.
+        unbiased: whether to use the unbiased estimator, which needs n >= 4. The biased value rises towards 1 if there
+            are many more features than samples, related or not: two Gaussian draws of n = 100, d = 1000 give 0.91.
+            The unbiased one is about 0 there.
 
     Returns:
         0 to 1, higher is more similar; 1 for features that differ by a shift, a rotation and a scale. Unbiased: at most
-        1, about 0 for unrelated features and below it by chance. NaN, with a warning that states the reason, where all
+        1, about 0 for unrelated features, by chance negative. NaN, with a warning that states the reason, where all
         samples are equal (unbiased: where all are equally far from each other).
 
     Raises:
-        TypeError: features that are no real numbers.
+        TypeError: features that are not real numbers.
         ValueError: different n, NaN or infinite values; n < 4 for the unbiased value.
 
     Source: Kornblith et al. 2019, Similarity of Neural Network Representations Revisited; unbiased HSIC: Song et al.
@@ -107,11 +108,11 @@ def cka_matrix(
         unbiased: as in `linear_cka`.
 
     Returns:
-        (la, lb) values as of `linear_cka`; symmetric with a diagonal of ones for one list.
+        (la, lb) values of `linear_cka`; symmetric with a diagonal of ones for one list.
 
     Raises:
-        TypeError: features that are no real numbers.
-        ValueError: an empty list; as `linear_cka`.
+        TypeError: features that are not real numbers.
+        ValueError: an empty list; see also `linear_cka`.
     """
     kernels_a = [_as_kernel(features) for features in features_a]
     kernels_b = kernels_a if features_b is None else [_as_kernel(features) for features in features_b]
@@ -144,7 +145,7 @@ def _check(kernels_a: list[LinearKernel], kernels_b: list[LinearKernel], unbiase
 
 
 def _own(kernel: LinearKernel, unbiased: bool) -> float:
-    """HSIC of a kernel with itself, NaN with a warning where there is nothing but rounding in it."""
+    """HSIC of a kernel with itself; NaN, with a warning, where it is only rounding."""
     own, scale = _dependence(kernel, kernel, unbiased), float(kernel.squares.sum()) ** 2
     if own <= ROUNDING * scale:
         why = "equally far from each other" if scale > 0 else "equal"
@@ -165,7 +166,7 @@ def _dependence(a: LinearKernel, b: LinearKernel, unbiased: bool) -> float:
 
 
 def _trace(a: LinearKernel, b: LinearKernel) -> float:
-    """tr(K L), by products of the forms at hand."""
+    """tr(K L), from the given forms of both."""
     left, right = a.rows, b.rows.to(a.rows.device)
     if a.gram and b.gram:
         return float((left * right).sum())
@@ -176,7 +177,7 @@ def _trace(a: LinearKernel, b: LinearKernel) -> float:
 
 
 def _centred(points: Points, columns: slice) -> torch.Tensor:
-    """(n, columns) features about their means, in double precision, scaled by a power of two."""
+    """(n, columns) features minus their means, in double precision, scaled by a power of two."""
     chunk = points.matrix[:, columns].to(torch.float64) / points.scale
     chunk = chunk - chunk[0]  # exactly 0 for equal samples, whose mean is rounded
     return chunk - chunk.mean(dim=0)

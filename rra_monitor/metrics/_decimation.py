@@ -1,4 +1,4 @@
-"""The intrinsic dimension of ever fewer samples: has it converged at the number at hand?"""
+"""The intrinsic dimension of fewer and fewer samples: has it converged?"""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Decimation:
     """The ID by number of samples, all of them first.
 
     Attributes:
-        parts: (s,) into how many random parts the samples were divided.
+        parts: (s,) number of random parts into which the samples were divided.
         samples: (s,) mean number of samples in a part, n / parts.
-        dimensions: (s,) mean over the parts of their TwoNN estimates; NaN where undefined or out of the graph's reach.
+        dimensions: (s,) mean over the parts of their TwoNN estimates; NaN where undefined or where k is too small.
         spreads: (s,) standard deviation over the parts; NaN for one part.
-        covered: (s,) fraction of samples whose two nearest of their part are among their k neighbours, 0 to 1. At 1 the
+        covered: (s,) fraction of samples whose two nearest in their part are among their k neighbours, 0 to 1. At 1 the
             dimensions are exactly those of graphs built from the parts alone.
     """
 
@@ -45,25 +45,25 @@ def decimated_twonn(
     seed: int = 0,
     least_covered: float = 0.9,
 ) -> Decimation:
-    """The TwoNN dimension of random parts of the samples, read off the graph of all of them.
+    """The TwoNN dimension of random parts of the samples, computed from the graph of all of them.
 
     The samples are divided at random into parts of equal size. The neighbours of a sample that lie in its part are, in
-    their order, its nearest within the part; wherever there are two of them among its k, their distances are those
+    their order, its nearest within the part; if there are two of them among its k, their distances are those
     that a graph of the part alone would have. A dimension that no longer changes from n / 2 to n has converged; one
-    that still rises asks for more samples.
+    that still rises needs more samples.
 
-    The limit: with m parts a sample has about k / m neighbours of its part, and where it has fewer than two, its ratio
-    is unknown and left out. Under TwoNN's own assumption of a constant density that does no harm: r2 / r1 does not
-    depend on r2. But the scale looked at is then finer than that of a graph of the part, so where less than
-    `least_covered` of the samples remain, the dimension is NaN. k = 4 m covers 0.91, k = 5 m 0.96, k = 7 m 0.99.
+    The limit: with m parts a sample has about k / m neighbours of its part, and if it has fewer than two, its ratio
+    is unknown and left out. Under TwoNN's assumption of a constant density this does not bias the result: r2 / r1 does
+    not depend on r2. But the scale is then finer than that of a graph of the part, so where less than `least_covered`
+    of the samples remain, the dimension is NaN. k = 4 m covers 0.91, k = 5 m 0.96, k = 7 m 0.99.
 
     Args:
-        graph: whole, of n samples with k neighbours; k = 20 reaches n / 4, k = 150 reaches n / 32.
-        parts: numbers of parts; by default 1, 2, 4, ... as far as the graph reaches.
-        method: as in `twonn`.
-        discard: as in `twonn`.
-        seed: of the random division.
-        least_covered: fraction of the samples below which a dimension is not stated, 0 to 1.
+        graph: whole graph of n samples with k neighbours; k = 20 is enough for n / 4, k = 150 for n / 32.
+        parts: numbers of parts; by default 1, 2, 4, ... as far as k allows.
+        method: method, as in `twonn`.
+        discard: discarded fraction, as in `twonn`.
+        seed: seed of the random division.
+        least_covered: fraction of the samples below which a dimension is NaN, 0 to 1.
 
     Returns:
         The dimensions by number of samples, higher means more complex; with a warning wherever one is NaN.
@@ -92,7 +92,7 @@ def decimated_twonn(
 def _one(
     graph: KnnGraph, order: npt.NDArray[np.int64], number: int, method: str, discard: float, least: float
 ) -> tuple[float, float, float]:
-    """Dimension, spread and covered fraction for one number of parts."""
+    """Dimension, standard deviation and covered fraction for one number of parts."""
     part = np.empty(graph.n, np.int64)
     part[order] = np.arange(graph.n) % number
     first, second, known = _two_of_own_part(graph, part)

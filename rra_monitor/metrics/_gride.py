@@ -1,4 +1,4 @@
-"""The intrinsic dimension over scales: is it one number, or does it change with the distance looked at?"""
+"""The intrinsic dimension over scales: is it one number, or does it change with the distance?"""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Scales:
         near: (s,) rank of the nearer neighbour: 1, 2, 4, ...
         far: (s,) rank of the farther one: 2, 4, 8, ...
         dimensions: (s,) the ID at each scale, above 0; NaN where undefined.
-        standard_errors: (s,) by the likelihood's curvature, as if samples were independent. Those near each other share
-            neighbours: on manifolds of dimension 2, 5 and 20 the estimates spread 1.0 to 1.4 times as much, and more
-            where there are near-duplicates.
+        standard_errors: (s,) standard errors from the curvature of the likelihood, as for independent samples. Samples
+            near each other share neighbours: on manifolds of dimension 2, 5 and 20 the standard deviation of the
+            estimates was 1.0 to 1.4 times as large, and larger with near-duplicates.
         radii: (s,) the mean distance to the farther neighbour, in units of the features.
     """
 
@@ -45,11 +45,11 @@ def gride(graph: KnnGraph, group: ProcessGroup | None = None) -> Scales:
 
     Formula: with L_i = ln(r_b / r_a) of the samples with r_a > 0, for a = 1, 2, 4, ... and b = 2a <= k, the ID is the
     only root d of N / d + (b - a - 1) sum_i L_i / (1 - exp(-d L_i)) - (b - 1) sum_i L_i = 0, where the likelihood is
-    largest. At a = 1 this is TwoNN. A curve that is flat over some scales is a dimension to trust; one that falls from
-    the first scale on is noise that fills the space around a simpler manifold, or curvature and borders.
+    largest. At a = 1 this is TwoNN. A dimension can be trusted where the curve is flat over some scales; a curve that
+    falls from the first scale on shows noise around a simpler manifold, or curvature and borders.
 
     Args:
-        graph: with k >= 2; the scales reach to its k.
+        graph: a graph with k >= 2; the scales go up to its k.
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the values over all samples.
 
@@ -89,7 +89,7 @@ def most_likely_dimension(logs: npt.NDArray[np.float64], near: int, far: int) ->
     """The dimension at which N values of ln(r_far / r_near) are most likely; NaN where all are 0.
 
     The derivative of the log-likelihood falls with d and is convex, and at d = N / (near sum L) it is not below 0:
-    Newton's steps from there climb to the root and never beyond it.
+    Newton's steps from there approach the root and never pass it.
     """
     total = float(logs.sum())
     if total == 0:
@@ -108,7 +108,7 @@ def most_likely_dimension(logs: npt.NDArray[np.float64], near: int, far: int) ->
 
 
 def _tail(value: float, logs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """L / (1 - exp(-d L)), with its limit 1 / d at L = 0: ties need no care of their own."""
+    """L / (1 - exp(-d L)), with its limit 1 / d at L = 0, so that ties need no special case."""
     shrunk = -np.expm1(-value * logs)
     return np.divide(logs, shrunk, out=np.full_like(logs, 1 / value), where=shrunk > 0)
 

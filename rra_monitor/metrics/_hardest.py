@@ -18,12 +18,12 @@ class HardSample:
     """A sample among neighbours of other classes.
 
     Attributes:
-        position: of the sample in the graph.
+        position: position of the sample in the graph.
         label: its class.
         value: fraction of its neighbours that are of its class, 0 to 1, low for a hard sample.
-        rival: the other class that most of its neighbours belong to, the lower of two with as many; None if all
-            are of its own.
-        rival_share: of that class among its neighbours, 0 to 1. Near 1 the label may be wrong.
+        rival: most frequent other class among its neighbours, the lower of two equally frequent ones; None if all
+            neighbours are of its own class.
+        rival_share: fraction of that class among its neighbours, 0 to 1. Near 1 the label may be wrong.
     """
 
     position: int
@@ -41,9 +41,9 @@ class HardClass:
         label: the class.
         size: number of its samples.
         value: its NNCS, 0 to 1, low for a hard class.
-        adjusted: the same between chance, 0, and its ceiling, 1.
-        rival: the other class that most neighbours of its samples belong to; None if there is none.
-        rival_share: of that class among the neighbours, 0 to 1.
+        adjusted: the same on the scale from chance, 0, to its ceiling, 1.
+        rival: most frequent other class among the neighbours of its samples; None if there is none.
+        rival_share: fraction of that class among the neighbours, 0 to 1.
     """
 
     label: int
@@ -55,16 +55,16 @@ class HardClass:
 
 
 def hardest_samples(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardSample]:
-    """The samples that lie deepest among other classes, the hardest first.
+    """The samples with the fewest neighbours of their own class, the hardest first.
 
-    Ordered by the fraction of neighbours of their class, relative to the most that a class of that size can have; of
-    those alike, the larger fraction of a single other class comes first, then the lower position. A sample that is
-    alone in its class can have no neighbour of it and is left out.
+    Ordered by the fraction of neighbours of their class, relative to the highest that a class of that size can have;
+    among equal ones, the larger fraction of a single other class comes first, then the lower position. A sample that is
+    alone in its class cannot have a neighbour of it and is left out.
 
     Args:
-        graph: of n samples, whole.
-        labels: (n,) integer classes. For targets that are no classes, sort `nncs_per_sample` instead.
-        count: how many to list, at least 1.
+        graph: whole graph of n samples.
+        labels: (n,) integer classes. For targets that are not classes, sort `nncs_per_sample` instead.
+        count: number to list, at least 1.
 
     Returns:
         At most `count` of them.
@@ -98,13 +98,13 @@ def hardest_samples(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardS
 def hardest_classes(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardClass]:
     """The classes that are least separable, the hardest first.
 
-    In the order of the adjusted value, so that classes of different size compare. Where that is undefined (a class of
-    one sample, or k = n - 1) a class is left out.
+    Ordered by the adjusted value, so that classes of different size are comparable. A class for which it is undefined
+    (one sample, or k = n - 1) is left out.
 
     Args:
-        graph: of n samples, whole.
+        graph: whole graph of n samples.
         labels: (n,) integer classes.
-        count: how many to list, at least 1.
+        count: number to list, at least 1.
 
     Returns:
         At most `count` of them.
@@ -140,7 +140,7 @@ def hardest_classes(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardC
 def _own_and_rival(
     graph: KnnGraph, codes: npt.NDArray[np.intp], classes: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(n,) number of neighbours of the own class, the foremost other class, and the number of neighbours of that."""
+    """(n,) number of neighbours of the own class, the most frequent other class, and the number of its neighbours."""
     indices = checked_neighbours(graph)
     own, rival, rival_count = np.empty((3, graph.n), np.int64)
     for rows in row_blocks(graph.n, max(graph.k, classes)):

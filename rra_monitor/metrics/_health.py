@@ -1,4 +1,4 @@
-"""The health of a graph: hubs, ties, duplicates and recall, which say how far to trust the metrics."""
+"""The health of a graph: hubs, ties, duplicates and recall, which tell how far the metrics can be trusted."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphHealth:
-    """What makes the neighbours of a graph doubtful.
+    """Properties of a graph that make its neighbours doubtful.
 
     Attributes:
         hubness: skewness of the k-occurrence, 0 where all samples are neighbours equally often. Above about 1 some
             samples are hubs, neighbours of very many others; so it grows with the intrinsic dimension.
         largest_hub: the highest k-occurrence, in samples, k to n - 1.
-        orphans: fraction of samples that are nobody's neighbour, 0 to 1.
+        orphans: fraction of samples that are not the neighbour of any sample, 0 to 1.
         ties: fraction of samples whose k-th and (k+1)-th distances are tied, 0 to 1; their last neighbour is arbitrary.
         tied_distances: fraction of the distances that are tied with the next in their row (within 1e-5), 0 to 1.
-        zeros: fraction of samples with a duplicate, 0 to 1; they leave the ID.
+        zeros: fraction of samples with a duplicate, 0 to 1; the ID leaves them out.
         zero_distances: fraction of the n k distances that are 0, 0 to 1. Near 1 the layer has collapsed.
         recall: fraction of the true neighbours that were found, 1.0 for an exact graph.
         checked: rows of an exact graph that were compared with float64, see `KnnGraph`.
-        failed: how many of these were wrong, before the graph was built again; 0 in health.
+        failed: number of these that were wrong, so that the graph was built again; normally 0.
     """
 
     hubness: float
@@ -47,12 +47,12 @@ class GraphHealth:
 
 
 def k_occurrence(graph: KnnGraph, group: ProcessGroup | None = None) -> npt.NDArray[np.int64]:
-    """How many samples have each sample as their neighbour.
+    """The number of samples that have each sample as their neighbour.
 
     Formula: N_k(j) = number of samples i with j among the k nearest neighbours of i.
 
     Args:
-        graph: of n samples.
+        graph: graph of n samples.
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the counts over all samples.
 
@@ -91,7 +91,7 @@ def graph_health(graph: KnnGraph, group: ProcessGroup | None = None) -> GraphHea
     """How far the neighbours of a graph can be trusted.
 
     Args:
-        graph: of n samples.
+        graph: graph of n samples.
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the values over all samples.
 

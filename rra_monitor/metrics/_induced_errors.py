@@ -1,4 +1,4 @@
-"""Induced errors: what a metric loses by an approximate graph."""
+"""Induced errors: how much an approximate graph changes a metric."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +15,10 @@ class InducedErrors:
     """Each metric on the approximate rows of a graph's audit minus the same on the exact rows; 0 for a perfect graph.
 
     Attributes:
-        id: of the intrinsic dimension; NaN where that is undefined, or k < 2.
-        nncs: of the class similarity; None without labels.
-        nnls: of the layer similarity: 1 minus the mean overlap of approximate and exact neighbours, 0 to 1. Ties for
-            the last place, which are arbitrary, count as errors here.
+        id: error of the intrinsic dimension; NaN where that is undefined, or k < 2.
+        nncs: error of the class similarity; None without labels.
+        nnls: error of the layer similarity: 1 minus the mean Jaccard index of approximate and exact neighbours, 0 to
+            1. Ties for the last place, which are arbitrary, count as errors here.
     """
 
     id: float
@@ -27,10 +27,10 @@ class InducedErrors:
 
 
 def induced_errors(graph: KnnGraph, labels: Any = None) -> InducedErrors:
-    """What the missed neighbours of an approximate graph do to the metrics, on its audited rows.
+    """The errors of the metrics that the missed neighbours of an approximate graph cause, on its audited rows.
 
     Args:
-        graph: with an audit.
+        graph: a graph with an audit.
         labels: (n,) integer classes, in the order of the graph's samples, or None.
 
     Raises:

@@ -24,12 +24,13 @@ def levina_bickel(graph: KnnGraph, k: int | None = None, group: ProcessGroup | N
     neighbour. The inverses are averaged, not the m_i: ID = N / sum_i (1 / m_i), over the N samples that have no
     duplicate (r_1 > 0). At k = 2 this is TwoNN.
 
-    It uses k - 1 ratios per sample where TwoNN uses one, so it spreads less and needs fewer samples; but it looks at
-    the scale of k neighbours, where curvature, borders and changes of density pull it down in high dimensions.
+    It uses k - 1 ratios per sample where TwoNN uses one, so its standard deviation is smaller and it needs fewer
+    samples; but its scale is that of k neighbours, where curvature, borders and changes of density lower it in high
+    dimensions.
 
     Args:
-        graph: with at least k neighbours.
-        k: number of neighbours to use, at least 2; all the graph has by default.
+        graph: a graph with at least k neighbours.
+        k: number of neighbours to use, at least 2; all of the graph's by default.
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the value over all samples.
 

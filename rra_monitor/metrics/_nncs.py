@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 def nncs(
     graph: KnnGraph, labels: Any, group: ProcessGroup | None = None, *, agreement: Agreement | None = None
 ) -> float:
-    """The fraction of all (sample, neighbour) pairs that are of one class.
+    """The fraction of neighbours of the same class, over all (sample, neighbour) pairs.
 
-    Formula: NNCS = 1 / (n k) sum_i sum_j [label of i = label of its j-th neighbour]. Every sample counts alike (micro);
-    `nncs_by_class(graph, labels).macro` lets every class count alike.
+    Formula: NNCS = 1 / (n k) sum_i sum_j [label of i = label of its j-th neighbour]. Every sample has equal weight
+    (micro); in `nncs_by_class(graph, labels).macro` every class has.
 
     Args:
-        graph: of n samples.
+        graph: graph of n samples.
         labels: (n,) integer classes, in the order of the graph's samples; over ranks those of this rank's samples. With
             an agreement function any targets, as an array (n, …).
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the value over all samples.
-        agreement: for targets that are no classes, in place of the indicator: gets the targets of samples and of their
-            neighbours as two arrays (m, k, …) and returns (m, k), True or False or a degree of agreement in 0 to 1.
+        agreement: function for targets that are not classes, in place of the indicator. It gets the targets of samples
+            and of their neighbours as two arrays (m, k, …) and returns (m, k), True or False or a degree of agreement
+            in 0 to 1.
 
     Returns:
         0 to 1, higher is more separable. Features without class information give `nncs_chance(labels)`, not 0; where
-        k exceeds n_c - 1 for a class of n_c samples, 1 is out of reach: `nncs_ceiling(labels, k)` is the most.
-        `adjusted` puts a value on the scale between the two.
+        k exceeds n_c - 1 for a class of n_c samples, 1 cannot be reached: `nncs_ceiling(labels, k)` is the highest
+        value. `adjusted` puts a value on the scale between the two.
 
     Raises:
         ValueError: labels that are not n integers; an agreement function that does not return (m, k) values in 0 to 1;
@@ -65,15 +66,15 @@ def nncs_per_sample(graph: KnnGraph, labels: Any, *, agreement: Agreement | None
     Formula: 1 / k sum_j [label of i = label of its j-th neighbour], for each sample i.
 
     Args:
-        graph: of n samples, whole.
+        graph: whole graph of n samples.
         labels: (n,) integer classes, or with an agreement function any targets (n, …).
-        agreement: in place of "the same class", as in `nncs`.
+        agreement: function in place of "the same class", as in `nncs`.
 
     Returns:
         (n,) values 0 to 1, low for hard samples, with `nncs` as their mean. `hardest_samples` lists the lowest.
 
     Raises:
-        ValueError: as `nncs`; one rank's shard of a graph.
+        ValueError: see `nncs`; one rank's shard of a graph.
 
     >>> from rra_monitor import knn_graph
     >>> nncs_per_sample(knn_graph([0.0, 1.0, 3.0, 7.0], k=2), [0, 0, 1, 1]).tolist()

@@ -1,4 +1,4 @@
-"""Class similarity taken apart by class: whose neighbours are whose."""
+"""Class similarity by class: which classes have which neighbours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ClassSimilarity:
-    """Which classes the neighbours of each class belong to.
+    """The classes of the neighbours of each class.
 
     Attributes:
         classes: (c,) the classes that occur, ascending.
@@ -55,7 +55,7 @@ class ClassSimilarity:
 
     @property
     def macro(self) -> Level[float]:
-        """Means over classes: a small class counts as much as a large one. A class of one sample has the NNCS 0."""
+        """Means over classes: every class has equal weight. A class of one sample has the NNCS 0."""
         return self._averaged(np.full(len(self.sizes), 1 / len(self.sizes)))
 
     def _averaged(self, weights: npt.NDArray[np.float64]) -> Level[float]:
@@ -69,7 +69,7 @@ def nncs_by_class(graph: KnnGraph, labels: Any, group: ProcessGroup | None = Non
     Formula: M_ab = 1 / (n_a k) sum over i of class a of sum_j [the j-th neighbour of i is of class b].
 
     Args:
-        graph: of n samples.
+        graph: graph of n samples.
         labels: (n,) integer classes, in the order of the graph's samples; over ranks those of this rank's samples.
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the matrix over all samples.
@@ -80,7 +80,7 @@ def nncs_by_class(graph: KnnGraph, labels: Any, group: ProcessGroup | None = Non
     Raises:
         ValueError: labels that are not n integers; a shard of a graph without the group.
 
-    Source: Eq. 3.4 of the thesis, by class; macro, matrix and levels are ours.
+    Source: Eq. 3.4 of the thesis, by class; macro, matrix and chance levels are ours.
 
     >>> from rra_monitor import knn_graph
     >>> found = nncs_by_class(knn_graph([0.0, 1.0, 3.0, 7.0], k=2), [0, 0, 1, 1])
@@ -96,7 +96,7 @@ def nncs_by_class(graph: KnnGraph, labels: Any, group: ProcessGroup | None = Non
 
 
 def _pairs_by_class(graph: KnnGraph, codes: npt.NDArray[np.intp], classes: int) -> npt.NDArray[np.int64]:
-    """(c, c) number of pairs of a sample of class a and a neighbour of class b, among the rows at hand."""
+    """(c, c) number of pairs of a sample of class a and a neighbour of class b, among the given rows."""
     indices = checked_neighbours(graph)
     counts = np.zeros(classes * classes, np.int64)
     for rows in row_blocks(graph.n, graph.k):

@@ -1,4 +1,4 @@
-"""Nearest-neighbour layer similarity (NNLS): how alike two representations of the same samples are."""
+"""Nearest-neighbour layer similarity (NNLS): how similar two representations of the same samples are."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ WORD = 64
 
 
 def nnls(graph_a: KnnGraph, graph_b: KnnGraph, group: ProcessGroup | None = None) -> float:
-    """The mean overlap of the two neighbour sets of each sample.
+    """The mean Jaccard index of the neighbour sets of two graphs (NNLS; neighbourhood overlap elsewhere).
 
     Formula: NNLS = 1 / n sum_i |Ka_i ∩ Kb_i| / |Ka_i ∪ Kb_i|, with K_i the k nearest neighbours of sample i.
 
     Args:
-        graph_a: of n samples with k neighbours each.
-        graph_b: of the same samples in the same order, with the same k.
+        graph_a: graph of n samples with k neighbours each.
+        graph_b: graph of the same samples in the same order, with the same k.
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the value over all samples.
 
@@ -59,7 +59,7 @@ def nnls_matrix(
     """The NNLS of every graph in one list with every graph in another, in one pass over the samples.
 
     Args:
-        graphs_a: la graphs of the same n samples with the same k, the layers of one network, say.
+        graphs_a: la graphs of the same n samples with the same k, for example the layers of one network.
         graphs_b: lb more of them; the first list itself if None.
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the value over all samples.
@@ -77,13 +77,13 @@ def nnls_matrix(
 
 
 def nnls_per_sample(graph_a: KnnGraph, graph_b: KnnGraph) -> npt.NDArray[np.float64]:
-    """The overlap of the two neighbour sets of each sample.
+    """The Jaccard index of the two neighbour sets of each sample.
 
     Formula: |Ka_i ∩ Kb_i| / |Ka_i ∪ Kb_i|, for each sample i.
 
     Args:
-        graph_a: of n samples with k neighbours each, whole.
-        graph_b: of the same samples in the same order, with the same k.
+        graph_a: whole graph of n samples with k neighbours each.
+        graph_b: graph of the same samples in the same order, with the same k.
 
     Returns:
         (n,) values 0 to 1, with `nnls` as their mean; low where a sample's neighbourhood differs most.
@@ -104,7 +104,7 @@ def nnls_per_sample(graph_a: KnnGraph, graph_b: KnnGraph) -> npt.NDArray[np.floa
 
 
 def _overlaps(graphs_a: Sequence[KnnGraph], others: Sequence[KnnGraph]) -> npt.NDArray[np.float64]:
-    """(la, lb) sums over the rows of the fractions of common neighbours."""
+    """(la, lb) sums over the rows of the Jaccard indices."""
     if not graphs_a or not others:
         raise ValueError("an NNLS matrix needs at least one graph on each side, got an empty list")
     check_alike([*graphs_a, *others])
@@ -126,7 +126,7 @@ def _overlaps(graphs_a: Sequence[KnnGraph], others: Sequence[KnnGraph]) -> npt.N
             # Of one list with itself, the pairs above the diagonal are enough.
             least = np.maximum(np.arange(len(graphs_a)) - first, 0) if symmetric else np.zeros(len(graphs_a), np.int64)
             counts = pool.map(partial(_count_shared, rows, columns, least, samples), cuts[:-1], cuts[1:])
-            # Counts of samples by number of shared neighbours are integers: no order of summation shows.
+            # Counts of samples by number of shared neighbours are integers, so the sum does not depend on the order.
             matrix[:, first : first + WORD] = sum(counts) @ overlap
     if symmetric:
         lower = np.tril_indices(len(matrix), -1)
@@ -141,7 +141,7 @@ def _available_threads() -> int:
 
 @numba.njit(nogil=True, cache=True)
 def _count_shared(rows: Any, columns: Any, least: Any, samples: int, start: int, stop: int) -> Any:
-    """How many samples of start to stop share s neighbours, for each pair of layers: (la, lb, k + 1) counts.
+    """Number of samples from start to stop that share s neighbours, for each pair of layers: (la, lb, k + 1) counts.
 
     Row a is compared with the columns from least[a] on.
     """

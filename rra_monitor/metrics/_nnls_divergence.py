@@ -10,7 +10,7 @@ import numpy.typing as npt
 def nnls_divergence(matrix_p: Any, matrix_q: Any) -> float:
     """The mean Jensen-Shannon divergence between the corresponding cells of two NNLS matrices, in bits.
 
-    Formula: 1 / (l_p l_q) sum_ij JSD(P_ij || Q_ij), each cell v read as the Bernoulli distribution (v, 1 - v):
+    Formula: 1 / (l_p l_q) sum_ij JSD(P_ij || Q_ij), each cell v taken as the Bernoulli distribution (v, 1 - v):
     JSD(p || q) = (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2 and
     KL(a || b) = a log2(a / b) + (1 - a) log2((1 - a) / (1 - b)), where 0 log 0 = 0. Zeros and ones are therefore
     ordinary values: m is 0 or 1 only where both cells are.
@@ -21,7 +21,7 @@ def nnls_divergence(matrix_p: Any, matrix_q: Any) -> float:
 
     Args:
         matrix_p: (l_p, l_q) NNLS values, 0 to 1.
-        matrix_q: of the same shape and the same layers.
+        matrix_q: NNLS values of the same shape and the same layers.
 
     Returns:
         0 for equal matrices, at most 1 (all cells 0 in one and 1 in the other); symmetric in its arguments. Close cells
@@ -30,8 +30,8 @@ def nnls_divergence(matrix_p: Any, matrix_q: Any) -> float:
     Raises:
         ValueError: matrices of different shape or with no cells; values outside 0 to 1 or NaN.
 
-    Source: Eq. 5.2 of the thesis, which leaves open how a number has a divergence, and the base of the logarithm: the
-    reading as Bernoulli probabilities and base 2 are ours.
+    Source: Eq. 5.2 of the thesis, which defines neither the divergence of single numbers nor the base of the logarithm:
+    Bernoulli probabilities and base 2 are our choice.
 
     >>> nnls_divergence([[1.0, 0.0]], [[1.0, 1.0]])
     0.5

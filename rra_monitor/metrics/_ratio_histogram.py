@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class RatioHistogram:
-    """How often each ratio r2 / r1 occurs.
+    """The histogram of the ratios r2 / r1.
 
     Attributes:
-        edges: (bins + 1,) of the bins, from 1; the last edge belongs to the last bin.
-        counts: (bins,) samples in each.
-        beyond: samples with a larger ratio; those with a duplicate have none and are not counted at all.
+        edges: (bins + 1,) edges of the bins, from 1; the last edge belongs to the last bin.
+        counts: (bins,) number of samples in each.
+        beyond: number of samples with a larger ratio; those with a duplicate have none and are not counted at all.
         dimension: the ID by maximum likelihood of all the ratios, NaN where undefined.
     """
 
@@ -46,7 +46,7 @@ class RatioHistogram:
         """(bins,) the density expected of a Pareto distribution with the same ID: ID mu^-(ID + 1), averaged over a bin.
 
         Where the measured density lies below it at ratios near 1 and above it in the tail, near-duplicates or a
-        mixture of dimensions bend the ID.
+        mixture of dimensions bias the ID.
         """
         return np.asarray(-np.diff(self.edges**-self.dimension) / np.diff(self.edges))
 
@@ -57,10 +57,10 @@ def ratio_histogram(
     """The histogram of mu = r2 / r1 over the samples without a duplicate, in equal bins from 1 to `upper`.
 
     Args:
-        graph: with k >= 2.
+        graph: a graph with k >= 2.
         bins: number of bins, at least 1.
         upper: end of the last bin, above 1. The thesis draws to 1.05, beyond which a fraction of 1.05^-ID is expected,
-            0.31 at an ID of 24. One value for all layers makes their curves comparable.
+            0.31 at an ID of 24. Use one value for all layers to compare them.
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the counts over all samples.
 

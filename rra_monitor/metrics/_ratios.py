@@ -1,4 +1,4 @@
-"""Ratios of neighbour distances, which every estimate of the intrinsic dimension starts from."""
+"""Ratios of neighbour distances, the input of every estimate of the intrinsic dimension."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 Method = Literal["ml", "regression", "censored"]
-"""How the rate of ln(r2 / r1) is found: see `twonn`."""
+"""The method that estimates the rate of ln(r2 / r1): see `twonn`."""
 
 
 def log_ratios(graph: KnnGraph, near: int, far: int) -> npt.NDArray[np.float64]:
-    """ln(r_far / r_near) of the rows whose near-th neighbour is no duplicate.
+    """ln(r_far / r_near) of the rows whose near-th neighbour is not a duplicate.
 
     Args:
-        graph: with k >= far.
+        graph: a graph with k >= far.
         near: rank of the nearer neighbour, from 1.
         far: rank of the farther one.
 
@@ -40,7 +40,7 @@ def log_ratios(graph: KnnGraph, near: int, far: int) -> npt.NDArray[np.float64]:
 
 
 def log_ratios_of_rows(distances: npt.NDArray[np.float32], near: int, far: int) -> npt.NDArray[np.float64]:
-    """The same of (r, k) distances, k >= far: of any rows of a graph."""
+    """The same for (r, k) distances, k >= far, of any rows of a graph."""
     nearer, farther = (distances[:, rank - 1].astype(np.float64) for rank in (near, far))
     usable = nearer > 0
     return np.asarray(np.log(farther[usable] / nearer[usable]))
@@ -57,7 +57,7 @@ def log_ratios_of_all(graph: KnnGraph, near: int, far: int, group: ProcessGroup 
 
 
 def check_fit(method: str, discard: float) -> None:
-    """Refuse a method that is none and a fraction that cannot be discarded."""
+    """Refuse an unknown method, and a fraction that cannot be discarded."""
     if method not in get_args(Method):
         raise ValueError(f"method={method!r} is none of {', '.join(map(repr, get_args(Method)))}")
     if not isinstance(discard, Real) or not 0 <= discard < 1:

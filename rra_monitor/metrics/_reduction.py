@@ -1,4 +1,4 @@
-"""Metrics of graphs whose rows are shared out over the ranks of a process group."""
+"""Metrics of graphs whose rows are distributed over the ranks of a process group."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refuse_shard(graph: KnnGraph, group: ProcessGroup | None) -> None:
 def sums_over_samples(
     find: Callable[[], npt.NDArray[Any]], graphs: Iterable[KnnGraph], group: ProcessGroup | None
 ) -> npt.NDArray[np.float64]:
-    """What `find` sums over the rows at hand, summed over all samples; a collective call where a group is given.
+    """The sums that `find` returns for the given rows, summed over all samples; with a group a collective call.
 
     Raises:
         ValueError: a shard without a group, a whole graph with one, any error of `find`; on all ranks.

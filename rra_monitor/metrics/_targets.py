@@ -1,4 +1,4 @@
-"""Whether a sample and its neighbour agree: of one class, or by a function for targets that are no classes."""
+"""Whether a sample and its neighbour agree: by class, or by a function for targets that are not classes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 Agreement = Callable[[npt.NDArray[Any], npt.NDArray[Any]], Any]
-"""Of two arrays (m, k, …) of targets, those of the samples and of their neighbours, an (m, k) array: True or False, or
-degrees of agreement in 0 to 1. `lambda a, b: abs(a - b) < 0.5` for a regression, `lambda a, b: (a & b).any(-1)` for
-sets of labels."""
+"""A function of two arrays (m, k, …) of targets, of the samples and of their neighbours, that returns an (m, k) array:
+True or False, or degrees of agreement in 0 to 1. `lambda a, b: abs(a - b) < 0.5` for a regression,
+`lambda a, b: (a & b).any(-1)` for sets of labels."""
 
 BLOCK = 1 << 20
 """Numbers held at once."""
@@ -31,7 +31,7 @@ def _array(values: Any) -> npt.NDArray[Any]:
 
 
 def checked_labels(labels: Any, n: int) -> npt.NDArray[np.int64]:
-    """The labels as (n,) int64, or a ValueError that says what they are instead."""
+    """The labels as (n,) int64, or a ValueError that says what was found."""
     array = _array(labels)
     if array.shape != (n,) or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
@@ -45,7 +45,7 @@ def checked_targets(targets: Any, n: int, agreement: Agreement | None) -> npt.ND
     """The targets as an (n, …) array, with no agreement function as integer classes (n,).
 
     Raises:
-        ValueError: targets that are not n, or no classes where there is no agreement function.
+        ValueError: another number of targets than n, or targets that are not classes without an agreement function.
     """
     if agreement is None:
         return checked_labels(targets, n)
@@ -63,7 +63,7 @@ def all_targets(
     """The (samples, …) targets of all samples, on every rank; a collective call where a group is given.
 
     Raises:
-        ValueError: targets that do not fit the rows at hand; a shard without the group or a group of other ranks.
+        ValueError: targets that do not fit the given rows; a shard without the group or a group of other ranks.
     """
 
     def own() -> npt.NDArray[Any]:
@@ -79,12 +79,12 @@ def all_targets(
 def neighbour_agreements(
     graph: KnnGraph, targets: npt.NDArray[Any], agreement: Agreement | None
 ) -> Iterator[npt.NDArray[Any]]:
-    """For a block of rows after another, (m, k) agreements of the samples with their neighbours.
+    """For one block of rows after another, (m, k) agreements of the samples with their neighbours.
 
     Args:
-        graph: of n rows.
-        targets: (samples, …) of all samples.
-        agreement: None for the same class.
+        graph: graph of n rows.
+        targets: (samples, …) targets of all samples.
+        agreement: agreement function, None for the same class.
     """
     indices = checked_neighbours(graph)
     for rows in row_blocks(graph.n, graph.k * max(1, targets[0].size)):
@@ -95,7 +95,7 @@ def neighbour_agreements(
 def pair_agreements(
     targets: npt.NDArray[Any], agreement: Agreement
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[Any]]]:
-    """For a block of samples after another: their positions (m,), and agreements (m, n) with all, themselves too."""
+    """For one block of samples after another: positions (m,), and agreements (m, n) with all, themselves included."""
     n = len(targets)
     for rows in row_blocks(n, targets.size):
         here = targets[rows]

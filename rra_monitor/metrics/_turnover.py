@@ -15,16 +15,16 @@ from rra_monitor.metrics._checks import unshared
 
 @dataclass(frozen=True, eq=False)
 class Turnover:
-    """Which directed pairs (sample, neighbour) appear, disappear and stay between two graphs of n samples.
+    """The directed pairs (sample, neighbour) that appear, disappear and stay between two graphs of n samples.
 
-    Since each sample has k neighbours in either graph, as many of its pairs are born as die. What differs is whose
-    neighbour it becomes: see `gained` and `lost`.
+    Births and deaths are equal per sample, since each has k neighbours in both graphs; per neighbour they differ, see
+    `gained` and `lost`.
 
     Attributes:
         before: the earlier graph.
         after: the later one.
-        born: (n, k) True where a neighbour in `after` was none in `before`.
-        died: (n, k) True where a neighbour in `before` is none in `after`.
+        born: (n, k) True where a neighbour in `after` was not one in `before`.
+        died: (n, k) True where a neighbour in `before` is not one in `after`.
     """
 
     before: KnnGraph
@@ -34,7 +34,7 @@ class Turnover:
 
     @property
     def changed(self) -> npt.NDArray[np.int64]:
-        """(n,) number of neighbours that each sample got, which is that of those it gave up; 0 to k."""
+        """(n,) number of new neighbours of each sample, which is the number of lost ones, too; 0 to k."""
         counts: npt.NDArray[np.int64] = self.born.sum(axis=1, dtype=np.int64)
         return counts
 
@@ -45,7 +45,7 @@ class Turnover:
 
     @property
     def gained(self) -> npt.NDArray[np.int64]:
-        """(n,) number of samples that newly have each sample as their neighbour; large for one that becomes a hub."""
+        """(n,) number of samples that newly have each sample as their neighbour; large for a new hub."""
         return np.bincount(self.after.indices[self.born], minlength=self.after.n)
 
     @property
@@ -55,12 +55,12 @@ class Turnover:
 
     @property
     def changed_share(self) -> float:
-        """The fraction of the n k pairs that is born, and that dies; 0 to 1, low for layers that agree."""
+        """The fraction of the n k pairs that are born; as many die. 0 to 1, low for similar layers."""
         return float(self.born.mean())
 
     @property
     def stayed_share(self) -> float:
-        """The fraction of the n k pairs that stays, 0 to 1. Between unrelated features it is k / (n - 1)."""
+        """The fraction of the n k pairs that stay, 0 to 1. Between unrelated features it is k / (n - 1)."""
         return 1 - self.changed_share
 
     @property
@@ -83,11 +83,11 @@ def turnover(before: KnnGraph, after: KnnGraph) -> Turnover:
     """The births and deaths of neighbour pairs from one graph to another.
 
     Args:
-        before: of n samples with k neighbours each, whole: a layer, or an epoch.
-        after: of the same samples in the same order, with the same k: the next layer, or the same one an epoch later.
+        before: whole graph of n samples with k neighbours each: a layer, or an epoch.
+        after: graph of the same samples in the same order, with the same k: the next layer, or the next epoch.
 
     Returns:
-        A Turnover: counts per sample, fractions of all pairs, and the pairs themselves. With labels at hand,
+        A Turnover: counts per sample, fractions of all pairs, and the pairs themselves. With labels,
         `labels[born_pairs]` tells whether a layer brings samples of one class together.
 
     Raises:
@@ -107,13 +107,13 @@ def turnovers(graphs: Sequence[KnnGraph]) -> list[Turnover]:
     """The births and deaths between each graph of a sequence and the next.
 
     Args:
-        graphs: at least two of the same samples: the layers of a network in order, or one layer by epoch.
+        graphs: at least two graphs of the same samples: the layers of a network in order, or one layer by epoch.
 
     Returns:
-        One fewer than there are graphs.
+        A Turnover for each graph but the first.
 
     Raises:
-        ValueError: fewer than two graphs; as `turnover`.
+        ValueError: fewer than two graphs; see also `turnover`.
     """
     if len(graphs) < 2:
         raise ValueError(f"births and deaths need at least two graphs to compare, got {len(graphs)}")

@@ -35,13 +35,13 @@ def twonn(graph: KnnGraph, group: ProcessGroup | None = None, method: Method = "
     - "regression", Facco's fit through the origin of y_i = -ln(1 - i / N) against x_i, without the largest ratios:
       ID = sum_{i<=M} x_i y_i / sum_{i<=M} x_i^2.
     - "censored", maximum likelihood where the largest ratios are known only to be no smaller than the M-th:
-      ID = M / (sum_{i<=M} x_i + (N - M) x_M). Like the regression it is not pulled down by near-duplicates, whose
-      ratios are huge, and it spreads less.
+      ID = M / (sum_{i<=M} x_i + (N - M) x_M). Like the regression it is not lowered by near-duplicates, whose
+      ratios are huge, and its standard deviation is smaller.
 
     The number of samples matters: compare IDs of equal n and method only.
 
     Args:
-        graph: with k >= 2.
+        graph: a graph with k >= 2.
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the value over all samples. Maximum likelihood sends two numbers, the others 8 N bytes.
         method: "ml", "regression" or "censored".
@@ -80,10 +80,10 @@ def twonn_of_rows(distances: npt.NDArray[np.float32]) -> float:
     """The maximum-likelihood TwoNN of some rows of a graph.
 
     Args:
-        distances: (r, k), k >= 2, of the rows.
+        distances: (r, k) distances of the rows, k >= 2.
 
     Returns:
-        As `twonn`, NaN with a warning where it is undefined.
+        The dimension, as `twonn`; NaN, with a warning, where it is undefined.
     """
     count, total = _count_and_sum(log_ratios_of_rows(distances, 1, 2))
     return _defined(float(count / total) if total > 0 else math.nan, int(count), len(distances))
@@ -98,7 +98,7 @@ def _defined(value: float, count: int, n: int) -> float:
 
 
 def undefined_reason(count: int, n: int, value: float) -> str | None:
-    """Why the ID of n samples is undefined of which `count` have no duplicate; None where it is defined."""
+    """The reason why the ID is undefined if `count` of n samples have no duplicate; None if it is defined."""
     if count < max(3, n / 10):
         return f"{n - count} of {n} samples have a duplicate, {count} remain"
     if math.isnan(value):

@@ -53,10 +53,10 @@ def attention_layer(attention: Attention, channels: int, window: Window, place: 
     """The layer for a map of so many channels.
 
     Args:
-        attention: a name, or what makes a layer of a channel count.
-        channels: of the map.
-        window: of "stac"; the others have none.
-        place: where it will stand, for the errors of a STAC.
+        attention: name, or function from a channel count to a layer.
+        channels: channels of the map.
+        window: window of "stac"; the others have none.
+        place: position in the network, for the error messages of a STAC.
 
     Raises:
         ValueError: an unknown name.

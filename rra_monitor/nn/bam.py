@@ -17,17 +17,17 @@ class BAM(nn.Module):
     C H + 18 H² + H weights are used at each of the p pixels.
 
     Args:
-        channels: C, of the map.
-        reduction: the channels of the dilated convolutions and of the hidden layer are C // reduction. The paper takes
-            16 and the thesis's text says 4; its printed parameter counts are met by 1 alone.
-        dilation: of the 3x3 convolutions.
-        device: of the weights.
-        dtype: of the weights.
+        channels: C, the channels of the map.
+        reduction: the channels of the dilated convolutions and of the hidden layer are C // reduction. The paper uses
+            16 and the thesis's text says 4; only 1 gives its printed parameter counts.
+        dilation: dilation of the 3x3 convolutions.
+        device: device of the weights.
+        dtype: precision of the weights.
 
     Shapes: (n, C, h, w) to the same.
 
     Raises:
-        TypeError: channels, reduction or dilation that are no integers.
+        TypeError: channels, reduction or dilation that are not integers.
         ValueError: one of them below 1, or a reduction above the channels.
 
     Source: Park et al. 2018, equations 1 to 4; thesis, section 7.2, Table 7.1.

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and multiply-adds in the thesis's counting."""
+"""The cost of a network: parameters, and multiply-adds as counted in the thesis."""
 
 import copy
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Cost:
 
     Attributes:
         flops: multiply-adds of convolutions and linear layers, and operations of the rest.
-        parameters: trainable numbers.
+        parameters: number of trainable parameters.
     """
 
     flops: int
@@ -33,7 +33,7 @@ class Cost:
 
 
 def _check_shape(network: nn.Module, image: Sequence[int]) -> None:
-    """Refuse a shape that a network does not take."""
+    """Refuse a shape that a network does not accept."""
     sides = [positive("a side of the image", side) for side in image]
     try:
         with torch.no_grad():
@@ -43,21 +43,21 @@ def _check_shape(network: nn.Module, image: Sequence[int]) -> None:
 
 
 def network_cost(network: nn.Module, image: Sequence[int] = (3, 32, 32)) -> Cost:
-    """Parameters and FLOPs of a network, in the counting that gives the numbers printed in the thesis.
+    """Parameters and FLOPs of a network, counted so that the numbers printed in the thesis result.
 
     A multiply-add of a convolution or linear layer counts as one, batch norm as two per element, pooling as one per
     element of its input, ReLU, sigmoid, addition and multiplication as one per element of their output. Biases and
     copying, such as nearest-neighbour upsampling, are free, and so are operations that none of these networks has.
 
-    What is counted are operations, not modules, so functions within a `forward` count, too. It runs on the meta device,
-    in evaluation mode, on a copy: nothing is computed, the network stays as it is.
+    Operations are counted, not modules, so functions within a `forward` count, too. A copy runs on the meta device in
+    evaluation mode: nothing is computed, and the network does not change.
 
     Args:
-        network: takes a batch of images.
+        network: network that takes a batch of images.
         image: shape of one image, (channels, height, width).
 
     Raises:
-        ValueError: a shape that the network does not take.
+        ValueError: a shape that the network does not accept.
 
     Source: thesis, Table 7.1, whose print for ResNet20 is 41.5M.
 
@@ -74,9 +74,9 @@ def network_cost(network: nn.Module, image: Sequence[int] = (3, 32, 32)) -> Cost
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
-    """Counts each operation whole.
+    """Counts each operation as a whole.
 
-    `torch.utils.flop_counter.FlopCounterMode` takes operations apart where torch has a decomposition of them. That
+    `torch.utils.flop_counter.FlopCounterMode` decomposes operations where torch has a decomposition of them. That
     depends on torch's version and on what was imported before: of an upsampling it then counts the arithmetic of the
     indices, which is copying.
     """
@@ -114,4 +114,4 @@ FORMULAS = {
     for names, formula in ((NORMS, _two_per_element), (POOLS, _one_per_element), (ELEMENTWISE, _one_per_result))
     for name in names
 }
-"""Operations that are neither convolutions nor products of matrices, to what they count, by their input and output."""
+"""Operations other than convolutions and matrix products, to their count, a function of input and output."""

@@ -1,4 +1,4 @@
-"""Attention for residual networks that exist already: torchvision's, timm's and the thesis's."""
+"""Attention for existing residual networks: torchvision's, timm's and the thesis's."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -18,7 +18,7 @@ class Attended(nn.Module):
     Formula: attention(module(x)).
 
     Args:
-        module: what was there before: the last norm of a residual branch, or a whole residual block.
+        module: replaced module: the last norm of a residual branch, or a whole residual block.
         attention: a layer that keeps the shape.
     """
 
@@ -28,7 +28,7 @@ class Attended(nn.Module):
         self.attention = attention
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """What the attention makes of the module's output."""
+        """The attention applied to the module's output."""
         return self.attention(self.module(x))  # type: ignore[no-any-return]
 
 
@@ -59,32 +59,32 @@ def insert_attention(
     window: Window | Sequence[Window] = 8,
     gate: bool = False,
 ) -> Network:
-    """Put attention into the residual blocks of a network, which keeps its weights.
+    """Insert attention into the residual blocks of a network, which keeps its weights.
 
     A residual block is a module with `conv1`, `conv2`, `bn2` and `downsample`, as in the ResNets, ResNeXts and wide
     ResNets of torchvision and timm, or a block of `rra_monitor.nn.ResNet`. A stage is a container of such blocks. The
-    layers take over the device and the precision of the convolution before them. With PyTorch's initial weights STAC
-    and SE about halve a map at first: pass `gate=True` to begin with the output of the network as it is.
+    layers get the device and the precision of the convolution before them. With PyTorch's initial weights STAC and SE
+    about halve a map at first: pass `gate=True` to begin with the unchanged output of the network.
 
-    Load pretrained weights first: norms or blocks with attention are called `.module` within what replaces them, so
-    the names of their weights change (not in `rra_monitor.nn.ResNet`). Then make the optimiser, and put on
+    Load pretrained weights first: norms or blocks with attention are called `.module` within their replacements, so
+    the names of their weights change (not in `rra_monitor.nn.ResNet`). Then create the optimiser, and apply
     `torch.compile` last.
 
     Args:
-        network: changed in place.
-        attention: "stac", "se", "bam", or what makes a layer of a channel count; one for all stages, or a sequence
-            with one for each, `None` for stages that stay as they are.
+        network: network, changed in place.
+        attention: "stac", "se", "bam", or a function from a channel count to a layer; one for all stages, or a sequence
+            with one for each, `None` for stages without attention.
         placement: "standard", on the residual branch before the addition; "post", after the addition and its ReLU.
-        window: of "stac": a number of pixels or "global"; a sequence has one for each stage, in which a pair is
-            (height, width).
+        window: window of "stac": a number of pixels or "global"; a sequence has one for each stage, in which a pair
+            is (height, width).
         gate: whether the attention starts without effect, see `Gated`.
 
     Returns:
         The network itself.
 
     Raises:
-        ValueError: no residual blocks, attention where there is some already, unknown names, sequences that are not as
-            long as there are stages.
+        ValueError: no residual blocks, attention that is already there, unknown names, sequences whose length is not
+            the number of stages.
 
     Source: thesis, section 7.1, Fig. 7.3.
 

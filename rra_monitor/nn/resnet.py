@@ -11,15 +11,15 @@ from rra_monitor.nn.sizes import Window, positive
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut, which is a 1x1 convolution where the shape changes.
+    """Two 3x3 convolutions with a shortcut, which is a 1x1 convolution where the shape changes.
 
-    Formula, with b = norm(conv(relu(norm(conv(x))))) and the attention that a network may put into it, else none:
-    relu(attention(b) + shortcut(x)) where the placement is "standard", attention(relu(b + shortcut(x))) where "post".
+    Formula, with b = norm(conv(relu(norm(conv(x))))) and the attention of the network, if it has any:
+    relu(attention(b) + shortcut(x)) for the placement "standard", attention(relu(b + shortcut(x))) for "post".
 
     Args:
         channels_in: channels of the input.
         channels: channels of the output.
-        stride: of the first convolution and of the shortcut.
+        stride: stride of the first convolution and of the shortcut.
     """
 
     def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:
@@ -50,7 +50,7 @@ class ResNet(nn.Module):
 
     The stem keeps the size of the map and nothing is pooled after it, for images of 32 and of 64 pixels alike.
     `layers="auto"` finds its layers in the thesis's numbering: 0 input, 1 stem, then the blocks, pool, classifier;
-    attention is part of its block. Attention changes none of the other initial weights: after the same seed two
+    attention is part of its block. Attention does not change the other initial weights: with the same seed two
     networks that differ in attention alone start from the same ones.
 
     The variants of the thesis are arguments: twice as deep `ResNet((6, 6, 6), (16, 32, 64))`, sqrt(2) times as wide
@@ -59,21 +59,21 @@ class ResNet(nn.Module):
     Args:
         blocks: residual blocks of each stage.
         widths: channels of each stage.
-        num_classes: of the classifier.
-        in_channels: of the images.
-        attention: None, "stac", "se", "bam", or what makes a layer of a channel count, such as
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        attention: None, "stac", "se", "bam", or a function from a channel count to a layer, such as
             `functools.partial(STAC, kernels=(1, 3))`; one for all stages, or a sequence with one for each.
-        placement: of the attention: "standard", on the residual branch before the addition; "post", after the addition
-            and its ReLU.
-        window: of "stac": a number of pixels or "global"; a sequence has one for each stage, in which a pair is
-            (height, width).
+        placement: place of the attention: "standard", on the residual branch before the addition; "post", after the
+            addition and its ReLU.
+        window: window of "stac": a number of pixels or "global"; a sequence has one for each stage, in which a pair
+            is (height, width).
 
     Shapes: (n, in_channels, h, w) to (n, num_classes).
 
     Raises:
-        TypeError: numbers that are no integers.
-        ValueError: numbers below 1, an unknown attention or placement, sequences that are not as long as there are
-            stages; in `forward`, a window larger than the map of its stage.
+        TypeError: numbers that are not integers.
+        ValueError: numbers below 1, an unknown attention or placement, sequences whose length is not the number
+            of stages; in `forward`, a window larger than the map of its stage.
 
     Source: He et al. 2016, section 4.2; thesis, Table 4.1, Fig. 7.3 and the parameter counts of Table 7.1.
     """

@@ -11,7 +11,7 @@ def positive(name: str, value: object) -> int:
     """`value` as an integer of at least 1.
 
     Raises:
-        TypeError: no integer.
+        TypeError: not an integer.
         ValueError: zero or negative.
     """
     try:
@@ -38,7 +38,7 @@ def hidden_channels(channels: int, reduction: int) -> int:
 
 
 def window_sides(window: Window) -> tuple[int, int] | None:
-    """(height, width) of a window, None of the global one.
+    """(height, width) of a window, None for the global one.
 
     Raises:
         TypeError: neither a number, a pair nor "global".

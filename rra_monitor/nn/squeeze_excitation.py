@@ -8,7 +8,7 @@ from rra_monitor.nn.sizes import hidden_channels
 
 
 class SqueezeExcitation(nn.Module):
-    """Weighs every channel of a map by the means of all channels.
+    """Weights every channel of a map by the means of all channels.
 
     Formula: y * sigmoid(conv2(relu(conv1(mean(y))))), the mean over height and width, convolutions 1x1 with a bias.
     It equals `STAC(channels, "global", kernels=(1, 1))` with the same weights, which have the same names.
@@ -17,16 +17,16 @@ class SqueezeExcitation(nn.Module):
     operations per element of the map.
 
     Args:
-        channels: C, of the map.
-        reduction: the channels between the convolutions are C // reduction. The paper takes 16; the printed parameter
-            counts of the thesis are met by 1 alone.
-        device: of the weights.
-        dtype: of the weights.
+        channels: C, the channels of the map.
+        reduction: the channels between the convolutions are C // reduction. The paper uses 16; only 1 gives the
+            parameter counts printed in the thesis.
+        device: device of the weights.
+        dtype: precision of the weights.
 
     Shapes: (n, C, h, w) to the same.
 
     Raises:
-        TypeError: channels or reduction that are no integers.
+        TypeError: channels or reduction that are not integers.
         ValueError: a channel count or reduction below 1, or a reduction above the channels.
 
     Source: Hu et al. 2018, equation 3; thesis, Table 7.1.

@@ -10,33 +10,33 @@ KERNELS = (1, 3)
 
 
 class STAC(nn.Module):
-    """Weighs every channel within every window of a map by what the windows around it hold.
+    """Weights every channel within every window of a map by the averages of the windows around it.
 
     Formula: y * up(k) with k = sigmoid(conv2(relu(conv1(q)))) and q = avgpool(y). Pooling has window = stride, both
-    convolutions keep the size of q and have biases, and up gives each pixel the value of the window that it lies in.
+    convolutions keep the size of q and have biases, and up gives each pixel the value of its window.
 
-    Where the window does not divide the map, the windows at the lower and right border are smaller, and their averages
-    are of the real pixels in them.
+    If the window does not divide the map, the windows at the lower and right border are smaller, and their averages
+    are over the pixels in them.
 
     Cost, for C channels, kernels a and b, reduction r and n windows: (a² + b²) C²/r + C + C/r parameters,
     (a² + b²) n C²/r multiply-adds in the convolutions, and two to three operations per element of the map.
 
     Args:
-        channels: C, of the map.
+        channels: C, the channels of the map.
         window: side of the pooling window in pixels, (height, width), or "global". The thesis recommends 4 to 16.
-        kernels: sides of the two convolutions, 1 or 3 each. With "global" take (1, 1): of a 3x3 kernel on a single
-            window only the centre is ever used.
+        kernels: sides of the two convolutions, 1 or 3 each. With "global" use (1, 1): on a single window only the
+            centre of a 3x3 kernel is used.
         reduction: the channels between the convolutions are C // reduction.
-        device: of the weights.
-        dtype: of the weights.
+        device: device of the weights.
+        dtype: precision of the weights.
 
     Attributes:
-        place: where the layer stands, for its error messages. Empty unless a network sets it.
+        place: position in the network, for error messages. Empty unless a network sets it.
 
     Shapes: (n, C, h, w) to the same, with h and w at least as large as the window.
 
     Raises:
-        TypeError: channels, window or reduction that are no integers.
+        TypeError: channels, window or reduction that are not integers.
         ValueError: a channel count, window or reduction below 1, another kernel; in `forward`, a
             map smaller than the window.
 

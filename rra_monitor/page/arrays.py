@@ -1,4 +1,4 @@
-"""Arrays that the page shows, with the axes that a reader chooses from."""
+"""Arrays that the page shows, along the axes that a reader can select."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
-"""Of 64 bits from a store, of 32 from TensorBoard."""
+"""Floats of 64 bits from a store, of 32 bits from TensorBoard."""
 
 SELF, INTER = "self", "inter"
-"""Kinds of matrices: layers with each other, both in one view; and layers as they are with a pooled view (Eq. 6.1)."""
+"""Kinds of matrices: layers with each other, both in one view; and the full view with a pooled one (Eq. 6.1)."""
 
 CURVES = ("id", "id_error", "nncs", "ties", "zeros", "recall", "hubness")
 
@@ -22,8 +22,8 @@ class Matrix:
 
     Attributes:
         rows: (R,) layers.
-        columns: (C,) layers, of another run perhaps.
-        views: (V,) that the columns are in; the rows, too, except of `inter`.
+        columns: (C,) layers, possibly of another run.
+        views: (V,) views of the columns; of the rows, too, except for `inter`.
         values: ([M,] V, R, C) similarities, 0 to 1, NaN where undefined.
     """
 
@@ -39,9 +39,9 @@ class ProbeFrame:
 
     Attributes:
         layers: (L,) without their views, in execution order.
-        views: (V,) that were measured.
+        views: (V,) measured views.
         curves: name to (V, L) values, NaN where undefined: the `CURVES`, and `nnls_<comparison>` of each layer with the
-            layer of its name.
+            layer of the same name.
         matrices: `self`, `inter` and each comparison's name to its matrix.
     """
 

@@ -1,6 +1,6 @@
-"""The front end's files: our own modules and style beside this file, and plotly's bundle from the installed package.
+"""The files of the front end: our modules and style in `static/`, and plotly's bundle from the installed package.
 
-Imports neither plotly nor anything else that is heavy, since TensorBoard loads its plugins at start.
+Imports neither plotly nor anything else that is slow to import, since TensorBoard loads its plugins at start.
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ PLOTLY = "plotly.min.js"
 
 
 def static_files() -> dict[str, Path]:
-    """Name to file of our modules and style sheet, without plotly."""
+    """Name to file of our modules and the style sheet, without plotly."""
     return {path.name: path for path in sorted(STATIC.iterdir()) if path.suffix in (".js", ".css")}
 
 
@@ -20,7 +20,7 @@ def plotly_bundle() -> Path:
     """The bundle of plotly.js within the installed package plotly.
 
     Raises:
-        ValueError: plotly is not installed, or its bundle is not where it used to be.
+        ValueError: plotly is not installed, or its bundle is not in the expected place.
     """
     spec = importlib.util.find_spec("plotly")
     if spec is None or spec.origin is None:

@@ -1,10 +1,10 @@
-"""A payload as few bytes: its arrays apart from its JSON, each as differences between frames, byte by byte.
+"""A payload in few bytes: its arrays separate from its JSON, as differences between frames, byte by byte.
 
 The container is the length of the JSON (4 bytes, little-endian), the JSON, and the arrays, together compressed with
 gzip. In the JSON an array's `data` is replaced by `at` and `length` in bytes from the end of the JSON, and by how it
-was stored: `symmetric` keeps of each matrix only what stands on and left of its diagonal, row by row. Then the
-differences of each frame to the one before are taken in whole numbers modulo 2^16 or 2^32 (floats by their bits), and
-the first bytes of all numbers stored, then the second bytes, and so on. Nothing is rounded.
+was stored: if `symmetric`, only the lower triangle of each matrix is kept, row by row. Then the differences of each
+frame to the one before are taken in whole numbers modulo 2^16 or 2^32 (floats by their bits), and the first bytes
+of all numbers are stored, then the second bytes, and so on. Nothing is rounded.
 """
 
 import base64
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 WHOLE = {"u2": "<u2", "f4": "<u4"}
-"""Type of an array to the whole numbers of its width."""
+"""Type of an array to the integer type of the same width."""
 
 
 def packed(payload: dict[str, Any]) -> bytes:

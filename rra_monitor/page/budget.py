@@ -1,6 +1,6 @@
-"""Which frames of a run are shown: so many that memory stays a small multiple of what was read.
+"""The frames of a run that are shown: limited, so that memory stays a small multiple of the data read.
 
-An array of the page has every layer of the run at every frame. Where each frame has layers of its own, 300 frames of
+An array of the page has every layer of the run at every frame. If each frame has layers of its own, 300 frames of
 10 layers would need 300 matrices of 3,000 by 3,000: tens of gigabytes for a megabyte of data.
 """
 
@@ -10,17 +10,17 @@ from collections.abc import Iterable, Mapping
 from rra_monitor.page.arrays import ProbeFrame
 
 SPREAD = 2
-"""Numbers that may be held for each that was read."""
+"""Numbers that may be held for each number read."""
 
 SPARE = 4_000_000
-"""Numbers that may be held besides."""
+"""Numbers that may be held in addition."""
 
 ARRAY = 16
-"""Numbers in whose place an array itself is held: a thousand arrays of one number are not a thousand numbers."""
+"""Cost of an array itself, as a number of numbers: a thousand arrays of one number take more."""
 
 
 def fits(numbers: int, read: int) -> bool:
-    """Whether so many numbers may be held where `read` were read."""
+    """Whether this many numbers may be held if `read` numbers were read."""
     return numbers <= SPREAD * read + SPARE
 
 
@@ -33,11 +33,11 @@ class Budget:
         self._axes: dict[tuple[str, str], tuple[frozenset[str], ...]] = {}
 
     def take(self, parts: Mapping[str, ProbeFrame], read: int) -> bool:
-        """Whether this frame fits beside those that were taken; if so, it is taken.
+        """Whether this frame fits in addition to those taken; if so, it is taken.
 
         Args:
-            parts: probe to what is shown of it at this frame.
-            read: how many numbers were read of it.
+            parts: probe to its part of this frame.
+            read: number of numbers read for it.
         """
         axes = dict(self._axes)
         for key, names in _axes(parts):
@@ -60,12 +60,12 @@ def too_large(shown: int, found: int) -> str:
 
 
 def numbers(part: ProbeFrame) -> int:
-    """How many numbers are held of a probe at one frame."""
+    """Number of numbers held for a probe at one frame."""
     return sum(curve.size for curve in part.curves.values()) + sum(each.values.size for each in part.matrices.values())
 
 
 def _axes(parts: Mapping[str, ProbeFrame]) -> Iterable[tuple[tuple[str, str], tuple[Iterable[str], ...]]]:
-    """For each group of arrays of one shape their names, and those on each of their axes."""
+    """For each group of arrays of one shape: their names, and the names along each axis."""
     for probe, part in parts.items():
         yield (probe, "curves"), (part.curves, part.views, part.layers)
         for kind, matrix in part.matrices.items():

@@ -3,8 +3,8 @@
 It is {"moment": int or "last", "groups": [{"name", "probe", "runs": int}, …], "notes": [str, …], "pairs": [pair, …]}
 and a pair is {"a": str, "b": str, "rows": [str, …], "columns": [str, …], "count": int, "chance": x,
 "refused": {quantity: reason}, "mean": array (rows, columns), "same_mean": array (rows), "same_sd": array (rows)}. The
-mean is over all ordered pairs of runs, `same` of each layer with the layer of its name. The three are null where NNLS
-is refused. Layers are shown as they are: pooled views have no place on an axis of layers. Arrays are those of
+mean is over all ordered pairs of runs, `same` that of each layer with the layer of the same name. The three are null
+where NNLS is refused. Only full views are shown: pooled views have no place on an axis of layers. Arrays are those of
 `payload`.
 """
 

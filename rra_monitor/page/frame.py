@@ -1,4 +1,4 @@
-"""What the page shows of one probe at one frame: arrays with the axes that a reader chooses from."""
+"""One probe at one frame, as the page shows it: arrays along the axes that a reader can select."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,14 +13,14 @@ from rra_monitor.page.budget import fits
 
 
 def probe_frame(snapshot: Snapshot, matches: Mapping[str, Match]) -> ProbeFrame:
-    """A snapshot and its comparisons, unfolded from layers and views in one axis into two.
+    """A snapshot and its comparisons, with layers and views on two axes instead of one.
 
     Args:
-        snapshot: with or without graphs.
-        matches: comparison name to comparison; a matrix has the views that both sides were measured in.
+        snapshot: snapshot, with or without graphs.
+        matches: name to comparison; a matrix has the views that both sides were measured in.
 
     Raises:
-        ValueError: so many views that most are others by another name.
+        ValueError: so many views that most of them equal others.
     """
     layers = tuple(layer for layer, view in map(split_view, snapshot.layers) if view == FULL)
     views = snapshot.settings.views
@@ -46,7 +46,7 @@ def probe_frame(snapshot: Snapshot, matches: Mapping[str, Match]) -> ProbeFrame:
 
 
 def comparison_title(name: str) -> str:
-    """What a kind of matrix is called in front of a reader.
+    """The title of a kind of matrix.
 
     >>> comparison_title("prev"), comparison_title("ref-seed0")
     ('previous snapshot', 'reference seed0')
@@ -70,7 +70,7 @@ def _compared(match: Match, snapshot: Snapshot, layers: tuple[str, ...], at: npt
 def _positions(
     measured: Sequence[str], layers: Sequence[str], views: Sequence[str], aliases: Mapping[str, str]
 ) -> npt.NDArray[np.intp]:
-    """(V, L) where each view of each layer, or the one that equals it, stands among the measured; -1 for none."""
+    """(V, L) positions of each view of each layer, or of the equal one, among the measured; -1 for none."""
     place = {name: position for position, name in enumerate(measured)}
     names = [[layer_view(layer, view) for layer in layers] for view in views]
     found = [[place.get(name, place.get(aliases.get(name, name), -1)) for name in row] for row in names]

@@ -1,4 +1,4 @@
-"""Runs as JSON for the front end: versioned, and small enough to travel.
+"""Runs as JSON for the front end: versioned, and small enough to send.
 
 A payload is {"schema": 1, "runs": [run, …], "comparison": … or null}. A run is
 

@@ -1,4 +1,4 @@
-"""The report: the page and its runs in one HTML file, which asks nothing of any network."""
+"""The report: the page and its runs in one HTML file, which needs no network."""
 
 import base64
 import datetime
@@ -19,7 +19,7 @@ from rra_monitor.page.series import RunSeries
 from rra_monitor.page.thinning import thinned
 
 LIMIT = 8_000_000
-"""Bytes of a report; beyond it frames are left out. Mail servers take 10 MB at least."""
+"""Largest report in bytes; beyond it frames are left out. Mail servers accept at least 10 MB."""
 
 ENTRY = "report.js"
 SERVED_ONLY = ("tensorboard.js", "source-served.js")
@@ -35,9 +35,9 @@ class Report:
     """A report that was written.
 
     Attributes:
-        path: of the file.
-        size: of the file in bytes.
-        notes: what a reader should know, of snapshots left out say.
+        path: path of the file.
+        size: size of the file in bytes.
+        notes: remarks for the reader, for example about snapshots left out.
     """
 
     path: Path
@@ -50,17 +50,17 @@ def write_report(
 ) -> Report:
     """Write runs as one HTML file that works offline, of `limit` bytes at most.
 
-    Where all frames do not fit, runs are thinned evenly, the longest first; each keeps its first and last.
+    If not all frames fit, runs are thinned evenly, the longest first; each keeps its first and last.
 
     Args:
-        runs: with names that differ.
-        path: of the file.
-        comparison: see `comparison_payload`.
-        limit: of the file's size in bytes.
+        runs: runs with different names.
+        path: path of the file.
+        comparison: result of `comparison_payload`.
+        limit: largest size of the file in bytes.
 
     Raises:
-        ValueError: no runs, two of one name, plotly is not installed, or the runs are too large for the limit even with
-            two frames each.
+        ValueError: no runs, two with one name, plotly is not installed, or the runs are too large for the limit even
+            with two frames each.
     """
     names = [run.name for run in runs]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -133,7 +133,7 @@ def _document(names: Sequence[str], data: bytes) -> bytes:
 
 
 def _bare(module: str) -> str:
-    """A module whose imports go by the document's import map, since a module within a document has no address."""
+    """A module that imports by the document's import map, since a module within a document has no address."""
     return re.sub(r'(\bfrom\s+|\bimport\s+)"\./([\w-]+\.js)"', r'\1"rra/\2"', module)
 
 

@@ -1,4 +1,4 @@
-"""A run as the page shows it: its frames one after another."""
+"""A run as the page shows it: a series of frames."""
 
 import math
 import warnings
@@ -26,9 +26,9 @@ class Frame:
     Attributes:
         step: optimiser steps taken.
         epoch: epochs completed.
-        seconds: that measuring took, NaN if unknown.
+        seconds: time that measuring took, NaN if unknown.
         overhead: fraction of the time since the fit began that the monitor took, NaN if unknown.
-        findings: what the curves of the frame show.
+        findings: findings in the curves of the frame.
     """
 
     step: int
@@ -48,8 +48,8 @@ class ProbeSeries:
         classes: number of classes, None for unlabelled data.
         nncs_chance: the NNCS of features without class information, None for unlabelled data.
         nnls_chance: the NNLS of unrelated layers.
-        layers: (L,) in execution order.
-        views: (V,) that were measured.
+        layers: (L,) names in execution order.
+        views: (V,) measured views.
         curves: name to (M, V, L) values, NaN where undefined or not measured at that frame.
         matrices: kind to matrix over the frames.
     """
@@ -70,10 +70,10 @@ class RunSeries:
     """A run.
 
     Attributes:
-        name: that a reader knows it by.
-        frames: (M,) by step.
+        name: name for the reader.
+        frames: (M,) frames by step.
         probes: name to its series over these frames.
-        group: of seeds that it belongs to, if any.
+        group: name of its group of seeds, if any.
     """
 
     name: str
@@ -85,8 +85,8 @@ class RunSeries:
 def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSeries:
     """A run as its store has it, without reading any graph.
 
-    A snapshot that cannot be shown is left out, with a warning; so are the earliest frames where the arrays of all of
-    them would be too large for what was read, see `budget`.
+    A snapshot that cannot be shown is left out, with a warning; so are the earliest frames if the arrays of all of
+    them would be too large for the data read, see `budget`.
 
     Raises:
         ValueError: no snapshot that can be read.
@@ -126,7 +126,7 @@ def _parts(
     snapshots: Mapping[int, Mapping[str, Snapshot]],
     matches: Mapping[tuple[int, str], Mapping[str, Match]],
 ) -> dict[int, dict[str, ProbeFrame]]:
-    """Step to probe to what is shown of it, of the newest frames that fit; by step."""
+    """Step to probe to its part of the frame, for the newest frames that fit; by step."""
     budget, parts, left_out = Budget(), {}, 0
     for step in sorted(snapshots, reverse=True):
         here, read = {}, 0
@@ -158,8 +158,8 @@ def stacked(parts: Sequence[ProbeFrame | None], **about: Any) -> ProbeSeries:
     Layers and views of all parts are kept, those of the last part first; where a part lacks one, values are NaN.
 
     Args:
-        parts: at least one that is not None.
-        about: the rest of a `ProbeSeries`.
+        parts: parts, at least one of them not None.
+        about: the other fields of a `ProbeSeries`.
     """
     found = [part for part in reversed(parts) if part is not None]
     layers = tuple(dict.fromkeys(layer for part in found for layer in part.layers))

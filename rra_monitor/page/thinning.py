@@ -1,4 +1,4 @@
-"""Fewer frames of a run, evenly, for a file that has to be small."""
+"""Fewer frames of a run, evenly chosen, for a file that must be small."""
 
 import dataclasses
 

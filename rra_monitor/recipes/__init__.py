@@ -1,1 +1,1 @@
-"""The thesis's trainings as recipes: their table, data, augmentation, training, and what an analysis suggests next."""
+"""The thesis's trainings as recipes: catalogue, augmentation, training, and windows suggested by an analysis."""

@@ -1,8 +1,8 @@
 """The augmentations of Table 4.2, batched on any device, every image with random parameters of its own.
 
-Each has the distribution of torchvision's transform of that name, which a test compares. Randomness comes in from
-outside, as uniform numbers: so a training draws the same augmentations on every device, with every loader, and after
-a resume, and no global random stream is touched.
+Each has the distribution of torchvision's transform of that name, which a test compares. The random
+numbers are arguments: so a training draws the same augmentations on every device, with every loader, and
+after a resume, and no global random stream is used.
 
 Why not a library's: torchvision v2 draws one set of parameters per call, for a whole batch alike. kornia (0.9.0) draws
 them per image, but one order of the changes of colour for all images of a batch, and takes its random numbers from
@@ -25,10 +25,10 @@ class Augmentation(Protocol):
     """One random change of images."""
 
     columns: ClassVar[int]
-    """Uniform numbers that it needs for each image."""
+    """Number of uniform numbers that it needs for each image."""
 
     channels: ClassVar[int | None]
-    """Channels that its images must have, None for any."""
+    """Number of channels that its images must have, None for any."""
 
     def __call__(self, images: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         """The changed images (n, c, h, w), given (n, columns) uniform numbers in [0, 1)."""
@@ -57,7 +57,7 @@ class Flip:
     """Left and right exchanged: torchvision's `RandomHorizontalFlip`.
 
     Attributes:
-        probability: of it.
+        probability: probability of the change.
     """
 
     probability: float
@@ -92,10 +92,10 @@ class ColourJitter:
 
     Attributes:
         brightness: factors of 1 - brightness to 1 + brightness.
-        contrast: likewise.
-        saturation: likewise.
+        contrast: factors of 1 - contrast to 1 + contrast.
+        saturation: factors of 1 - saturation to 1 + saturation.
         hue: largest shift, in turns of the colour circle.
-        probability: that the four are applied, together.
+        probability: probability that the four are applied, together.
     """
 
     brightness: float
@@ -107,11 +107,11 @@ class ColourJitter:
     channels: ClassVar[int | None] = 3
 
     def __call__(self, images: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-        """Images with uniform factors in a uniform order, some as they were."""
+        """Images with uniform factors in a uniform order, some of them unchanged."""
         return _some(uniforms[:, 0] < self.probability, jittered(images, *self.parameters(uniforms)), images)
 
     def parameters(self, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Factors (n, 3), shifts of the hue (n,), order (n, 3) and place (n,), see `jittered`."""
+        """Factors (n, 3), shifts of the hue (n,), orders (n, 3) and places (n,), see `jittered`."""
         spreads = (self.brightness, self.contrast, self.saturation)
         factors = [1 + (2 * uniforms[:, 1 + at] - 1) * spread for at, spread in enumerate(spreads)]
         shift = (2 * uniforms[:, 4] - 1) * self.hue
@@ -124,7 +124,7 @@ class Greyscale:
     """The grey of an image in all channels: torchvision's `RandomGrayscale`.
 
     Attributes:
-        probability: of it.
+        probability: probability of the change.
     """
 
     probability: float
@@ -142,8 +142,8 @@ class Blur:
 
     Attributes:
         kernel: pixels along a side, odd.
-        sigma: least and largest standard deviation, in pixels.
-        probability: of it.
+        sigma: smallest and largest standard deviation, in pixels.
+        probability: probability of the change.
     """
 
     kernel: int
@@ -153,7 +153,7 @@ class Blur:
     channels: ClassVar[int | None] = None
 
     def __call__(self, images: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-        """Images blurred with uniform standard deviations, some as they were."""
+        """Images blurred with uniform standard deviations, some of them unchanged."""
         low, high = self.sigma
         return _some(
             uniforms[:, 0] < self.probability,
@@ -175,8 +175,8 @@ def augmented(images: torch.Tensor, uniforms: torch.Tensor, augmentations: Seque
 
     Args:
         images: (n, c, h, w) float32 in 0 to 1.
-        uniforms: (n, columns) of `uniform_numbers`, on the images' device.
-        augmentations: in their order.
+        uniforms: (n, columns) result of `uniform_numbers`, on the images' device.
+        augmentations: augmentations in their order.
 
     Returns:
         (n, c, h, w) in 0 to 1.
@@ -192,7 +192,7 @@ def cropped(images: torch.Tensor, corners: torch.Tensor, padding: int) -> torch.
     """Each image, padded with zeros, cut to its size again at its own corner.
 
     Args:
-        images: (n, c, h, w).
+        images: (n, c, h, w) images.
         corners: (n, 2) row and column in the padded image, 0 to 2 · padding.
         padding: pixels on each side.
     """
@@ -207,7 +207,7 @@ def rotated(images: torch.Tensor, degrees: torch.Tensor) -> torch.Tensor:
     """Each image rotated counter-clockwise about its centre by its own angle; nearest pixel, zeros outside.
 
     Args:
-        images: (n, c, h, w).
+        images: (n, c, h, w) images.
         degrees: (n,) angles.
     """
     height, width = images.shape[2:]
@@ -226,7 +226,7 @@ def blurred(images: torch.Tensor, sigma: torch.Tensor, kernel: int) -> torch.Ten
     Formula: weights exp(-(i / sigma)² / 2) at the distances i, divided by their sum, along rows, then columns.
 
     Args:
-        images: (n, c, h, w).
+        images: (n, c, h, w) images.
         sigma: (n,) standard deviations, in pixels.
         kernel: pixels along a side, odd.
     """
@@ -245,5 +245,5 @@ def blurred(images: torch.Tensor, sigma: torch.Tensor, kernel: int) -> torch.Ten
 
 
 def _some(chosen: torch.Tensor, changed: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """The changed image where it was chosen, else the image."""
+    """The changed image where chosen, otherwise the image."""
     return torch.where(chosen[:, None, None, None], changed, images)

@@ -1,4 +1,4 @@
-"""Batches of a split: shuffled, augmented and normalised, the same numbers by every loader, after every resume.
+"""Batches of a split: shuffled, augmented and normalised, equal for every loader and after every resume.
 
 Order and augmentation of a batch are functions of seed, epoch and step alone. No global random stream is used.
 """
@@ -20,7 +20,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 """(n, c, h, w) float32 inputs of the network and (n,) int64 labels."""
 
 Progress = Callable[[], tuple[int, int]]
-"""The epoch and the first of its batches that is still to come."""
+"""The epoch and the index of its next batch."""
 
 AHEAD_ON_GPU = 8
 """Batches that are augmented together on a GPU, where starting a small operation takes longer than the operation."""
@@ -28,13 +28,13 @@ AHEAD_ON_GPU = 8
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Which images make which batch.
+    """The images of each batch.
 
     Attributes:
-        n: images of the split.
-        batch: images of a batch, over all ranks; the last one of an epoch may have fewer.
-        seed: of order and augmentation; None for the order of the split without augmentation.
-        rank: whose shard is taken.
+        n: number of images of the split.
+        batch: number of images of a batch, over all ranks; the last one of an epoch may have fewer.
+        seed: seed of order and augmentation; None for the order of the split without augmentation.
+        rank: rank whose shard is taken.
         world: number of ranks.
 
     Raises:
@@ -66,11 +66,11 @@ class BatchPlan:
         return np.random.default_rng([self.seed, epoch, 0, 0, 1]).permutation(self.n)
 
     def images(self, order: npt.NDArray[np.int64], step: int) -> npt.NDArray[np.int64]:
-        """Those of a batch, over all ranks, in the order of an epoch."""
+        """The images of a batch, over all ranks, in the order of an epoch."""
         return order[step * self.batch : None if step == len(self) - 1 else (step + 1) * self.batch]
 
     def shard(self, whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """What this rank takes of a batch, equally many in training: missing ones are repeated from its start."""
+        """This rank's shard of a batch, of equal size in training: missing images are repeated from its start."""
         if self.seed is not None and len(whole) % self.world:
             whole = np.resize(whole, (-(-len(whole) // self.world) * self.world, *whole.shape[1:]))
         return whole[self.rank :: self.world]
@@ -78,10 +78,10 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class Preparation:
-    """From bytes to what the network takes.
+    """From bytes to inputs of the network.
 
     Attributes:
-        augmentations: in their order.
+        augmentations: augmentations in their order.
         normalization: mean and standard deviation of each channel.
     """
 
@@ -89,13 +89,13 @@ class Preparation:
     normalization: Normalization
 
     def uniforms(self, plan: BatchPlan, epoch: int, step: int, n: int) -> npt.NDArray[np.float32]:
-        """(shard, columns) the random numbers of this rank's shard of a batch of n images."""
+        """(shard, columns) random numbers for this rank's shard of a batch of n images."""
         if plan.seed is None or not self.augmentations:
             return np.empty((len(plan.shard(np.empty((n, 0)))), 0), np.float32)
         return plan.shard(uniform_numbers(plan.seed, epoch, step, n, self.augmentations))
 
     def __call__(self, images: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-        """(n, c, h, w) float32 of the same in bytes."""
+        """(n, c, h, w) float32 inputs from images in bytes."""
         values = images.float() / 255
         if uniforms.shape[1]:
             values = augmented(values, uniforms, self.augmentations)
@@ -103,14 +103,14 @@ class Preparation:
 
 
 class DeviceBatches:
-    """Batches of images that lie on the device, prepared there.
+    """Batches of images that are kept and prepared on the device.
 
     Args:
-        split: whose images are moved to the device.
-        plan: which images make which batch.
-        preparation: of a batch.
-        device: of images and batches.
-        progress: where in the training the batches are.
+        split: split whose images are moved to the device.
+        plan: images of each batch.
+        preparation: preparation of a batch.
+        device: device of images and batches.
+        progress: position in the training.
     """
 
     def __init__(
@@ -153,12 +153,12 @@ class WorkerBatches:
     """The same batches, each read and prepared by a worker process: for images that do not fit the device.
 
     Args:
-        split: of any kind; images in files are read by the workers.
-        plan: which images make which batch.
-        preparation: of a batch.
-        workers: processes; 0 for this one.
-        pin: whether batches are put where a GPU fetches them faster.
-        progress: where in the training the batches are.
+        split: split of any kind; images in files are read by the workers.
+        plan: images of each batch.
+        preparation: preparation of a batch.
+        workers: number of processes; 0 for this one.
+        pin: whether batches are put in pinned memory.
+        progress: position in the training.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ Key = tuple[int, int, npt.NDArray[np.int64]]
 
 
 class _Keys:
-    """What a loader asks its workers for in this epoch."""
+    """The keys of the batches that a loader requests from its workers in this epoch."""
 
     def __init__(self) -> None:
         self.now: list[Key] = []

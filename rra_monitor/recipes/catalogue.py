@@ -31,7 +31,7 @@ MODELS: dict[str, tuple[str, Network, tuple[tuple[float | None, float | None], .
     "bam-post": ("BAM post", Network(attention="bam", placement="post"), ((90.7, 0.3), (None, None), (None, None))),
     "stac-post": ("STAC post", Network(attention="stac", placement="post"), ((90.4, 0.2), (76.6, 0.4), (62.2, 0.2))),
 }
-"""Rows of Table 7.1: name, title, network, accuracy and deviation on the three pairs."""
+"""Rows of Table 7.1: name, title, network, accuracy and standard deviation on the three pairs."""
 
 ALONE = {
     "translate": (88.0, 0.21),
@@ -86,7 +86,7 @@ def recipe_named(name: str) -> Recipe:
     """The recipe of a name.
 
     Raises:
-        ValueError: no such recipe; the nearest names.
+        ValueError: no such recipe; the nearest names are listed.
     """
     if name in RECIPES:
         return RECIPES[name]

@@ -1,8 +1,8 @@
-"""What the thesis does not print and a training needs, each with its reason; what it prints stands in the table.
+"""What the thesis does not print and a training needs, each with its reason; what it prints is in the catalogue.
 
-Two choices stand with the networks that they shape; both follow the thesis's printed counts (docs/networks.md):
+Two choices are in the code of the networks that they shape; both follow the thesis's printed counts (docs/networks.md):
 
-- the reduction of BAM is 1, which alone meets the printed parameters, not the text's 4: `nn/bam.py`;
+- the reduction of BAM is 1, which alone gives the printed parameters, not the text's 4: `nn/bam.py`;
 - sqrt(2) times the channels is truncated in the first stage, then doubled, nearest to them: `recipes/networks.py`.
 """
 
@@ -15,7 +15,7 @@ MOMENTUM = 0.9
 """Printed in 4.1; taken for chapter 7, too, which prints none."""
 
 WEIGHT_DECAY = 5e-4
-"""Printed nowhere; the usual value for these networks on CIFAR-10. `--weight-decay 0` is the other one worth a try."""
+"""Printed nowhere; the usual value for these networks on CIFAR-10. `--weight-decay 0` is the other value to try."""
 
 LAST_RATE = 0.01
 """The cosine ends at this fraction of the base rate: printed in 4.1, taken for chapter 7."""
@@ -56,11 +56,11 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 
 SAMPLE_SEED = 0
-"""Of the draw of the probes: the same for all seeds of a recipe, so that their runs can be compared."""
+"""Seed of the draw of the probes: the same for all seeds of a recipe, so that their runs can be compared."""
 
 SHORT_EPOCHS, SHORT_RATE = 8, 0.1
 """The schedule of `--short`: one cycle (Smith 2018) of 8 epochs up to this rate; about 15 minutes on two CPU cores."""
 
 ABLATION_RATE = 0.1
-"""Of ResNet20 on CIFAR-10 in 7.3: its text refers to the training of 4.1 (0.01), but its base and STAC rows (89.9 and
-90.6 %) are those of Table 7.1, trained with 0.1. For ImageNet64x64-50 both readings give 0.01."""
+"""Learning rate of ResNet20 on CIFAR-10 in 7.3: its text refers to the training of 4.1 (0.01), but its base and STAC
+rows (89.9 and 90.6 %) are those of Table 7.1, trained with 0.1. For ImageNet64x64-50 both readings give 0.01."""

@@ -16,13 +16,13 @@ from rra_monitor.recipes.schedules import one_cycle_schedule, warm_cosine_schedu
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How the weights are learned.
+    """Optimiser settings and schedule.
 
     Attributes:
         learning_rate: base rate, or the peak of one cycle.
-        weight_decay: of all weights.
+        weight_decay: weight decay of all weights.
         schedule: "cosine" with a warm-up, or "one-cycle".
-        warm_up: fraction of the steps, of the cosine.
+        warm_up: fraction of the steps that the warm-up of the cosine takes.
     """
 
     learning_rate: float
@@ -34,12 +34,12 @@ class Optimisation:
 class Classifier(L.LightningModule):
     """A network under cross-entropy, SGD with momentum and a schedule by the step; logs losses and accuracies.
 
-    Weights and images lie with their channels innermost, which convolutions are faster on (see `chosen_precision`).
+    Weights and images are in channels-last format, in which convolutions are faster (see `chosen_precision`).
 
     Args:
-        network: images to logits.
+        network: network from images to logits.
         classes: number of logits.
-        optimisation: how the weights are learned.
+        optimisation: optimiser settings and schedule.
     """
 
     def __init__(self, network: nn.Module, classes: int, optimisation: Optimisation) -> None:

@@ -15,18 +15,18 @@ def grey(images: torch.Tensor) -> torch.Tensor:
 def jittered(
     images: torch.Tensor, factors: torch.Tensor, shift: torch.Tensor, order: torch.Tensor, place: torch.Tensor
 ) -> torch.Tensor:
-    """Brightness, contrast and saturation scaled and the hue shifted, in an order of each image's own.
+    """Brightness, contrast and saturation scaled and the hue shifted, in a different order for each image.
 
     The three scalings are blends f · x + (1 - f) · y, cut to 0…1, with y = 0 (brightness), the mean of the image's grey
     (contrast) or its grey (saturation). A uniform order of four steps is a uniform order of the three blends with
     the hue at a uniform place among them: so the hue, the costly one, is computed once.
 
     Args:
-        images: (n, 3, h, w) in 0 to 1.
-        factors: (n, 3) of brightness, contrast and saturation; 1 changes nothing.
-        shift: (n,) of the hue, in turns of the colour circle, -0.5 to 0.5.
+        images: (n, 3, h, w) images in 0 to 1.
+        factors: (n, 3) factors of brightness, contrast and saturation; 1 changes nothing.
+        shift: (n,) shifts of the hue, in turns of the colour circle, -0.5 to 0.5.
         order: (n, 3) permutations of 0, 1, 2: which blend comes first, second and third.
-        place: (n,) how many blends come before the hue, 0 to 3.
+        place: (n,) number of blends before the hue, 0 to 3.
 
     Returns:
         (n, 3, h, w) in 0 to 1.
@@ -51,14 +51,14 @@ def _blended(images: torch.Tensor, kinds: torch.Tensor, factors: torch.Tensor) -
 
 
 def hue_shifted(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """The hue of each image turned by its own part of the colour circle; value and saturation stay.
+    """The hue of each image shifted by its own part of the colour circle; value and saturation stay.
 
     Formula: of a colour with value v = max, chroma c = max - min and hue H in sixths, the channels of the shifted one
     are v - c · max(0, min(k, 4 - k, 1)), where k = (n + H + 6 · shift) mod 6 and n = 5, 3, 1 for red, green, blue.
 
     Args:
-        images: (n, 3, h, w) in 0 to 1.
-        shift: (n,) in turns, -0.5 to 0.5.
+        images: (n, 3, h, w) images in 0 to 1.
+        shift: (n,) shifts in turns, -0.5 to 0.5.
 
     Source: A. R. Smith, Color gamut transform pairs, SIGGRAPH 1978.
     """

@@ -15,13 +15,13 @@ VALIDATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Loading:
-    """How batches come to the network.
+    """Settings of the batches.
 
     Attributes:
-        batch: images of a step, over all devices.
-        seed: of order and augmentation.
-        loader: "device" keeps the images there and prepares them there; "workers" leaves both to processes.
-        workers: of them.
+        batch: number of images of a step, over all devices.
+        seed: seed of order and augmentation.
+        loader: "device" keeps and prepares the images on the device; "workers" leaves both to processes.
+        workers: number of processes.
     """
 
     batch: int
@@ -31,12 +31,12 @@ class Loading:
 
 
 class RecipeData(L.LightningDataModule):
-    """Training batches in a seeded order with augmentation, validation batches in theirs without.
+    """Training batches in a seeded order with augmentation, validation batches in stored order without.
 
     Args:
-        splits: the data set.
-        augmentations: of training images.
-        loading: how.
+        splits: data set.
+        augmentations: augmentations of training images.
+        loading: settings of the batches.
     """
 
     def __init__(self, splits: Splits, augmentations: Sequence[Augmentation], loading: Loading) -> None:
@@ -46,7 +46,7 @@ class RecipeData(L.LightningDataModule):
         self._loading = loading
 
     def train_dataloader(self) -> DeviceBatches | WorkerBatches:
-        """The training batches of the epoch that the trainer is in, from the first that is still to come."""
+        """The training batches of the epoch that the trainer is in, from the next one on."""
         how = self._loading
         return self._batches(self._splits.train, how.batch, how.seed, self._augmentations, self._progress)
 

@@ -1,4 +1,4 @@
-"""What a run's `run.json` must hold to be believed: it may come from somebody else, or from another version."""
+"""Checks of a run's `run.json`, which may come from somebody else, or from another version."""
 
 import sys
 from pathlib import Path
@@ -10,20 +10,20 @@ from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.recipe import Network
 
 LARGEST_WINDOW, KERNELS = 4096, (1, 3)
-"""Sides of a window, up to that, and of STAC's convolutions, in pixels."""
+"""Largest side of a window, and sides of STAC's convolutions, in pixels."""
 
 
 def checked_description(about: Any, file: Path) -> dict[str, Any]:
-    """The description, with every part that is used of it, as `write_description` left it.
+    """The description, with every part of it that is used, as `write_description` wrote it.
 
-    Options that this version does not know are dropped. What other versions have beside it stays.
+    Options that this version does not know are dropped. Additional parts of other versions stay.
 
     Args:
-        about: the content of the file.
-        file: that it comes from.
+        about: content of the file.
+        file: path of the file.
 
     Raises:
-        ValueError: a part that is missing or of another kind, named.
+        ValueError: a part that is missing or of another type, named.
     """
 
     def refuse(what: str, value: Any, expected: str) -> ValueError:

@@ -1,4 +1,4 @@
-"""The numbers of every epoch, written as they come."""
+"""The numbers of every epoch, written after each epoch."""
 
 import time
 from typing import Any
@@ -13,18 +13,18 @@ NUMBERS = {
     "val_loss": "val_loss",
     "val_accuracy": "val_accuracy",
 }
-"""Columns, and what the module logs them as."""
+"""Columns, and the names under which the module logs them."""
 
 
 class EpochTable(L.Callback):
     """One row per epoch: losses, accuracies, the rate at its end, and the seconds of training and validation.
 
     Args:
-        file: that the rows go to.
+        file: file of the rows.
 
     Attributes:
         numbers: losses and accuracies of the last epoch. Checkpoints hold them, so that a training that was interrupted
-            after its last epoch knows what came out.
+            after its last epoch has its results.
     """
 
     def __init__(self, file: MetricsFile) -> None:
@@ -33,7 +33,7 @@ class EpochTable(L.Callback):
         self._started = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Drop what came after the checkpoint that is resumed."""
+        """Drop the rows after the checkpoint from which the training is resumed."""
         if trainer.is_global_zero:
             self._file.cut(trainer.global_step)
 
@@ -59,12 +59,12 @@ class EpochTable(L.Callback):
         return {"numbers": self.numbers}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Those of the checkpoint that is resumed."""
+        """The numbers of the checkpoint from which the training is resumed."""
         self.numbers = _numbers(state_dict.get("numbers"))
 
 
 def _numbers(found: Any) -> dict[str, float]:
-    """The numbers that a checkpoint holds; none where it has anything else."""
+    """The numbers that a checkpoint holds; none if it has anything else."""
     try:
         return {name: float(found[name]) for name in NUMBERS if found.get(name) not in (None, "")}
     except (AttributeError, TypeError, ValueError):

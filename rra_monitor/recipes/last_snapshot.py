@@ -1,4 +1,4 @@
-"""The last snapshot of a training that was interrupted while it was made."""
+"""The last snapshot of a training that was interrupted while it was taken."""
 
 import lightning as L
 
@@ -7,10 +7,10 @@ from rra_monitor.runs.store import RunStore
 
 
 class LastSnapshot(L.Callback):
-    """Has the end measured where a checkpoint of the last epoch is resumed: Lightning skips the fit, and its hooks.
+    """Measures the end if a checkpoint of the last epoch is resumed: Lightning then skips the fit and its hooks.
 
     Args:
-        monitor: that measures.
+        monitor: callback that measures.
     """
 
     def __init__(self, monitor: RRACallback) -> None:
@@ -18,7 +18,7 @@ class LastSnapshot(L.Callback):
         self._trained = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Know that the fit was not skipped."""
+        """Remember that the fit was not skipped."""
         self._trained = True
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

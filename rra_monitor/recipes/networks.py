@@ -1,4 +1,4 @@
-"""The networks that recipes name, built."""
+"""Building the networks of the recipes."""
 
 from functools import partial
 from typing import Any
@@ -18,9 +18,9 @@ def built(network: Network, classes: int, channels: int) -> nn.Module:
     """A network with new weights.
 
     Args:
-        network: what to build.
+        network: description of the network.
         classes: number of logits.
-        channels: of the images.
+        channels: channels of the images.
     """
     blocks = tuple(count * 2 if network.variant == "deep" else count for count in BLOCKS[network.base])
     widths = (WIDE if network.variant == "wide" else WIDTHS)[network.base]
@@ -28,7 +28,7 @@ def built(network: Network, classes: int, channels: int) -> nn.Module:
 
 
 def stage_sides(stages: int, side: int) -> tuple[int, ...]:
-    """The map's side in each stage, in pixels, of images of a side: half as long from stage to stage.
+    """The side of the map in each stage, in pixels, for images of a side: it halves from stage to stage.
 
     >>> stage_sides(3, 32)
     (32, 16, 8)
@@ -37,7 +37,7 @@ def stage_sides(stages: int, side: int) -> tuple[int, ...]:
 
 
 def _attention(network: Network) -> Any:
-    """What goes into the blocks of each stage."""
+    """The attention in the blocks of each stage."""
     if network.attention is None:
         return None
     if network.attention != "stac":

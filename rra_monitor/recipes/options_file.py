@@ -16,14 +16,14 @@ from rra_monitor.recipes.options import FLAGS, TrainOptions
 from rra_monitor.utils.text import sentence, visible
 
 COMMAND_LINE_ALONE = ("data", "download", "out", "resume", "allow_pickle")
-"""Options that say what is read, where is written and what may run. A file may come from somebody else."""
+"""Options that decide what is read, written and executed. A file may come from somebody else."""
 
 MOST_BYTES = 1 << 20
-"""Of a file of options, which has less than one thousand."""
+"""Largest file of options in bytes; one has less than one thousand."""
 
 
 class OptionsFile(ActionConfigFile):
-    """Takes the options of a file, but for those of `COMMAND_LINE_ALONE`, which go into the parser's `config`."""
+    """Takes the options of a file; those of `COMMAND_LINE_ALONE` only go into the parser's `config`."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         """Read the file."""
@@ -41,7 +41,7 @@ def options_of(file: Path) -> dict[str, Any]:
     """The options in a file of JSON or YAML, by name.
 
     Raises:
-        ValueError: no file, one that is no mapping of options to plain values, or an option that there is not.
+        ValueError: no file, one that is not a mapping of options to plain values, or an unknown option.
     """
     file = Path(os.path.expanduser(file))
     if not file.is_file():
@@ -77,7 +77,7 @@ def _read(text: str) -> Any:
 
 
 def refused_words(files: Sequence[Mapping[str, Any]] | None, chosen: TrainOptions) -> str:
-    """What files say about options of `COMMAND_LINE_ALONE`, where the command line says nothing; "" for nothing."""
+    """A note on options of `COMMAND_LINE_ALONE` in files that the command line does not set; "" for none."""
     defaults = TrainOptions()
     said = []
     for found in files or ():

@@ -1,4 +1,4 @@
-"""A recipe with the options of the command line in the place of what it says."""
+"""A recipe with its values replaced by the options of the command line."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,10 +19,10 @@ class TrainingPlan:
     """All that decides a training.
 
     Attributes:
-        recipe: with what was chosen on the command line.
-        optimisation: how its weights are learned.
+        recipe: recipe with the choices of the command line.
+        optimisation: optimiser settings and schedule.
         probe_n: samples of the training and the validation probe.
-        every: epochs between snapshots.
+        every: number of epochs between snapshots.
     """
 
     recipe: Recipe
@@ -32,7 +32,7 @@ class TrainingPlan:
 
 
 def planned(options: TrainOptions) -> TrainingPlan:
-    """The training that the options ask for.
+    """The training that the options describe.
 
     Raises:
         ValueError: no recipe of that name, values out of range, windows that do not fit the maps.
@@ -75,7 +75,7 @@ def planned(options: TrainOptions) -> TrainingPlan:
 
 
 def named_windows(windows: tuple[Window | None, ...]) -> str:
-    """Windows as --window takes them.
+    """Windows as a text for --window.
 
     >>> named_windows((8, None, "global"))
     '8,none,global'
@@ -84,10 +84,10 @@ def named_windows(windows: tuple[Window | None, ...]) -> str:
 
 
 def read_windows(text: str, stages: int) -> tuple[Window | None, ...]:
-    """Windows as --window takes them, one for each stage.
+    """Windows from a text of --window, one for each stage.
 
     Raises:
-        ValueError: other words, or another number of them.
+        ValueError: other words, or another number of words.
 
     >>> read_windows("8", 3), read_windows("8,none,global", 3)
     ((8, 8, 8), (8, None, 'global'))

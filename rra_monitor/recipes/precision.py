@@ -1,4 +1,4 @@
-"""The number format of a training, by what was measured."""
+"""The number format of a training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ def chosen_precision(name: str, device: str) -> str:
     """The precision as Lightning names it; for `auto` the faster one of the device.
 
     A step of ResNet20 with 128 images of CIFAR-10 on two CPU cores with AMX takes 0.11 s in bfloat16 and 0.21 s in
-    single precision, with channels innermost; else 0.14 s and 0.24 s. CPUs without AMX emulate bfloat16.
+    single precision, in channels-last format; otherwise 0.14 s and 0.24 s. CPUs without AMX emulate bfloat16.
     """
     if name != "auto":
         return name
@@ -19,7 +19,7 @@ def chosen_precision(name: str, device: str) -> str:
 
 
 def in_single_precision(module: Callable[[Any], Any], batch: torch.Tensor) -> Any:
-    """A forward pass of the analysis: a thousandth of a distance decides the ID, so without autocast."""
+    """A forward pass of the analysis, without autocast: a thousandth of a distance decides the ID."""
     with torch.autocast(batch.device.type, enabled=False):
         return module(batch)
 

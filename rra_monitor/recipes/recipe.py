@@ -1,4 +1,4 @@
-"""What a recipe is: a network, data, augmentations and a schedule, and the row of the thesis that it reproduces."""
+"""The parts of a recipe: network, data, augmentations, schedule, and the row of the thesis that it reproduces."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,9 +17,9 @@ class Network:
         variant: "deep" has twice the blocks, "wide" sqrt(2) times the channels.
         attention: "stac", "se", "bam" or None.
         placement: "standard" (before the addition) or "post" (after it).
-        windows: of STAC, one for each stage; None in the place of a stage without attention. Of other attention only
-            which stages have it counts.
-        kernels: of STAC's two convolutions.
+        windows: windows of STAC, one for each stage; None for a stage without attention. For other attention it
+            only matters which are None.
+        kernels: kernels of STAC's two convolutions.
     """
 
     base: Literal["resnet20", "resnet34"] = "resnet20"
@@ -37,12 +37,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Training:
-    """SGD with momentum, by the epoch.
+    """Training by SGD with momentum.
 
     Attributes:
-        epochs: of training.
+        epochs: number of epochs.
         learning_rate: base rate.
-        batch: images of a step, over all devices.
+        batch: number of images of a step, over all devices.
     """
 
     epochs: int
@@ -55,15 +55,15 @@ class Recipe:
     """One training of the thesis.
 
     Attributes:
-        name: by which the command knows it.
-        source: the row of the thesis that it reproduces, "ours" for none.
+        name: name for the command.
+        source: row of the thesis that it reproduces, "ours" for none.
         data: name of its data set.
-        network: what is trained.
-        training: how.
+        network: network to train.
+        training: settings of the training.
         augmentations: names, in the order in which they are applied.
-        accuracy: top-1 on the validation data in the thesis, in percent; None where it prints none.
-        deviation: over the thesis's 8 runs, in percent; None where it prints none.
-        note: what else there is to know.
+        accuracy: top-1 on the validation data in the thesis, in percent; None if not stated.
+        deviation: standard deviation over the thesis's 8 runs, in percent; None if not stated.
+        note: further remarks.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Recipe:
 
 
 def thesis_accuracy(recipe: Recipe) -> str:
-    """The thesis's accuracy with its deviation, empty where it prints none."""
+    """The thesis's accuracy with its standard deviation, empty if not stated."""
     if recipe.accuracy is None:
         return ""
     return f"{recipe.accuracy:.1f}" + ("" if recipe.deviation is None else f" ± {recipe.deviation:.1f}")

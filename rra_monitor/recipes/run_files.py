@@ -1,4 +1,4 @@
-"""What a training leaves in its folder beside checkpoints and snapshots, and what is read from it again."""
+"""Files in the folder of a training besides checkpoints and snapshots: writing and reading them."""
 
 import csv
 import importlib.metadata
@@ -24,20 +24,20 @@ CHECKPOINT = Path("checkpoints", "last.ckpt")
 ACCURACIES = ("train_accuracy", "val_accuracy")
 
 LONGEST_STEP = 19
-"""Digits."""
+"""Number of digits."""
 
 MOST_BYTES = 16 << 20
-"""Of a file that is read whole. A description of 1,000 classes has 30 kB."""
+"""Largest file that is read. A description of 1,000 classes has 30 kB."""
 
 IN_WORDS = frozenset({"source", "accuracy", "deviation", "note"})
-"""What a recipe says about itself, which no training depends on."""
+"""Fields of a recipe that no training depends on."""
 
 PACKAGES = ("rra-monitor", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "pynndescent", "scikit-learn")
 
 
 @rank_zero_only
 def write_description(folder: Path, options: TrainOptions, plan: TrainingPlan, **facts: Any) -> None:
-    """Write the options, for `rra-monitor train --config`, and all that they came to, with the versions."""
+    """Write the options, for `rra-monitor train --config`, and the resulting settings, with the versions."""
     folder.mkdir(parents=True, exist_ok=True)
     given = {name: value for name, value in asdict(options).items() if name not in ("resume", "seeds")}
     _write(folder / CONFIG, given)
@@ -45,7 +45,7 @@ def write_description(folder: Path, options: TrainOptions, plan: TrainingPlan, *
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the packages that matter, CUDA and the processor."""
+    """Versions of Python, the relevant packages and CUDA, and the processor."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -58,7 +58,7 @@ def versions() -> dict[str, str]:
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
-    """What `write_description` left, or None.
+    """The description written by `write_description`, or None.
 
     Raises:
         ValueError: see `checked_description`.
@@ -76,7 +76,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     """The final numbers of a finished training, or None.
 
     Raises:
-        ValueError: a file that holds no such numbers.
+        ValueError: a file without such numbers.
     """
     found = _read(folder / RESULT)
     if found is not None and (wrong := [name for name in ACCURACIES if not fits(found.get(name), float)]):
@@ -88,7 +88,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def refuse_links_out(folder: Path) -> None:
-    """Refuse a run's folder in which links lead out of it: what is written through them lies elsewhere.
+    """Refuse a run's folder with links that lead out of it: writing through them would change other files.
 
     Raises:
         ValueError: the first such link.
@@ -99,7 +99,7 @@ def refuse_links_out(folder: Path) -> None:
 
 
 def differing_options(folder: Path, options: TrainOptions, plan: TrainingPlan) -> list[str]:
-    """What decides a training and differs from what the folder's was trained with, with both values."""
+    """The settings that differ from those of the training in the folder, with both values."""
     there = read_description(folder)
     if there is None:
         return []
@@ -125,13 +125,13 @@ def _changes(there: Any, here: Any, name: str = "plan") -> Iterator[str]:
 
 
 class MetricsFile:
-    """One row of numbers per epoch, in a CSV file that a resumed training goes on with.
+    """One row of numbers per epoch, in a CSV file that a resumed training continues.
 
-    Lightning's CSVLogger starts its file anew after a resume, and would hold a column for every layer's curve.
-    A file that cannot be written (a full disk) is warned about; training goes on, and the next row writes it whole.
+    Lightning's CSVLogger starts a new file after a resume, and would have a column for every layer's curve.
+    If the file cannot be written (a full disk), there is a warning; training goes on, and the next row writes it whole.
 
     Args:
-        file: that the rows go to.
+        file: file of the rows.
     """
 
     def __init__(self, file: Path) -> None:
@@ -139,7 +139,7 @@ class MetricsFile:
         self._rows: list[dict[str, str]] = []
 
     def cut(self, step: int) -> None:
-        """Go on with the rows that the file holds up to a step; later ones, and those cut off, are dropped."""
+        """Continue with the rows of the file up to a step; later and truncated rows are dropped."""
         there = _rows(self._file)
         self._rows = [row for row in there if int(row["step"]) <= step]
         if self._rows != there:
@@ -163,7 +163,7 @@ class MetricsFile:
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
-    """The whole rows of a file of numbers, none where there is no file."""
+    """The complete rows of a file of numbers; none without a file."""
     # A machine that went down may have left half a line, or zeros in the place of one.
     text = (_text(file) or "").replace("\0", "")
     rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
@@ -182,7 +182,7 @@ def _write(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file as a whole or not at all."""
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         # A link that lies there is not followed.
@@ -195,7 +195,7 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """The object in a file of JSON; None where there is no file."""
+    """The object in a file of JSON; None without a file."""
     text = _text(file)
     if text is None:
         return None
@@ -210,10 +210,10 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _text(file: Path) -> str | None:
-    """The text of a file of a run; None where there is none.
+    """The text of a file of a run; None if there is none.
 
     Raises:
-        ValueError: what is no file, one that is too large for what it should be, or a link out of the folder.
+        ValueError: not a regular file, one that is too large, or a link out of the folder.
     """
     if not file.exists():
         return None

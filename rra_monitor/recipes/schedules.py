@@ -14,9 +14,9 @@ def warm_cosine(step: int, total: int, warm_up: int, last: float) -> float:
     at the last step.
 
     Args:
-        step: 0 to total - 1.
+        step: index of the step, 0 to total - 1.
         total: number of steps.
-        warm_up: steps of the warm-up.
+        warm_up: number of steps of the warm-up.
         last: fraction of the base rate at the end.
 
     Source: thesis, 4.1.
@@ -36,5 +36,5 @@ def warm_cosine_schedule(optimiser: Optimizer, total: int, warm_up: int, last: f
 
 
 def one_cycle_schedule(optimiser: Optimizer, total: int, rate: float) -> Any:
-    """The short schedule, by the step: up to the rate and down to nearly nothing, the momentum the other way."""
+    """The short schedule, by the step: up to the rate and down to almost 0; the momentum moves in opposition."""
     return OneCycleLR(optimiser, rate, total_steps=total)

@@ -22,7 +22,7 @@ def network_of(run: str) -> nn.Module:
     --checkpoint RUN/checkpoints/last.ckpt --data run:RUN`.
 
     Args:
-        run: its folder.
+        run: folder of the run.
 
     Raises:
         ValueError: a folder without a description of a training.
@@ -43,14 +43,14 @@ def data_of(run: str, allow_pickle: bool = False, data: str | None = None) -> di
     """The data sets `train` and `val` of a run of `rra-monitor train`, normalised as there, without augmentation.
 
     Args:
-        run: its folder.
-        allow_pickle: read pickled batches of ImageNet64x64, which runs what they contain. Not taken from the run, which
-            may come from someone else; neither is, then, where they lie.
-        data: directory of the images; what the run says if None, for images and arrays that are no pickles.
+        run: folder of the run.
+        allow_pickle: whether to read pickled batches of ImageNet64x64, which runs the code they contain. Not taken from
+            the run, which may come from somebody else; neither is their directory.
+        data: directory of the images; if None the one that the run names, for images and arrays, not pickles.
 
     Raises:
-        ValueError: a folder without a description of a training, data that are not where they were, or are others,
-            or a permission to read pickles from where the run says.
+        ValueError: a folder without a description of a training, data that are not there or differ, or
+            permission to read pickles from the directory that the run names.
     """
     if allow_pickle and data is None:
         raise ValueError(
@@ -75,7 +75,7 @@ def data_of(run: str, allow_pickle: bool = False, data: str | None = None) -> di
 
 
 def data_folder(run: str) -> str | None:
-    """Where a run of `rra-monitor train` says that its images lie; None for data that come with a package.
+    """The directory of images that a run of `rra-monitor train` names; None for data of a package.
 
     Raises:
         ValueError: a folder without a description of a training.

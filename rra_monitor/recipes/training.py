@@ -1,4 +1,4 @@
-"""The command `rra-monitor train`: one recipe, monitored, in a folder from which it can go on."""
+"""One training of a recipe, monitored, in a folder from which it can be resumed."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ from rra_monitor.runs.checkpoint import read_checkpoint, reason_of
 from rra_monitor.utils.paths import named_folder
 
 SNAPSHOTS = "rra"
-"""The monitor's folder within a training's."""
+"""Name of the monitor's folder within a training's."""
 
 
 def folder_of(options: TrainOptions) -> Path:
@@ -54,7 +54,7 @@ def folder_of(options: TrainOptions) -> Path:
 
 
 def read_data(options: TrainOptions, plan: TrainingPlan) -> Splits:
-    """The data of a training, once for all seeds."""
+    """The data of a training, read once for all seeds."""
     return read_splits(
         DATA[plan.recipe.data],
         None if options.data is None else Path(os.path.expanduser(options.data)),
@@ -67,14 +67,14 @@ def read_data(options: TrainOptions, plan: TrainingPlan) -> Splits:
 def train_one(
     options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: Path, callbacks: Sequence[L.Callback] = ()
 ) -> dict[str, Any]:
-    """Train one seed, from its start or from its last whole epoch on; returns its final numbers.
+    """Train one seed, from its start or from its last complete epoch; returns its final numbers.
 
     Args:
-        options: of the command.
-        plan: what they came to.
-        splits: the data.
-        folder: of this seed.
-        callbacks: further ones of the trainer.
+        options: options of the command.
+        plan: the resulting training.
+        splits: data set.
+        folder: folder of this seed.
+        callbacks: further callbacks of the trainer.
 
     Raises:
         ValueError: a folder with another training, or with one that is finished or needs --resume.
@@ -156,12 +156,12 @@ def train_one(
 
 
 def begun(folder: Path) -> bool:
-    """Whether something was trained in a folder; a description alone is left by a training that failed at its start."""
+    """Whether a folder holds a training; a training that failed at its start leaves only a description."""
     return any((folder / name).exists() for name in (CHECKPOINT, SNAPSHOTS, RESULT))
 
 
 def resumed_from(options: TrainOptions, plan: TrainingPlan, folder: Path) -> str | None:
-    """The checkpoint to go on from, None for a start.
+    """The checkpoint from which to resume, None for a new training.
 
     Raises:
         ValueError: a folder with another training, with one that is finished or needs --resume, or with a damaged
@@ -188,7 +188,7 @@ def resumed_from(options: TrainOptions, plan: TrainingPlan, folder: Path) -> str
 
 
 def _check_readable(checkpoint: Path) -> None:
-    """Refuse a checkpoint that was cut off, or damaged otherwise, or holds code."""
+    """Refuse a checkpoint that is truncated or damaged, or holds code."""
     try:
         read_checkpoint(checkpoint)
     except ValueError as error:
@@ -204,7 +204,7 @@ def _trainer(options: TrainOptions, **arguments: Any) -> L.Trainer:
         return L.Trainer(accelerator=options.accelerator, devices=options.devices, **arguments)
     except MisconfigurationException as error:
         raise ValueError(
-            f"--accelerator {options.accelerator} --devices {options.devices} cannot be had here: {error} Expected an "
+            f"--accelerator {options.accelerator} --devices {options.devices} is not available: {error} Expected an "
             "accelerator of this machine and at least 1 of it; --accelerator auto --devices 1 takes what there is"
         ) from error
 
@@ -232,7 +232,7 @@ def _monitor(options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: 
 
 
 def _logger(folder: Path) -> Any:
-    """TensorBoard's where it is installed; the numbers are in the CSV file anyway."""
+    """TensorBoard's logger if it is installed; the numbers are in the CSV file in any case."""
     if not find_spec("tensorboard"):
         return False
     from lightning.pytorch.loggers import TensorBoardLogger

@@ -21,11 +21,11 @@ class StageChoice:
     """The window of one stage.
 
     Attributes:
-        stage: its number, from 1.
-        window: that was chosen.
-        scores: of every window that was compared, in their order: NNCS, or accuracy in percent.
-        margin: of the chosen over the next best.
-        sure: whether the margin exceeds the sampling error, with a confidence of 0.99; None where that is not known.
+        stage: number of the stage, from 1.
+        window: chosen window.
+        scores: score of every window that was compared, in their order: NNCS, or accuracy in percent.
+        margin: lead of the chosen window over the second best.
+        sure: whether the margin exceeds the sampling error, with a confidence of 0.99; None if unknown.
     """
 
     stage: int
@@ -39,11 +39,11 @@ def max_cs(snapshot: Snapshot, sides: Sequence[int] | None) -> list[StageChoice]
     """For each stage the average-pooling window of the highest NNCS, the mean over its blocks; 1 is no pooling.
 
     The global view counts as a window of the map's side. A view in which most samples are tied does not count. Of
-    windows with one NNCS the smallest is taken.
+    windows with equal NNCS the smallest is taken.
 
     Args:
-        snapshot: with pooled views and labels.
-        sides: of each stage's map, in pixels; None where they are not known: the window is then called "global".
+        snapshot: a snapshot with pooled views and labels.
+        sides: side of each stage's map, in pixels; None if unknown: the window is then called "global".
 
     Raises:
         ValueError: no labels, no pooled views, no stages.
@@ -71,7 +71,7 @@ def stage_blocks(snapshot: Snapshot) -> dict[int, list[str]]:
     """The blocks of each stage, by its number.
 
     Raises:
-        ValueError: none.
+        ValueError: there are none.
     """
     names = [name for name in snapshot.layers if split_view(name)[1] == FULL]
     found: dict[int, list[str]] = {}
@@ -91,7 +91,7 @@ def largest_uniform(sides: Sequence[int]) -> list[StageChoice]:
 def greedy(accuracies: Mapping[tuple[int, int], Sequence[float]]) -> list[StageChoice]:
     """For each stage the window at which STAC in that stage alone is most accurate; of equal ones the smallest.
 
-    Accuracies are equal where their means are, to a tenth of a percent, as the thesis prints them.
+    Accuracies are equal if their means are equal to a tenth of a percent, as printed in the thesis.
 
     Args:
         accuracies: stage, from 1, and window to the accuracies of its runs, in percent.
@@ -107,7 +107,7 @@ def greedy(accuracies: Mapping[tuple[int, int], Sequence[float]]) -> list[StageC
 
 
 def _best(scores: Mapping[Window, float]) -> tuple[Window, float]:
-    """The first key with the highest score, and by how much it exceeds the next best; 0 where there is only one."""
+    """The first key with the highest score, and its lead over the second best; 0 if there is only one."""
     best = max(scores, key=lambda window: scores[window])
     others = [score for window, score in scores.items() if window != best]
     return best, scores[best] - max(others) if others else 0.0
@@ -153,6 +153,6 @@ def _stage_choice(
 
 
 def _size(view: str) -> int:
-    """Sorts views by their windows: full, avg2, …, global."""
+    """Sort key of views by their windows: full, avg2, …, global."""
     digits = view.removeprefix("avg")
     return 1 if view == FULL else int(digits) if digits.isdecimal() else 1 << 30

@@ -1,1 +1,1 @@
-"""A run on disk: its store, records, sinks and checkpoints, and where runs are found."""
+"""A run on disk: its store, records, sinks and checkpoints, and the search for runs."""

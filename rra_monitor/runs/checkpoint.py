@@ -15,10 +15,10 @@ from rra_monitor.utils.archives import check_unpacked
 from rra_monitor.utils.text import sentence, shortened, some
 
 REASON = 300
-"""Letters of what another library says, in an error."""
+"""Longest quotation of another library's message in an error, in characters."""
 
 LARGEST_COUNT = 1 << 53
-"""Of steps and of epochs."""
+"""Largest number of steps and of epochs."""
 
 EPOCHS = ("loops", "fit_loop", "epoch_progress", "current", "processed")
 """Where Lightning keeps the number of completed epochs."""
@@ -27,11 +27,11 @@ EPOCHS = ("loops", "fit_loop", "epoch_progress", "current", "processed")
 def load_checkpoint(model: nn.Module, file: str | os.PathLike[str]) -> tuple[int, int, list[str]]:
     """Load a Lightning checkpoint or a state_dict into a model; weights only, no code of the file is run.
 
-    Names that carry a prefix before the model's own (`model.`, say, where a LightningModule holds the model) lose it.
+    Names with a prefix before the model's own (`model.`, for example, if a LightningModule holds the model) lose it.
 
     Returns:
-        Optimiser steps and completed epochs, 0 where the file does not say; names of the entries that do not belong to
-        the model, since they lack that prefix.
+        Optimiser steps and completed epochs, 0 if the file has none; names of the entries that do not belong to the
+        model, because they lack that prefix.
 
     Raises:
         ValueError: no such file, a file with more than weights, or weights of another model, with what differs.
@@ -64,8 +64,8 @@ def load_checkpoint(model: nn.Module, file: str | os.PathLike[str]) -> tuple[int
     }
     if wrong := "; ".join(f"{len(names)} {what}: {some(names)}" for what, names in found.items() if names):
         raise ValueError(
-            f"{file} does not fit MODEL: {wrong}. Give the model that was trained; its number of classes, say, is set "
-            "by --arguments num_classes=10"
+            f"{file} does not fit MODEL: {wrong}. Give the model that was trained; its number of classes, for "
+            "example, is set by --arguments num_classes=10"
         )
     # A state_dict by itself may have an entry of the same name.
     about = {} if weights is held else held
@@ -78,11 +78,11 @@ def load_checkpoint(model: nn.Module, file: str | os.PathLike[str]) -> tuple[int
 
 
 def read_checkpoint(file: str | os.PathLike[str]) -> Any:
-    """What a file of torch.save holds, if that is weights and plain values alone: no code of the file is run.
+    """The contents of a file of torch.save, which may only be weights and plain values: no code of the file is run.
 
     Raises:
-        ValueError: no file, one that was cut off or holds anything else, or one that would unpack to far more than its
-            size.
+        ValueError: no file, one that is truncated or holds anything else, or one that would unpack to far more than
+            its size.
     """
     path = Path(file)
     if not path.is_file():
@@ -101,12 +101,12 @@ def read_checkpoint(file: str | os.PathLike[str]) -> Any:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what an error says, or else its name."""
+    """The first line of an error's message, or its name if it has none."""
     return shortened(sentence(str(error).strip().split("\n")[0]) or type(error).__name__, REASON)
 
 
 def _prefix(weights: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What stands before the model's own names: the prefix that fits most of them; of several, the shortest."""
+    """The prefix of the model's own names: the one that fits most of them; of several, the shortest."""
     depths = {name.count(".") for name in wanted}
     fits = Counter({"": sum(name in weights for name in wanted)})
     for key in weights:
@@ -119,7 +119,7 @@ def _prefix(weights: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 
 
 def _kind(tensor: torch.Tensor) -> str:
-    """Tensors of one kind can be copied into one another without loss of meaning."""
+    """The kind of a tensor; tensors of one kind can be copied into one another."""
     if tensor.is_meta:
         return "without values"
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:

@@ -1,6 +1,6 @@
-"""What a stored snapshot says, checked: from metadata and arrays that anybody may have written to values to rely on.
+"""Checks of a stored snapshot: from metadata and arrays that anybody may have written to values that can be used.
 
-Functions raise a ValueError that says what was found and what is expected; who reads or writes adds the file's name.
+Functions raise a ValueError with the value found and the value expected; the caller adds the name of the file.
 """
 
 import math
@@ -19,17 +19,17 @@ from rra_monitor.measure.snapshot import Curve
 from rra_monitor.runs.format import Arrays
 
 MATCH = "match."
-"""Begins the name of an array that compares the snapshot with another one."""
+"""Prefix of the arrays that compare the snapshot with another one."""
 
 LAST_STEP = 2**63 - 1
 LARGEST_N = 2**31 - 1
 """Positions of samples are 32-bit integers."""
 
 VIEWS = 100
-"""Views of a layer at most; a handful are measured, and readers lay them out for every layer."""
+"""Largest number of views of a layer; a few are measured, and readers allocate them for every layer."""
 
 ROUNDING = 1e-9
-"""By which a fraction may leave 0 to 1."""
+"""Tolerance of a fraction outside 0 to 1."""
 
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 _PAIR = re.compile(r"[0-9a-f]{32}")
@@ -37,12 +37,12 @@ _PAIR = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Values:
-    """What the values of a curve or a matrix can be.
+    """The possible values of a curve or a matrix.
 
     Attributes:
-        low: the least.
-        high: the largest.
-        undefined: whether NaN is one of them.
+        low: smallest value.
+        high: largest value.
+        undefined: whether NaN is possible.
         needed: whether every snapshot has it.
     """
 
@@ -65,7 +65,7 @@ CURVES: Mapping[str, Values] = {
     "failed": Values(0, math.inf, undefined=False, needed=False),
     "cka": Values(0, 1, undefined=True, needed=False),
 }
-"""Arrays of a snapshot by name: one value per layer, but `nnls` of all pairs, `cka` of those of the full views."""
+"""Arrays of a snapshot by name: one value per layer; `nnls` of all pairs, `cka` of all pairs of full views."""
 
 FRACTIONS = Values(0, 1, undefined=True, needed=True)
 
@@ -79,17 +79,17 @@ class About:
         step: optimiser steps taken.
         epoch: epochs completed.
         layers: (L,) different names.
-        views: that were asked for.
-        aliases: view of a layer to the equal one, of `layers`.
-        seconds: that measuring took.
+        views: requested views.
+        aliases: view of a layer to the equal one in `layers`.
+        seconds: time that measuring took.
         n: number of samples.
         k: number of neighbours, 1 to n - 1.
-        metric: of the distances.
-        backend: that was asked for.
-        backends: (L,) that built the graphs.
-        fingerprint: of the inputs' contents.
-        sample: digest of the file of ids and labels.
-        pair: what the two files of one writing have in common.
+        metric: distance metric.
+        backend: requested backend.
+        backends: (L,) backends that built the graphs.
+        fingerprint: hash of the inputs.
+        sample: digest that names the file of ids and labels.
+        pair: mark that the two files of one writing have in common.
         matches: name of each comparison to the epoch, step and layers of the other snapshot.
     """
 
@@ -153,7 +153,7 @@ def checked_curves(arrays: Arrays, about: About) -> dict[str, Curve | None]:
     """Name of each of `CURVES` to its values, None where it is not stored.
 
     Raises:
-        ValueError: an array that is missing, of another type or shape than its layers ask for, or out of range.
+        ValueError: an array that is missing, of another type or shape than its layers need, or out of range.
     """
     count = len(about.layers)
     full = sum(split_view(layer)[1] == FULL for layer in about.layers)
@@ -185,10 +185,10 @@ def checked_matches(arrays: Arrays, about: About) -> dict[str, Match]:
 
 
 def checked_sample(arrays: Arrays) -> Arrays:
-    """The ids, and the labels where there are any, as (n,) int64.
+    """The ids, and the labels if there are any, as (n,) int64.
 
     Raises:
-        ValueError: no ids, other lengths, or no integers.
+        ValueError: no ids, different lengths, or values that are not integers.
     """
     if "ids" not in arrays:
         raise ValueError("its array 'ids' is missing")
@@ -205,10 +205,10 @@ def checked_sample(arrays: Arrays) -> Arrays:
 
 
 def check_sample_of(sample: Arrays, about: About, curves: Mapping[str, Curve | None]) -> None:
-    """Refuse a sample of another size than a snapshot says, or class similarities without labels.
+    """Refuse a sample of another size than the snapshot's, or class similarities without labels.
 
     Raises:
-        ValueError: n unlike the number of ids; labels without NNCS, or the reverse.
+        ValueError: n is not the number of ids; labels without NNCS, or the reverse.
     """
     if len(sample["ids"]) != about.n:
         raise ValueError(f"it says n={about.n}, and its sample has {len(sample['ids'])} ids")
@@ -221,7 +221,7 @@ def check_digest(digest: object) -> str:
     """The digest itself, which names a file of `samples/`.
 
     Raises:
-        ValueError: anything else than 16 hexadecimal digits.
+        ValueError: anything but 16 hexadecimal digits.
     """
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise ValueError(f"its sample is {reprlib.repr(digest)}, expected 16 hexadecimal digits")
@@ -229,10 +229,10 @@ def check_digest(digest: object) -> str:
 
 
 def check_pair(pair: object) -> str:
-    """The mark itself, which temporary files carry in their names.
+    """The mark itself, which is part of the names of temporary files.
 
     Raises:
-        ValueError: anything else than 32 hexadecimal digits.
+        ValueError: anything but 32 hexadecimal digits.
     """
     if not isinstance(pair, str) or not _PAIR.fullmatch(pair):
         raise ValueError(f"its pair is {reprlib.repr(pair)}, expected 32 hexadecimal digits")

@@ -1,7 +1,7 @@
-"""The files of a run, on disk or object storage: what reads, writes, moves and removes them.
+"""The files of a run, on disk or object storage: reading, writing, moving and removing them.
 
-On disk, nothing outside the run's directory is touched: links that lead out of it are refused, and so is what is no
-regular file (a pipe would block its reader, a device never end). Who writes holds a lock on the folder, so that two
+On disk, nothing outside the run's directory is touched: links that lead out of it are refused, and so is anything but a
+regular file (a pipe would block its reader, a device never end). A writer holds a lock on the folder, so that two
 writers do not mix their files. Readers hold none and change nothing.
 """
 
@@ -22,13 +22,13 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY = ".tmp"
-"""Ends the names of files that are being written, or whose writer was killed."""
+"""Suffix of files that are being written, or whose writer was killed."""
 
 LOCK_SECONDS = 10.0
-"""That a writer waits for another one, before it goes on without the lock."""
+"""Time that a writer waits for another one before it continues without the lock."""
 
 STAMP_NS = 10_000_000_000
-"""By which a stamp lies in the past."""
+"""Distance of a stamp to the present, in the past."""
 
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -50,11 +50,11 @@ class RunFiles(Protocol):
 
         Raises:
             FileNotFoundError: there is none.
-            ValueError: it is no regular file, or lies outside the run's directory; it is named.
+            ValueError: it is not a regular file, or is outside the run's directory; it is named.
         """
 
     def locked(self, *folder: str) -> contextlib.AbstractContextManager[bool]:
-        """To write into a folder, which is made; gives whether all other writers are kept out."""
+        """A lock on a folder, which is created; yields whether all other writers are kept out."""
 
     def stamp(self, *folder: str) -> int:
         """A number that changes with the names in a folder."""
@@ -63,10 +63,10 @@ class RunFiles(Protocol):
         """A new stamp, which any later change by another writer replaces."""
 
     def write(self, folder: tuple[str, ...], files: Mapping[str, bytes], mark: str) -> None:
-        """Write files of one folder so that each is there whole or not at all, in their order.
+        """Write files of one folder in their order, each as a whole or not at all.
 
         Args:
-            folder: where they lie.
+            folder: folder of the files.
             files: names to contents.
             mark: part of the temporary names, see `temporary`.
         """
@@ -75,10 +75,10 @@ class RunFiles(Protocol):
         """Append to a file of the run's directory, in one piece."""
 
     def move(self, source: tuple[str, ...], target: tuple[str, ...]) -> bool:
-        """Move a file, over another one if need be; whether it was there."""
+        """Move a file, over another one if necessary; return whether it was there."""
 
     def remove(self, *parts: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it is there."""
 
 
 def temporary(name: str, mark: str) -> str:
@@ -204,7 +204,7 @@ class _LocalFiles:
         return path
 
     def _inside(self, *parts: str) -> str:
-        """The path, where it does not lead out of the run's directory."""
+        """The path, refused if it leads out of the run's directory."""
         path, root = self.at(*parts), os.path.realpath(self._root)
         real = os.path.realpath(path)
         if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
@@ -215,7 +215,7 @@ class _LocalFiles:
         return path
 
     def _regular(self, *parts: str) -> str:
-        """The path of a regular file, or of none: opening a pipe or a device can block or act."""
+        """The path of a regular file or of no file; others are refused: opening a pipe or a device can block or act."""
         path = self._inside(*parts)
         try:
             found = os.stat(path)

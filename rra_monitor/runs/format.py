@@ -1,7 +1,7 @@
-"""The bytes of a run's files: safetensors, with what is known about the arrays as JSON in its metadata.
+"""The bytes of a run's files: safetensors, with facts about the arrays as JSON in the metadata.
 
-The header is read here rather than by the library, which drops the metadata and copies every array: what it says is
-compared with the size of the file before any array is made.
+The header is read here and not by the library, which drops the metadata and copies every array. The sizes in it are
+compared with the size of the file before any array is allocated.
 """
 
 import json
@@ -21,7 +21,7 @@ SCHEMA = 1
 Arrays = dict[str, npt.NDArray[Any]]
 
 HEADER_BYTES = 8 << 20
-"""Of a header at most. Python's objects take up to 25 times the bytes of their JSON; 20,000 layers need 6 MB."""
+"""Largest header. Python's objects take up to 25 times the bytes of their JSON; 20,000 layers need 6 MB."""
 
 KINDS = ("curves", "graphs", "sample")
 LENGTH_BYTES = 8
@@ -40,7 +40,7 @@ DTYPES: Mapping[str, npt.DTypeLike] = {
 
 
 def encoded(arrays: Arrays, about: dict[str, Any], kind: str) -> bytes:
-    """The file of some arrays and what is known about them, with a checksum of both."""
+    """The file of some arrays and the facts about them, with a checksum of both."""
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     whole = {"schema": SCHEMA, "kind": kind} | about
     text = json.dumps(whole | {"checksum": _checksum(arrays, whole)})
@@ -48,10 +48,10 @@ def encoded(arrays: Arrays, about: dict[str, Any], kind: str) -> bytes:
 
 
 def decoded(data: bytes, kind: str, path: str) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays of a file, read-only views of its bytes, and what is known about them.
+    """The arrays of a file, as read-only views of its bytes, and the facts about them.
 
     Raises:
-        ValueError: a file that is cut off or foreign, of a later version, of another kind, or changed since it was
+        ValueError: a file that is truncated or foreign, of a later version, of another kind, or changed since it was
             written; `path` is named.
     """
     try:
@@ -79,7 +79,7 @@ def decoded(data: bytes, kind: str, path: str) -> tuple[Arrays, dict[str, Any]]:
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:
-    """The header of a file, and where its arrays begin."""
+    """The header of a file, and the position at which its arrays begin."""
     length = int.from_bytes(data[:LENGTH_BYTES], "little")
     body = LENGTH_BYTES + length
     if len(data) < LENGTH_BYTES or body > len(data):
@@ -100,7 +100,7 @@ def _json(text: str | bytes) -> dict[str, Any]:
 
 
 def _arrays(data: bytes, header: dict[str, Any], body: int) -> Arrays:
-    """The arrays that a header tells of, where they fill the rest of the file exactly."""
+    """The arrays named in a header; they must fill the rest of the file exactly."""
     arrays: Arrays = {}
     end = 0
     for name, entry in sorted(_entries(header).items(), key=lambda item: item[1]["data_offsets"]):
@@ -134,7 +134,7 @@ def _entries(header: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _checksum(arrays: Arrays, about: dict[str, Any]) -> int:
-    """Tells damage, not malice: who changes a file on purpose can change this, too."""
+    """A checksum against damage, not malice: whoever changes a file on purpose can change this, too."""
     found = zlib.crc32(json.dumps(about).encode())
     for name in sorted(arrays):
         array = arrays[name]

@@ -41,13 +41,13 @@ def checked_graphs(arrays: Arrays, about: About, curves: Mapping[str, Curve | No
     """Layer to graph.
 
     Args:
-        arrays: of the file.
-        about: the metadata of the curves beside it.
-        curves: of the same snapshot; `ties`, `zeros`, `recall`, `checked` and `failed` are the graphs'.
+        arrays: arrays of the file.
+        about: metadata of the curves beside it.
+        curves: curves of the same snapshot; `ties`, `zeros`, `recall`, `checked` and `failed` go to the graphs.
 
     Raises:
-        ValueError: an array that is missing, of another type or shape than n and k ask for, or that no graph has; the
-            layer is named.
+        ValueError: an array that is missing, of another type or shape than n and k need, or that no graph can have;
+            the layer is named.
     """
     graphs = {}
     health = {name: values for name in ("ties", "zeros", "recall") if (values := curves[name]) is not None}

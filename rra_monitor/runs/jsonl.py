@@ -1,4 +1,4 @@
-"""The lines of `records.jsonl`: what a reader takes from them, checked, and what a writer mends."""
+"""The lines of `records.jsonl`: writing, checked reading, and repair."""
 
 import dataclasses
 import json
@@ -18,23 +18,23 @@ RECORDS = "records.jsonl"
 """The name of the JSON lines file in a run's directory."""
 
 LINE_BYTES = 8 << 20
-"""Of a line that is read at most; its findings can be had from the curves. A line of 10,000 layers has 2 MB."""
+"""Longest line that is read; its findings can also be computed from the curves. A line of 10,000 layers has 2 MB."""
 
 SENTENCE = 20_000
-"""Characters of a finding's sentence at most."""
+"""Longest sentence of a finding in characters."""
 
 LAST_STEP = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class RecordLine:
-    """What is read of one line; the curves are read from the snapshots.
+    """The facts that are read from one line; the curves are read from the snapshots.
 
     Attributes:
         step: optimiser steps taken.
         epoch: epochs completed.
-        seconds: that measuring took.
-        overhead: fraction of the time since the fit began.
+        seconds: time that measuring took.
+        overhead: fraction of the time since the fit began spent measuring.
         findings: what the curves show.
     """
 
@@ -46,7 +46,7 @@ class RecordLine:
 
 
 def record_lines(data: bytes) -> tuple[dict[int, RecordLine], int]:
-    """Step to the last line that was written for it, and the number of lines that are cut off or foreign."""
+    """Step to the last line that was written for it, and the number of lines that are truncated or foreign."""
     found: dict[int, RecordLine] = {}
     foreign = 0
     for line in data.splitlines():
@@ -64,9 +64,10 @@ def record_lines(data: bytes) -> tuple[dict[int, RecordLine], int]:
 
 
 def mended(data: bytes) -> bytes:
-    """The lines as a writer leaves them that was not killed: of those of one step the last, and no line cut off.
+    """The lines without the traces of a killed writer: the last line of each step, and no truncated line.
 
-    A last line without its end is kept if it is whole. Others that cannot be read may be another program's, and stay.
+    A last line without its end is kept if it is whole. Other lines that cannot be read may be another program's; they
+    stay.
     """
     lines = data.split(b"\n")
     rest = lines.pop()
@@ -139,7 +140,7 @@ def _whole(value: object) -> int:
 
 
 def _number(value: object) -> float:
-    """From 0 on, finite."""
+    """A finite number, at least 0."""
     found = _value(value)
     if not 0 <= found < math.inf:
         raise ValueError("no finite number from 0 on")
@@ -147,7 +148,7 @@ def _number(value: object) -> float:
 
 
 def _value(value: object) -> float:
-    """Any number, NaN included, but no infinity."""
+    """Any number, NaN included, but not infinity."""
     if type(value) not in (int, float) or abs(value) > 1e300:  # type: ignore[arg-type]
         raise ValueError("no number")
     return float(value)  # type: ignore[arg-type]
@@ -156,8 +157,8 @@ def _value(value: object) -> float:
 class JSONLSink:
     """One line of JSON per record in `records.jsonl` of a run: every curve, without matrices and graphs.
 
-    Undefined values are null. A moment that was measured again has a second line; the last one counts. What a killed
-    process left, a line that is cut off or a second one of a step, is mended before the first line of the next.
+    Undefined values are null. A step that was measured again has a second line; the last one counts. A truncated or
+    second line that a killed process left is removed before the next process writes its first line.
     """
 
     def __init__(self, store: RunStore) -> None:
@@ -207,7 +208,7 @@ def _plain(curve: Curve) -> list[float | None]:
 
 
 def read_records(store: RunStore) -> dict[int, RecordLine]:
-    """Step to the last line that was written for it; lines that were cut off are left out."""
+    """Step to the last line that was written for it; truncated lines are left out."""
     path = f"{store.path}/{RECORDS}"
     try:
         records, foreign = record_lines(store.read_bytes(RECORDS))

@@ -1,4 +1,4 @@
-"""Where runs are: by directory, below one, by pattern."""
+"""Finding runs: in a directory, below one, by pattern."""
 
 import glob
 import os
@@ -10,14 +10,14 @@ from rra_monitor.runs.store import RunStore
 from rra_monitor.utils.paths import directories_matching
 
 CALLBACK_FOLDER = "rra"
-"""Where the callback puts its run, within the logger's directory."""
+"""Name of the callback's run within the logger's directory."""
 
 
 def runs_below(path: str) -> list[str]:
-    """The directory itself if it is a run's, or else the runs in it: `rra-demo` has `rra-demo/seed0` and `…/seed1`.
+    """The directory itself if it is a run, otherwise the runs in it: `rra-demo` has `rra-demo/seed0` and `…/seed1`.
 
     Raises:
-        ValueError: neither.
+        ValueError: it is neither.
     """
     try:
         open_run(path)
@@ -45,7 +45,7 @@ def directories(pattern: str) -> list[str]:
 
 
 def open_run(path: str | os.PathLike[str]) -> RunStore:
-    """The store of a run, given its directory or the logger's directory that the callback put it in.
+    """The store of a run, given its directory or the logger's directory that holds it.
 
     Raises:
         ValueError: a path that does not exist, or holds no snapshots.
@@ -66,7 +66,7 @@ def shared_probe(stores: Sequence[RunStore]) -> str:
     """The probe that all runs have: `train` if it is one of them, else the first.
 
     Raises:
-        ValueError: none; the probes of each run are named.
+        ValueError: there is none; the probes of each run are named.
     """
     shared = set.intersection(*(set(store.probes()) for store in stores))
     if not shared:

@@ -1,4 +1,4 @@
-"""Reading the snapshots of a run: its files put together and checked."""
+"""Reading the snapshots of a run: its files are combined and checked."""
 
 import contextlib
 import hashlib
@@ -33,8 +33,8 @@ class SnapshotReader:
     """Snapshots and samples of a run.
 
     Attributes:
-        files: of the run.
-        samples: digest to the ids and labels that were read, or written by this process.
+        files: files of the run.
+        samples: digest to the ids and labels read or written by this process.
     """
 
     def __init__(self, files: RunFiles) -> None:
@@ -42,11 +42,11 @@ class SnapshotReader:
         self.samples: dict[str, Arrays] = {}
 
     def read(self, probe: str, step: int, graphs: bool) -> tuple[Snapshot, dict[str, Match]] | None:
-        """A snapshot, with graphs of the same writing if any, and its comparisons; None where there is none.
+        """A snapshot, with graphs of the same writing if any, and its comparisons; None if there is none.
 
-        Another process may replace it meanwhile: it renames the graphs, then the curves. Between the two, and for good
-        where it was killed there, the new curves lie under their temporary name. Files that do not fit for another
-        reason do not fit the second time either.
+        Another process may replace it meanwhile: it renames the graphs, then the curves. In between, and permanently if
+        it was killed there, the new curves have their temporary name. Files that do not fit for another reason do not
+        fit the second time either.
 
         Raises:
             ValueError: a file that is damaged or foreign, named.
@@ -140,7 +140,7 @@ class SnapshotReader:
 
 @contextlib.contextmanager
 def naming(what: str, remedy: str = "") -> Iterator[None]:
-    """Within it, errors of checks begin with what was checked."""
+    """A context in which errors of checks begin with what was checked."""
     try:
         yield
     except ValueError as error:
@@ -158,7 +158,7 @@ def sample_file(digest: str) -> str:
 
 
 def digest_of(arrays: Arrays) -> str:
-    """Names a sample by its contents."""
+    """A name of a sample by its contents."""
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(f"{name}{array.dtype}{array.shape}".encode())

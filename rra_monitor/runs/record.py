@@ -1,4 +1,4 @@
-"""A record: the snapshots of one moment with their comparisons, which is what sinks receive."""
+"""A record: the snapshots of one step with their comparisons, which sinks receive."""
 
 import math
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ SUMMARIES = ("id_peak", "id_last", "nncs_last", "nnls_prev_mean")
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """Everything that was found at one moment.
+    """The result of one measurement.
 
     Attributes:
         step: optimiser steps taken.
         epoch: epochs completed.
         snapshots: probe to snapshot.
         matches: probe to comparison name to comparison.
-        findings: what the curves show, see `findings`.
-        seconds: that measuring, comparing and storing took.
+        findings: findings in the curves, see `findings`.
+        seconds: time that measuring, comparing and storing took.
         overhead: seconds of the monitor over all seconds since it began, 0 to 1.
     """
 
@@ -43,8 +43,8 @@ class Record:
 def scalars(record: Record) -> dict[str, float]:
     """Every defined value of a record under its `metric_key`, with `rra/epoch`, `rra/seconds` and `rra/overhead`.
 
-    Where a graph is an approximation, `rra/<probe>/recall` is the lowest recall of the layers. Where rows of an exact
-    one were found wrong and it was built again, `rra/<probe>/failed` is their number.
+    Where a graph is an approximation, `rra/<probe>/recall` is the lowest recall of the layers. If rows of an exact one
+    were wrong and it was built again, `rra/<probe>/failed` is their number.
 
     Undefined values (an ID without ratios, a layer that the other run does not have) are left out.
     """
@@ -68,7 +68,7 @@ def scalars(record: Record) -> dict[str, float]:
 
 
 def summaries(record: Record) -> dict[str, float]:
-    """One value per probe and quantity of `SUMMARIES`, by key: what a callback may monitor. Of the full views alone.
+    """One value per probe and quantity of `SUMMARIES`, by key, which a callback may monitor. Of the full views alone.
 
     `id_peak` is the largest ID of all layers, `id_last` and `nncs_last` are the last layer's, `nnls_prev_mean` is the
     mean over the layers after the input of the similarity to the previous snapshot.

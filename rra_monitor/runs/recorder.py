@@ -1,4 +1,4 @@
-"""Recorder: keeps snapshots, compares them with earlier ones and with references, and hands records to sinks."""
+"""Recorder: stores snapshots, compares them with earlier ones and with references, and passes records to sinks."""
 
 import os
 import time
@@ -20,13 +20,13 @@ Align = Literal["epoch", "last"]
 
 
 class Recorder:
-    """What happens to snapshots in any training loop.
+    """Stores, compares and passes on snapshots in any training loop.
 
     Args:
-        store: where snapshots are kept, or None to keep only the newest, in memory.
+        store: store for the snapshots, or None to keep only the newest, in memory.
         references: name to the directory of an earlier run; every snapshot is compared with it.
-        align: a reference's snapshot of the same epoch ("epoch"), or its last one ("last").
-        sinks: what records are handed to.
+        align: which snapshot of a reference to use: that of the same epoch ("epoch"), or its last one ("last").
+        sinks: destinations of the records.
 
     Raises:
         ValueError: a reference that is empty, a name that cannot be a key, an unknown `align`.
@@ -87,9 +87,9 @@ class Recorder:
                     check_comparable(measured, settings, f"probe {probe!r} of reference {name!r}")
 
     def record(self, snapshots: Mapping[str, Snapshot]) -> Record:
-        """Compare, store and hand on the snapshots of one moment.
+        """Compare, store and pass on the snapshots of one step.
 
-        What cannot be compared or stored is warned about and left out; the rest of the record is handed on.
+        What cannot be compared or stored is left out, with a warning; the rest of the record is passed on.
 
         Raises:
             ValueError: the first snapshots, where the store holds later ones: another run's; a probe whose name is a
@@ -125,7 +125,7 @@ class Recorder:
         return record
 
     def close(self) -> None:
-        """At the end of the training: sinks that held something back write it."""
+        """End the training: sinks write what they hold back."""
         self._sinks.close()
 
     def compare(self, snapshot: Snapshot) -> dict[str, Match]:

@@ -1,4 +1,4 @@
-"""Where records go: a protocol of one method, the JSON lines file, and sending to several."""
+"""Destinations of records: a protocol of one method, and sending to several."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,10 +17,10 @@ class Sink(Protocol):
 
 @runtime_checkable
 class Closing(Protocol):
-    """A sink that has something to write at the end."""
+    """A sink that writes something at the end."""
 
     def close(self) -> None:
-        """Write it; more records may follow, and another end."""
+        """Write what is held back; more records may follow, and another end."""
 
 
 class FanOut:
@@ -31,12 +31,12 @@ class FanOut:
         self._failed: set[int] = set()
 
     def write(self, record: Record) -> None:
-        """Hand the record to every sink."""
+        """Pass the record to every sink."""
         for position, sink in enumerate(self._sinks):
             self._attempt(position, partial(sink.write, record))
 
     def close(self) -> None:
-        """Tell the end to the sinks that are `Closing`."""
+        """Close the sinks that are `Closing`."""
         for position, sink in enumerate(self._sinks):
             if isinstance(sink, Closing):
                 self._attempt(position, sink.close)

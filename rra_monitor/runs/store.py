@@ -33,7 +33,7 @@ from rra_monitor.runs.reading import SAMPLES, SNAPSHOTS, SnapshotReader, digest_
 KeepGraphs = Literal["all", "last"] | int
 
 ASIDE = "set-aside"
-"""Folder of the snapshots that a resumed run left behind."""
+"""Folder of the snapshots after the step from which a run was resumed."""
 
 _FILE = re.compile(r"([0-9]{9,19})\.(curves|graphs)\.safetensors")
 _UNFINISHED = re.compile(
@@ -46,16 +46,16 @@ class RunStore:
 
     Layout: `snapshots/<probe>/<step>.curves.safetensors`, `snapshots/<probe>/<step>.graphs.safetensors`, and
     `samples/<digest>.safetensors` for the ids and labels, which all snapshots of a probe share. Files are written under
-    temporary names and renamed, the curves last, so a snapshot is there whole or not at all.
+    temporary names and renamed, the curves last, so a snapshot is there as a whole or not at all.
 
-    Anybody may have written a run. What its files say is checked before it is used, and nothing outside its directory
-    is read or written. Several processes may write to one directory, prune it and read it at once; what a killed one
-    left behind is mended by the next that writes.
+    Anybody may have written a run. The contents of its files are checked before use, and nothing outside its directory
+    is read or written. Several processes may write to one directory, prune it and read it at once; what a killed
+    process left is repaired by the next one that writes.
 
     Args:
-        path: of the run: a directory, or any address that fsspec opens (`s3://…`, `memory://…`).
-        keep_graphs: "all" (default), "last", or how many of the newest graphs of each probe stay on disk. Curves always
-            stay. Comparing two epochs, or with another run, needs the graphs of both.
+        path: path of the run: a directory, or any address that fsspec opens (`s3://…`, `memory://…`).
+        keep_graphs: which graphs of each probe stay on disk: "all" (default), "last", or a number of the newest. Curves
+            always stay. Comparing two epochs, or with another run, needs the graphs of both.
     """
 
     def __init__(self, path: str | os.PathLike[str], keep_graphs: KeepGraphs = "all") -> None:
@@ -77,7 +77,7 @@ class RunStore:
         return f"RunStore({self.path!r}, keep_graphs={self.keep_graphs!r})"
 
     def probes(self) -> tuple[str, ...]:
-        """Names of the probes that have snapshots, sorted. What is no probe's folder is left out with a warning."""
+        """Names of the probes that have snapshots, sorted. Other folders are left out with a warning."""
         found = []
         for name in self._files.names(SNAPSHOTS):
             try:
@@ -99,7 +99,7 @@ class RunStore:
         """Steps at which the probe's graphs were kept, ascending.
 
         Raises:
-            ValueError: as `steps`.
+            ValueError: see `steps`.
         """
         found = self._steps(probe)
         whole = set(found["curves"])
@@ -109,13 +109,13 @@ class RunStore:
         """Write a snapshot; one of the same probe and step is replaced. Graphs beyond `keep_graphs` are removed.
 
         Args:
-            snapshot: with graphs.
-            matches: comparison name to comparison with another snapshot; small, so they stay like the curves.
+            snapshot: a snapshot with graphs.
+            matches: name to comparison with another snapshot; they are small, and stay like the curves.
 
         Raises:
             ValueError: a snapshot that could not be read back: without graphs, with values out of range, with a probe
                 whose name is a path; a folder that lies outside the run's directory.
-            OSError: what the disk or the storage says.
+            OSError: an error of the disk or the storage.
         """
         if not snapshot.graphs:
             raise ValueError(f"the snapshot of {snapshot.probe!r} at step {snapshot.step} has no graphs to store")
@@ -149,8 +149,8 @@ class RunStore:
         """Read one snapshot back; without graphs where they were not kept, or on request.
 
         Raises:
-            ValueError: no such snapshot, or a file that is truncated, foreign, of a later version or says what no
-                snapshot can have, named in the text.
+            ValueError: no such snapshot, or a file that is truncated, foreign, of a later version or with impossible
+                values; the text names it.
         """
         return self._read(probe, step, graphs)[0]
 
@@ -158,7 +158,7 @@ class RunStore:
         """The comparisons stored with a snapshot: `prev` with the one before it, `ref-<name>` with each reference's.
 
         Raises:
-            ValueError: as `load`.
+            ValueError: see `load`.
         """
         return self._read(probe, step, graphs=False)[1]
 
@@ -167,7 +167,7 @@ class RunStore:
         return [snapshot for snapshot, _ in self.compared(probe)]
 
     def compared(self, probe: str) -> list[tuple[Snapshot, dict[str, Match]]]:
-        """The same, each with the comparisons stored with it."""
+        """Every snapshot as in `curves`, each with the comparisons stored with it."""
         return [found for step in self.steps(probe) if (found := self._attempt(probe, step, graphs=False))]
 
     def previous(self, probe: str, step: int) -> Snapshot | None:
@@ -183,11 +183,11 @@ class RunStore:
         return {snapshot.epoch: snapshot.step for snapshot in newest_first if snapshot.step in kept}
 
     def set_aside(self, after: int) -> int:
-        """Move snapshots of later steps to `set-aside/`, since a resumed run takes another way; return how many.
+        """Move snapshots of later steps to `set-aside/`, because a resumed run diverges from them; return how many.
 
         Raises:
-            ValueError: `set-aside/` lies outside the run's directory.
-            OSError: what the disk or the storage says.
+            ValueError: `set-aside/` is outside the run's directory.
+            OSError: an error of the disk or the storage.
         """
         count = 0
         for probe in self.probes():
@@ -203,13 +203,13 @@ class RunStore:
         """Append text to a file of the run, in one piece.
 
         Args:
-            name: of the file, in the run's directory.
-            text: what is appended.
-            mended: makes of the contents that an earlier process left those to go on from; called once.
+            name: name of the file in the run's directory.
+            text: text to append.
+            mended: function that repairs the contents an earlier process left; called once.
 
         Raises:
-            ValueError: a name that is a path, a file that lies outside the run's directory or is none.
-            OSError: what the disk or the storage says.
+            ValueError: a name that is a path, a file that is outside the run's directory or not a file.
+            OSError: an error of the disk or the storage.
         """
         check_file_name(name, "the name of a file")
         with self._files.locked() as alone:
@@ -222,12 +222,12 @@ class RunStore:
         """The text of a file of the run; empty where there is none.
 
         Raises:
-            ValueError: a name that is a path, a file that lies outside the run's directory or is none.
+            ValueError: a name that is a path, a file that is outside the run's directory or not a file.
         """
         return self.read_bytes(name).decode("utf-8", "replace")
 
     def read_bytes(self, name: str) -> bytes:
-        """The contents of a file of the run; as `read_text`."""
+        """The contents of a file of the run; see `read_text`."""
         check_file_name(name, "the name of a file")
         try:
             return self._files.read(name)
@@ -259,7 +259,7 @@ class RunStore:
             return None
 
     def _steps(self, probe: str) -> dict[str, tuple[int, ...]]:
-        """Kind of file to the steps that the probe has one of, ascending; odd names are left out with a warning."""
+        """Kind of file to its steps, ascending; files with other names are left out with a warning."""
         found: dict[str, list[int]] = {"curves": [], "graphs": []}
         for name in self._files.names(SNAPSHOTS, check_file_name(probe, "probe")):
             match = _FILE.fullmatch(name)
@@ -276,7 +276,7 @@ class RunStore:
             warnings.warn(text, stacklevel=4)
 
     def _graphs_on_disk(self, probe: str, alone: bool) -> set[int]:
-        """Steps of whole snapshots with graphs. The folder is listed, and mended, only where others wrote to it."""
+        """Steps of whole snapshots with graphs. The folder is listed, and repaired, only if others wrote to it."""
         if probe in self._kept and self._kept[probe][0] == self._files.stamp(SNAPSHOTS, probe):
             return self._kept[probe][1]
         if alone:
@@ -288,7 +288,7 @@ class RunStore:
         return whole & set(found["graphs"])
 
     def _finish(self, probe: str) -> None:
-        """What a killed writer left: curves whose graphs are in place are put there, too, the rest is removed."""
+        """Finish what a killed writer left: curves whose graphs are in place are renamed, the rest is removed."""
         for name in self._files.names(SNAPSHOTS, probe):
             match = _UNFINISHED.fullmatch(name)
             if match is None:

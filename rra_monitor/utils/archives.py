@@ -1,7 +1,7 @@
 """How much a zip archive may unpack to."""
 
 UNPACKED, SPARE = 10, 200 << 20
-"""An archive may take this many times its own size in memory, and bytes beside that. torch.save does not compress."""
+"""Limit of the unpacked size: this many times the archive's size, plus bytes. torch.save does not compress."""
 
 
 def check_unpacked(size: int, unpacked: int) -> None:

@@ -8,9 +8,9 @@ def whole_number(name: str, value: Any, least: int | None = None) -> int:
     """The argument as an int.
 
     Args:
-        name: of the argument, for the error.
-        value: anything; a bool is no number.
-        least: the smallest that is allowed.
+        name: name of the argument, for the error.
+        value: value to check; a bool is not a number.
+        least: smallest allowed value.
 
     Raises:
         TypeError: not a whole number.

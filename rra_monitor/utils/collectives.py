@@ -1,4 +1,4 @@
-"""What the ranks of a process group tell each other: checks that fail on all of them or on none, and sums."""
+"""Communication between the ranks of a process group: checks that fail on all ranks or on none, and sums."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ T = TypeVar("T")
 def gathered(find: Callable[[], T], group: ProcessGroup) -> list[T]:
     """What `find` returns on each rank, by rank, on every rank; a collective call.
 
-    A TypeError or ValueError of `find` on any rank is raised on all, so that none waits for a rank that gave up. With
+    A TypeError or ValueError of `find` on any rank is raised on all, so that no rank waits for one that failed. With
     NCCL each process must have chosen its device (`torch.cuda.set_device`), as torchrun scripts and Lightning do.
 
     Args:
-        find: returns a small value that can be pickled.
-        group: a torch.distributed process group of which this process is a member.
+        find: function that returns a small value that can be pickled.
+        group: torch.distributed process group that this process belongs to.
 
     Raises:
-        TypeError: one on the first rank that failed; the text names each such rank.
+        TypeError: `find` raised it on some rank; the text names each such rank.
         ValueError: likewise.
     """
     import torch.distributed as dist

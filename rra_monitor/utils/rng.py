@@ -1,4 +1,4 @@
-"""The global random streams, left as they were found."""
+"""The global random streams, restored after use."""
 
 import random
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import torch
 def preserved_rng() -> Iterator[None]:
     """Restore the random streams of python, numpy, torch, and of CUDA and MPS devices in use, on leaving.
 
-    Within the block the streams run on, so two reads of a random transform still differ.
+    Within the block the streams continue, so two reads of a random transform still differ.
     """
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]

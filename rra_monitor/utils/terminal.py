@@ -1,4 +1,4 @@
-"""What the commands print: nothing that comes from a file controls the terminal."""
+"""What the commands print, so that no text from a file controls the terminal."""
 
 import sys
 import traceback
@@ -11,11 +11,11 @@ from typing import Any
 from rra_monitor.utils.text import sentence, shortened, visible
 
 CELL = 200
-"""Letters of a name that a table shows."""
+"""Longest name in a table, in characters."""
 
 
 def print_line(console: Any, text: str, **options: Any) -> None:
-    """Print a text as it is, on a `rich.console.Console`: no markup, no colours of its own, nothing invisible."""
+    """Print a text on a `rich.console.Console` without interpreting it: no markup, no colours, nothing invisible."""
     console.print(visible(text), markup=False, highlight=False, **options)
 
 
@@ -35,11 +35,11 @@ def heading(text: str) -> Any:
 
 @contextmanager
 def one_sentence(command: str, *errors: type[Exception]) -> Iterator[None]:
-    """Within it a refusal ends the command with one sentence, and warnings are visible.
+    """A context in which a refusal ends the command with one sentence, and warnings are visible.
 
     Args:
-        command: its name.
-        errors: that are refusals, beside ValueError and what the system refuses (OSError).
+        command: name of the command.
+        errors: further errors that are refusals, besides ValueError and OSError.
     """
     refusals: tuple[type[Exception], ...] = (ValueError, OSError, *errors)
     before = warnings.formatwarning

@@ -1,4 +1,4 @@
-"""Texts that come from files, as a terminal and a picture may show them."""
+"""Texts from files, made safe for a terminal and a picture."""
 
 import math
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ import numpy as np
 Row = dict[str, Any]
 
 LETTERS = 100
-"""Of a name in an error."""
+"""Longest name in an error, in characters."""
 
 PICTURED = 60
-"""Letters of a name in a picture, as many as the names of honest layers have: what a picture costs is bounded."""
+"""Longest name in a picture, in characters, so that the cost of a picture is bounded."""
 
 
 def visible(text: str) -> str:
-    r"""A text on one line, in which nothing is an instruction to the terminal that shows it.
+    r"""A text on one line, without control sequences for the terminal that shows it.
 
-    Control characters, ends of lines, marks that turn the direction of writing and halves of surrogate pairs become
-    their escapes, as in `repr`. Names, paths and messages of a file that somebody else wrote may hold any of them.
+    Control characters, line ends, marks that reverse the writing direction and halves of surrogate pairs become
+    their escapes, as in `repr`. Names, paths and messages in a file that somebody else wrote may contain any of them.
 
     >>> visible("layer1\x1b[2J\nfc")
     'layer1\\x1b[2J\\nfc'
@@ -41,7 +41,7 @@ def sentence(error: object) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """A text of at most that many letters, without its middle where it has more.
+    """A text of at most that many characters; a longer one loses its middle.
 
     >>> shortened("features.denseblock4.denselayer24.conv2", 20)
     'features.d…r24.conv2'
@@ -51,7 +51,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def in_picture(text: str) -> str:
-    r"""A name as matplotlib shall draw it: short, and no formula.
+    r"""A name for matplotlib to draw: short, and not a formula.
 
     >>> in_picture("a$b$c")
     'a\\$b\\$c'
@@ -69,6 +69,6 @@ def plain(value: Any) -> Any:
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """The first of several names, and how many more there are."""
+    """The first of several names, and the number of the others."""
     more = len(names) - most
     return ", ".join(shortened(name, LETTERS) for name in names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -7,7 +7,7 @@ import torch
 
 
 def map_tensors(function: Callable[[torch.Tensor], Any], tree: Any) -> Any:
-    """The same nesting with `function` applied to every tensor; other leaves are kept."""
+    """The same nested structure with `function` applied to every tensor; other leaves are kept."""
     if isinstance(tree, torch.Tensor):
         return function(tree)
     if isinstance(tree, Mapping):
@@ -20,7 +20,7 @@ def map_tensors(function: Callable[[torch.Tensor], Any], tree: Any) -> Any:
 
 
 def iter_tensors(tree: Any) -> Iterator[torch.Tensor]:
-    """The tensors of a nesting, in order."""
+    """The tensors of a nested structure, in order."""
     if isinstance(tree, torch.Tensor):
         yield tree
     elif isinstance(tree, Mapping):
@@ -32,5 +32,5 @@ def iter_tensors(tree: Any) -> Iterator[torch.Tensor]:
 
 
 def first_tensor(tree: Any) -> torch.Tensor | None:
-    """The first tensor of a nesting: of an LSTM's (sequence, state) the sequence; None where there is none."""
+    """The first tensor of a nested structure: of an LSTM's (sequence, state) the sequence; None if there is none."""
     return next(iter_tensors(tree), None)

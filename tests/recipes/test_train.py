@@ -312,7 +312,7 @@ def test_a_folder_with_another_training_is_refused(whole, changed, text, resume)
         ({"n": 2}, "n must be at least 3"),
         ({"precision": "foo"}, "Precision 'foo' is invalid"),
         ({"accelerator": "foo"}, "invalid accelerator name"),
-        ({"devices": 0}, "--accelerator cpu --devices 0 cannot be had here: .* --accelerator auto --devices 1 takes"),
+        ({"devices": 0}, "--accelerator cpu --devices 0 is not available: .* --accelerator auto --devices 1 takes"),
         ({"weight_decay": -1.0}, "Invalid weight_decay value"),
         ({"loader": "workers", "workers": -1}, "num_workers option should be non-negative"),
     ],
@@ -330,7 +330,7 @@ def test_an_option_that_was_refused_does_not_block_the_folder(wrong, text, tmp_p
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_an_accelerator_that_is_not_there_is_an_error_of_one_line(tmp_path):
-    with pytest.raises(ValueError, match=r"--accelerator gpu --devices 1 cannot be had here: .*Expected"):
+    with pytest.raises(ValueError, match=r"--accelerator gpu --devices 1 is not available: .*Expected"):
         trained(options(tmp_path, accelerator="gpu"))
     assert not (tmp_path / "seed0").exists()
 
