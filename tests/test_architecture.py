@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import tomllib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -68,6 +69,14 @@ def test_the_package_has_rooms_and_no_loose_modules():
     assert all(
         (folder / "__init__.py").exists() for folder in (ROOT / "rra_monitor").iterdir() if list(folder.glob("*.py"))
     )
+
+
+def test_hosts_and_dashboards_are_forbidden_to_every_package_below_the_integrations():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if "exhaustive" in contract)
+    below = {name for row in layers[layers.index("integrations") + 1 :] for name in row.split(" | ")}
+    (forbidden,) = (contract["source_modules"] for contract in contracts if contract["type"] == "forbidden")
+    assert set(forbidden) == {f"rra_monitor.{name}" for name in below}
 
 
 def test_no_file_imports_itself_by_way_of_others():
