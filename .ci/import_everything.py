@@ -17,5 +17,5 @@ assert "rra_monitor.integrations.tensorboard.sink" in modules
 (plugin,) = metadata.entry_points(group="tensorboard_plugins", name="rra_monitor")
 assert plugin.load().__name__ == "RRALoader"
 files = importlib.import_module("rra_monitor.page.assets").static_files()
-assert {"index.js", "page.css"} <= files.keys(), f"the page's files are missing from the wheel: {sorted(files)}"
+assert {"tensorboard.js", "page.css"} <= files.keys(), f"the page's files are missing from the wheel: {sorted(files)}"
 print(f"{len(modules)} modules imported from {where.parent}")

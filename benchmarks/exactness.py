@@ -29,6 +29,7 @@ from rra_monitor.nn import resnet20
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parent / "knn"))
 from cifar10_lightning import cifar10
 from clouds import KINDS, cloud_of, true_distances
 
@@ -154,7 +155,7 @@ def wrong_rows(indices: np.ndarray, distances: torch.Tensor) -> torch.Tensor:
 
 def cost(options: argparse.Namespace) -> Sheet:
     """The check of a few rows, and the graph that it is part of, one after the other."""
-    from knn_features import write_features
+    from features import write_features
 
     from rra_monitor.graph.points import Points
     from rra_monitor.graph.spot_check import wrong_rows as check

@@ -38,7 +38,7 @@ PAINTED = """() => new Promise((resolve) => {
   look();
 })"""
 
-# From the slider's event to the end of the frame that shows it, at each of some moments.
+# From the slider's event to the end of the frame that shows it, at each of some snapshots.
 STEPPED = """async ({steps, top}) => {
   document.querySelector(top)?.scrollIntoView({block: 'center'});
   await new Promise((resolve) => setTimeout(resolve, 1000));
@@ -84,15 +84,15 @@ def report_times(path):
         return (*timed(page.main_frame), page.context.browser.version)
 
 
-def tab_times(logdir, moments, layers):
+def tab_times(logdir, frames, layers):
     """The same of the tab, of a run whose every moment TensorBoard has read."""
     names = ("input", *(f"encoder.stage{layer // 16}.{layer % 16}" for layer in range(layers - 2)), "head")
-    records = (made_up_record(step, ["prev"] if step else [], layers=names) for step in range(moments))
+    records = (made_up_record(step, ["prev"] if step else [], layers=names) for step in range(frames))
     write_records(logdir / "run", records, scalars="summaries")
     with serving(logdir) as server:
-        found = server.run("run", lambda run: len(run["frames"]) == moments)
-        if len(found["frames"]) != moments:
-            raise RuntimeError(f"TensorBoard has read {len(found['moments'])} of {moments} moments, and no more came")
+        found = server.run("run", lambda run: len(run["frames"]) == frames)
+        if len(found["frames"]) != frames:
+            raise RuntimeError(f"TensorBoard has read {len(found['frames'])} of {frames} snapshots, and no more came")
         with opened() as page:
             with page.expect_event("framenavigated", lambda frame: "plugin_entry" in frame.url) as frame:
                 page.goto(f"{server.url}#rra", wait_until="commit")
@@ -106,7 +106,7 @@ def row(name, size, paint, steps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--moments", type=int, default=250)
+    parser.add_argument("--frames", type=int, default=250)
     parser.add_argument("--layers", type=int, default=60)
     parser.add_argument("--write", action="store_true", help="replace the section of RESULTS.md")
     given = parser.parse_args()
@@ -120,7 +120,7 @@ def main():
         "one run, one probe": [made_up_run("a", given.frames, given.layers)],
         "one run, two probes": [made_up_run("a", given.frames, given.layers, ("train", "val"))],
         "two runs": [made_up_run(name, given.frames, given.layers, seed=seed) for seed, name in enumerate("ab")],
-        "two runs of 13 layers, 20 moments": [made_up_run(name, 20, 13, seed=seed) for seed, name in enumerate("ab")],
+        "two runs of 13 layers, 20 snapshots": [made_up_run(name, 20, 13, seed=seed) for seed, name in enumerate("ab")],
     }
     with tempfile.TemporaryDirectory() as folder:
         for name, runs in cases.items():

@@ -1,1 +1,1 @@
-"""Hosts and dashboards: each module needs its own package, and nothing below them does."""
+"""Lightning, TensorBoard and W&B: each module needs the package that it is for; nothing below imports one of them."""

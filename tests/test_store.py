@@ -11,9 +11,8 @@ from safetensors.numpy import save_file
 from stored_files import parts
 
 import rra_monitor as rra
-from rra_monitor.graph.knn import graph_bytes
+from rra_monitor.graph.knn import graph_bytes, index_type
 from rra_monitor.page.series import stored_series
-from rra_monitor.runs.store import index_type
 
 EARLIER = Path(__file__).parent / "golden" / "run"
 """A run as it was written before files had a checksum, see golden/make_run.py."""

@@ -2,10 +2,6 @@
 
 import os
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 ARTIFACT_TYPE = "rra-snapshot"
 

@@ -56,7 +56,7 @@ def _whole_stem(last: Layer, traced: Sequence[Layer], units: dict[str, bool]) ->
 def _units(modules: dict[str, nn.Module], ran: set[str]) -> dict[str, bool]:
     """The outermost modules that are not containers, and whether each is one of several blocks of its class."""
     kinds = Counter(type(modules[name]) for name in ran if name and _may_be_block(modules[name]))
-    trunk = _trunk(modules, ran)
+    trunk = trunk_of(modules, ran)
     units: dict[str, bool] = {}
 
     def descend(name: str) -> None:
@@ -84,7 +84,7 @@ def _may_be_block(module: nn.Module) -> bool:
     return own and any(True for _ in module.children()) and type(module) not in CONTAINERS
 
 
-def _trunk(modules: dict[str, nn.Module], ran: set[str]) -> str:
+def trunk_of(modules: dict[str, nn.Module], ran: set[str]) -> str:
     """The innermost module that still holds every parameter that takes part in the forward pass."""
     name = ""
     while True:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rra_monitor.capture.auto import _trunk, auto_layers
+from rra_monitor.capture.auto import auto_layers, trunk_of
 from rra_monitor.capture.layer import Layer, named_modules
 from rra_monitor.capture.names import INPUT
 from rra_monitor.utils.trees import first_tensor
@@ -78,7 +78,7 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
     wanted = [layers] if isinstance(layers, str) else list(layers)
     chosen: set[str] = set()
     # The names may be those of the network alone if a LightningModule holds it: `layer1.0` for `network.layer1.0`.
-    trunk = _trunk(named_modules(model), {layer.module for layer in traced})
+    trunk = trunk_of(named_modules(model), {layer.module for layer in traced})
     for pattern in wanted:
         for prefix in ("", f"{trunk}."):
             exact = {layer.name for layer in traced if prefix + pattern in (layer.name, layer.module or INPUT)}

@@ -1,1 +1,1 @@
-"""The command line: one file per command, and what only commands need."""
+"""The command line: options and help in main.py, what each command does in a file of its own."""

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from rra_monitor.capture.names import FULL, displayed, merged_layers, split_view
 from rra_monitor.cli.arguments import groups_named, run_names
+from rra_monitor.cli.report import comparison_report, say
 from rra_monitor.compare.comparison import Comparison, compare_runs
 from rra_monitor.compare.groups import Group
 from rra_monitor.compare.settling import Settling, settling
@@ -52,8 +53,6 @@ def run_compare(
     for note in (*found.notes, *notes, *_unshared(found, settled), *_refusals(found)):
         print_line(console, f"• {note}")
     if page:
-        from rra_monitor.cli.report import comparison_report, say
-
         several = [(name if group else None, run) for name, paths in groups.items() for run in paths]
         say(console, comparison_report(found, several, page))
         return

@@ -40,6 +40,7 @@ def print_recipes(pattern: str | None) -> None:
     console.print(table)
     console.print(
         f"{len(chosen)} recipes; top-1 is the thesis's, on the validation data, ± over its 8 runs. What it does not "
-        "print (weight decay, blur, …) stands with reasons in rra_monitor/recipes/choices.py.",
+        "print (weight decay, blur, …) stands with reasons in rra_monitor/recipes/choices.py, "
+        "and of data in rra_monitor/datasets.",
         highlight=False,
     )

@@ -21,7 +21,8 @@ from rra_monitor.recipes.run_files import (
     differing_options,
     read_result,
 )
-from rra_monitor.recipes.training import SNAPSHOTS, begun, folder_of, read_data, train_one
+from rra_monitor.recipes.training import begun, folder_of, read_data, train_one
+from rra_monitor.runs.locate import CALLBACK_FOLDER
 from rra_monitor.utils.terminal import print_line
 
 MOST, LARGEST = 1000, 1 << 32
@@ -60,7 +61,7 @@ def train_seeds(options: TrainOptions) -> None:
 
 @rank_zero_only
 def _compare(plan: TrainingPlan, folders: Sequence[Path]) -> None:
-    first, *others = (str(folder / SNAPSHOTS) for folder in folders)
+    first, *others = (str(folder / CALLBACK_FOLDER) for folder in folders)
     run_compare([], [[f"{plan.recipe.name}={first}", *others]], None, None, str(folders[0].parent / "comparison"))
 
 

@@ -27,8 +27,8 @@ class Data:
         channels: channels of an image.
         side: side of an image in pixels.
         normalization: mean and standard deviation of each channel in 0 to 1, for the normalisation of inputs.
-        probe_n: samples of the training and of the validation probe (4.1, 5.4, and choices.py); no more
-            are drawn than there are of a class.
+        probe_n: samples of the training and of the validation probe (4.1, 5.4, and above); no more are drawn
+            than there are of a class.
     """
 
     name: DataName

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from rra_monitor.datasets.images import rgb
+from rra_monitor.datasets.image_file import rgb
 from rra_monitor.datasets.normalization import CIFAR10_NORMALIZATION, Normalization
 from rra_monitor.utils.imports import required
 

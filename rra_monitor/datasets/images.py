@@ -9,15 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
 from rra_monitor.datasets.catalogue import Data
+from rra_monitor.datasets.image_file import open_image
 from rra_monitor.datasets.normalization import Normalization
-
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
-"""Formats that are decoded. PIL knows others, whatever a file is called, and starts a program for some (EPS)."""
 
 CORRUPT_NAMED = 5
 """Largest number of files named in an error; the others are counted."""
@@ -91,6 +88,8 @@ class Files:
         Raises:
             ValueError: see `read`.
         """
+        from PIL.Image import DecompressionBombError
+
         path, size = self.paths[position], (self.side, self.side)
         try:
             with open_image(path) as opened:
@@ -98,7 +97,7 @@ class Files:
                 # Only now is anything decoded.
                 image = opened.convert("RGB") if self.resize or found == size else None
         # What PIL raises for broken files; the last of them for very large ones.
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:
             raise ValueError(f"{path} is corrupt ({str(error).removesuffix(repr(path)).strip()})") from error
         if image is None:
             raise ValueError(f"{path} has {found[0]} x {found[1]} pixels, expected {self.side} x {self.side}")
@@ -219,23 +218,3 @@ def _centre(image: Any, side: int) -> Any:
     from torchvision.transforms.v2 import functional
 
     return functional.center_crop(functional.resize(image, [side]), [side, side])
-
-
-def open_image(path: str) -> Any:
-    """An image file that is not decoded yet.
-
-    Raises:
-        ValueError: not a regular file, for example a pipe, whose opening would wait for ever.
-        OSError: not an image in one of the `FORMATS`.
-    """
-    from PIL import Image
-
-    if not os.path.isfile(path):
-        raise ValueError(f"{path} is no file")
-    return Image.open(path, formats=FORMATS)
-
-
-def rgb(path: str) -> Any:
-    """An image file, decoded to three channels."""
-    with open_image(path) as image:
-        return image.convert("RGB")

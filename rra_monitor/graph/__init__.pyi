@@ -1,3 +1,4 @@
 from .build import knn_graph as knn_graph
+from .distributed import gather_graph as gather_graph
 from .knn import KnnGraph as KnnGraph
 from .knn import default_k as default_k

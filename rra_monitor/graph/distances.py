@@ -70,7 +70,7 @@ def _add_squares(chunk: Any, rows: Any, candidates: Any, counts: Any, sums: Any,
 
 
 def measured(points: Points, rows: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-    """The same for tensors on any device: (r, c) squared distances of samples (r,) to candidates (r, c)."""
+    """(r, c) squared distances of samples (r,) to candidates (r, c), all tensors on the device of the points."""
     if points.device.type == "cpu":
         return torch.from_numpy(squared_distances(points, rows.numpy(), candidates.contiguous().numpy()))
     squared = torch.empty(candidates.shape, dtype=torch.float32, device=points.device)

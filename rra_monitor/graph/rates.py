@@ -24,5 +24,5 @@ def bfloat16_pays(threads: int) -> bool:
 
 
 def seconds_per_multiply_add(threads: int) -> float:
-    """In the type that the exact graph takes."""
+    """Seconds of a multiplication and addition in the type that the exact graph computes in."""
     return multiply_add_seconds(torch.bfloat16 if bfloat16_pays(threads) else torch.float32, threads)

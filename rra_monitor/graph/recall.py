@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from rra_monitor.graph.exact import MEMORY_BUDGET, exact_rows
 from rra_monitor.graph.knn import Audit
 from rra_monitor.graph.points import Points
-
-if TYPE_CHECKING:
-    pass
 
 AUDITED = 256
 """Number of rows in an audit."""

@@ -22,8 +22,7 @@ from rra_monitor.graph.knn import graph_bytes
 from rra_monitor.measure.estimate import CALIBRATION_DIMS, CALIBRATION_ROWS, CostEstimate, timed
 from rra_monitor.measure.quantities import layer_curves
 from rra_monitor.measure.snapshot import Settings, Snapshot
-from rra_monitor.metrics import cka_matrix, linear_kernel
-from rra_monitor.metrics._cka import LinearKernel
+from rra_monitor.metrics import LinearKernel, cka_matrix, linear_kernel
 from rra_monitor.utils.checks import whole_number
 
 

@@ -1,4 +1,4 @@
-"""From the graphs of one snapshot to its curves over the layers."""
+"""Curves of a snapshot over its layers, computed from their graphs."""
 
 import math
 import warnings

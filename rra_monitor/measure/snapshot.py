@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from rra_monitor.capture.names import FULL, layer_view, split_view
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.metrics._chance import nncs_chance, nnls_chance
+from rra_monitor.metrics import nncs_chance, nnls_chance
 
 Curve = npt.NDArray[np.float64]
 """(L,) values, one per layer (and view) in execution order."""

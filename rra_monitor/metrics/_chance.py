@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.metrics._targets import Agreement, checked_targets, pair_agreements
-from rra_monitor.metrics._targets import checked_labels as checked_labels
 
 Floats = npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.metrics._chance import checked_labels
+from rra_monitor.metrics._targets import checked_labels
 from rra_monitor.metrics._twonn import twonn_of_rows
 
 
@@ -40,7 +40,7 @@ def induced_errors(graph: KnnGraph, labels: Any = None) -> InducedErrors:
     if audit is None:
         raise ValueError(
             f"this graph (backend {graph.backend!r}) has no audit: no exact rows to compare with. "
-            "Build it with backend='nndescent', or attach rra_monitor.graph.recall.draw_audit(features, k)"
+            "Build it with backend='nndescent', which draws one"
         )
     found, true = graph.indices[audit.rows], audit.indices
     shared = np.array([len(np.intersect1d(a, b)) for a, b in zip(found, true, strict=True)])

@@ -40,14 +40,14 @@ def log_ratios(graph: KnnGraph, near: int, far: int) -> npt.NDArray[np.float64]:
 
 
 def log_ratios_of_rows(distances: npt.NDArray[np.float32], near: int, far: int) -> npt.NDArray[np.float64]:
-    """The same for (r, k) distances, k >= far, of any rows of a graph."""
+    """log(r_far / r_near) of (r, k) distances, k >= far, of any rows of a graph; rows with r_near = 0 are left out."""
     nearer, farther = (distances[:, rank - 1].astype(np.float64) for rank in (near, far))
     usable = nearer > 0
     return np.asarray(np.log(farther[usable] / nearer[usable]))
 
 
 def log_ratios_of_all(graph: KnnGraph, near: int, far: int, group: ProcessGroup | None) -> npt.NDArray[np.float64]:
-    """The same over the ranks of a group, by rank; a collective call where a group is given."""
+    """log(r_far / r_near) of all samples, by rank of the group; a collective call if a group is given."""
 
     def own() -> npt.NDArray[np.float64]:
         refuse_shard(graph, group)

@@ -20,7 +20,7 @@ def refuse_shard(graph: KnnGraph, group: ProcessGroup | None) -> None:
     if group is None and graph.n != graph.samples:
         raise ValueError(
             f"the graph holds {graph.n} of {graph.samples} samples, this rank's shard; call the metric on every rank "
-            "with group=…, or gather_graph first"
+            "with group=…, or rra_monitor.graph.gather_graph first"
         )
     if group is not None and graph.total is None:
         raise ValueError(

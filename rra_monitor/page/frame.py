@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.capture.names import FULL, layer_view, split_view
-from rra_monitor.measure.match import PREVIOUS, Match
+from rra_monitor.measure.match import Match
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.page.arrays import CURVES, INTER, SELF, Floats, Matrix, ProbeFrame
 from rra_monitor.page.budget import fits
@@ -43,16 +43,6 @@ def probe_frame(snapshot: Snapshot, matches: Mapping[str, Match]) -> ProbeFrame:
         matrices[INTER] = Matrix(layers, layers, tuple(view for view, _ in pooled), values)
     matrices |= {name: _compared(match, snapshot, layers, at) for name, match in matches.items()}
     return ProbeFrame(layers, views, {name: _pick(curve, at) for name, curve in curves.items()}, matrices)
-
-
-def comparison_title(name: str) -> str:
-    """The title of a kind of matrix.
-
-    >>> comparison_title("prev"), comparison_title("ref-seed0")
-    ('previous snapshot', 'reference seed0')
-    """
-    titles = {SELF: "itself", INTER: "its pooled view", PREVIOUS: "previous snapshot"}
-    return titles.get(name, f"reference {name.removeprefix('ref-')}")
 
 
 def _compared(match: Match, snapshot: Snapshot, layers: tuple[str, ...], at: npt.NDArray[np.intp]) -> Matrix:

@@ -1,5 +1,7 @@
 """What the thesis does not print and a training needs, each with its reason; what it prints is in the catalogue.
 
+What concerns the data (normalisation, the subset of ImageNet64x64, sizes of probes) stands in `rra_monitor/datasets`.
+
 Two choices are in the code of the networks that they shape; both follow the thesis's printed counts (docs/networks.md):
 
 - the reduction of BAM is 1, which alone gives the printed parameters, not the text's 4: `nn/bam.py`;

@@ -1,7 +1,6 @@
 """The LightningModule of the recipes."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -11,24 +10,8 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from rra_monitor.recipes.batches import Batch
 from rra_monitor.recipes.choices import LAST_RATE, MOMENTUM
+from rra_monitor.recipes.recipe import Optimisation
 from rra_monitor.recipes.schedules import one_cycle_schedule, warm_cosine_schedule
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """Optimiser settings and schedule.
-
-    Attributes:
-        learning_rate: base rate, or the peak of one cycle.
-        weight_decay: weight decay of all weights.
-        schedule: "cosine" with a warm-up, or "one-cycle".
-        warm_up: fraction of the steps that the warm-up of the cosine takes.
-    """
-
-    learning_rate: float
-    weight_decay: float
-    schedule: Literal["cosine", "one-cycle"]
-    warm_up: float
 
 
 class Classifier(L.LightningModule):

@@ -6,10 +6,9 @@ from typing import Any
 from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.recipes.catalogue import recipe_named
 from rra_monitor.recipes.choices import AUGMENTATIONS, SHORT_EPOCHS, SHORT_RATE, WARM_UP, WEIGHT_DECAY
-from rra_monitor.recipes.classifier import Optimisation
 from rra_monitor.recipes.networks import stage_sides
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.recipe import Network, Recipe, Training, Window
+from rra_monitor.recipes.recipe import Network, Optimisation, Recipe, Training, Window
 
 SHORT_PROBE = 2000
 

@@ -82,3 +82,20 @@ def thesis_accuracy(recipe: Recipe) -> str:
     if recipe.accuracy is None:
         return ""
     return f"{recipe.accuracy:.1f}" + ("" if recipe.deviation is None else f" ± {recipe.deviation:.1f}")
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Optimiser settings and schedule.
+
+    Attributes:
+        learning_rate: base rate, or the peak of one cycle.
+        weight_decay: weight decay of all weights.
+        schedule: "cosine" with a warm-up, or "one-cycle".
+        warm_up: fraction of the steps that the warm-up of the cosine takes.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    schedule: Literal["cosine", "one-cycle"]
+    warm_up: float

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 
 from rra_monitor.recipes.described import checked_description, fits
 from rra_monitor.recipes.options import PLACE, TrainOptions
@@ -35,7 +34,6 @@ IN_WORDS = frozenset({"source", "accuracy", "deviation", "note"})
 PACKAGES = ("rra-monitor", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "pynndescent", "scikit-learn")
 
 
-@rank_zero_only
 def write_description(folder: Path, options: TrainOptions, plan: TrainingPlan, **facts: Any) -> None:
     """Write the options, for `rra-monitor train --config`, and the resulting settings, with the versions."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,6 +142,10 @@ class MetricsFile:
         self._rows = [row for row in there if int(row["step"]) <= step]
         if self._rows != there:
             self._rewrite()
+
+    def rows(self) -> list[dict[str, str]]:
+        """The rows that the file holds."""
+        return _rows(self._file)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row."""

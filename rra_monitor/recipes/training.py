@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from rra_monitor.capture.sample import FixedSample
@@ -41,10 +42,8 @@ from rra_monitor.recipes.run_files import (
     write_result,
 )
 from rra_monitor.runs.checkpoint import read_checkpoint, reason_of
+from rra_monitor.runs.locate import CALLBACK_FOLDER
 from rra_monitor.utils.paths import named_folder
-
-SNAPSHOTS = "rra"
-"""Name of the monitor's folder within a training's."""
 
 
 def folder_of(options: TrainOptions) -> Path:
@@ -119,7 +118,7 @@ def train_one(
         use_distributed_sampler=False,
     )
     # After all that refuses an option.
-    write_description(
+    rank_zero_only(write_description)(
         folder,
         options,
         plan,
@@ -157,7 +156,7 @@ def train_one(
 
 def begun(folder: Path) -> bool:
     """Whether a folder holds a training; a training that failed at its start leaves only a description."""
-    return any((folder / name).exists() for name in (CHECKPOINT, SNAPSHOTS, RESULT))
+    return any((folder / name).exists() for name in (CHECKPOINT, CALLBACK_FOLDER, RESULT))
 
 
 def resumed_from(options: TrainOptions, plan: TrainingPlan, folder: Path) -> str | None:
@@ -183,7 +182,7 @@ def resumed_from(options: TrainOptions, plan: TrainingPlan, folder: Path) -> str
         _check_readable(checkpoint)
         return str(checkpoint)
     # Nothing to go on from: what was measured of the untrained network is measured again.
-    shutil.rmtree(folder / SNAPSHOTS, ignore_errors=True)
+    shutil.rmtree(folder / CALLBACK_FOLDER, ignore_errors=True)
     return None
 
 
@@ -223,7 +222,7 @@ def _monitor(options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: 
     return RRACallback(
         samples,
         every_n_epochs=plan.every,
-        dirpath=folder / SNAPSHOTS,
+        dirpath=folder / CALLBACK_FOLDER,
         keep_graphs=int(keep) if keep.isdecimal() else keep,  # type: ignore[arg-type]
         views=[view.strip() for view in options.views.split(",")],
         k=options.k,

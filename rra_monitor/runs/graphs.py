@@ -1,18 +1,15 @@
 """The graphs of a snapshot as arrays of one file, and back, checked."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from rra_monitor.graph.knn import KnnGraph, index_type
+from rra_monitor.graph.knn import Audit, KnnGraph, index_type
 from rra_monitor.graph.validity import check_distances
 from rra_monitor.measure.snapshot import Curve, Snapshot
 from rra_monitor.runs.checks import About, check_shape
 from rra_monitor.runs.format import Arrays
-
-if TYPE_CHECKING:
-    from rra_monitor.graph.knn import Audit
 
 AUDIT = ("rows", "indices", "distances")
 """Arrays of an audit, each stored as `<position of the layer>.audit.<name>`."""
@@ -77,13 +74,11 @@ def _count(curve: Curve | None, position: int) -> int:
     return 0 if curve is None else int(min(curve[position], 2**31))
 
 
-def _audit(arrays: Arrays, position: int, about: About) -> "Audit | None":
+def _audit(arrays: Arrays, position: int, about: About) -> Audit | None:
     """The exact rows beside an approximate graph; None for an exact one."""
     at = f"{position}.audit."
     if f"{at}rows" not in arrays:
         return None
-    from rra_monitor.graph.knn import Audit  # brings torch
-
     rows = arrays[f"{at}rows"]
     if rows.ndim != 1 or not 1 <= len(rows) <= about.n:
         raise ValueError(f"its array '{at}rows' is of shape {rows.shape}, expected 1 to {about.n} samples")

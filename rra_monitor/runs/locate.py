@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import fsspec
 
+from rra_monitor.runs.reading import SNAPSHOTS
 from rra_monitor.runs.store import RunStore
 from rra_monitor.utils.paths import directories_matching
 
@@ -33,7 +34,7 @@ def runs_below(path: str) -> list[str]:
 def is_run(path: str) -> bool:
     """Whether a directory holds snapshots, by itself or in the callback's folder."""
     places = (path, os.path.join(path, CALLBACK_FOLDER))
-    return any(os.path.isdir(os.path.join(place, "snapshots")) for place in places)
+    return any(os.path.isdir(os.path.join(place, SNAPSHOTS)) for place in places)
 
 
 def directories(pattern: str) -> list[str]:

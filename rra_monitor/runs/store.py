@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from rra_monitor.capture.names import check_file_name
-from rra_monitor.graph.knn import graph_bytes as graph_bytes
-from rra_monitor.graph.knn import index_type as index_type
 from rra_monitor.measure.match import Match
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.checks import (
@@ -25,8 +23,7 @@ from rra_monitor.runs.checks import (
     checked_sample,
 )
 from rra_monitor.runs.files import TEMPORARY, files_of
-from rra_monitor.runs.format import Arrays
-from rra_monitor.runs.format import encoded as _encoded
+from rra_monitor.runs.format import Arrays, encoded
 from rra_monitor.runs.graphs import graph_arrays
 from rra_monitor.runs.reading import SAMPLES, SNAPSHOTS, SnapshotReader, digest_of, naming, sample_file, snapshot_file
 
@@ -133,8 +130,8 @@ class RunStore:
             check_sample_of(checked_sample(sample), about, checked_curves(curves, about))
         compared = found.pop("matches")
         files = {
-            snapshot_file(about.step, "graphs"): _encoded(graphs, found, "graphs"),
-            snapshot_file(about.step, "curves"): _encoded(curves, found | {"matches": compared}, "curves"),
+            snapshot_file(about.step, "graphs"): encoded(graphs, found, "graphs"),
+            snapshot_file(about.step, "curves"): encoded(curves, found | {"matches": compared}, "curves"),
         }
         self._save_sample(about.sample, sample)
         folder = (SNAPSHOTS, about.probe)
@@ -321,7 +318,7 @@ class RunStore:
             for name in self._files.names(SAMPLES) if alone else ():
                 if name.endswith(TEMPORARY):
                     self._files.remove(SAMPLES, name)
-            self._files.write((SAMPLES,), {sample_file(digest): _encoded(sample, {}, "sample")}, uuid.uuid4().hex)
+            self._files.write((SAMPLES,), {sample_file(digest): encoded(sample, {}, "sample")}, uuid.uuid4().hex)
         self._saved.add(digest)
         self._reader.samples[digest] = checked_sample(sample)
 

@@ -1,4 +1,4 @@
-// Which values of probes that were measured with another n or k may be set side by side, as in rra_monitor/compare/comparability.py.
+// Which values of probes that were measured with another n or k may be set side by side, as in same_density in rra_monitor/measure/snapshot.py.
 
 import { union } from "./choose.js";
 import { metric, ordered } from "./metrics.js";

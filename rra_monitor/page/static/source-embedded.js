@@ -1,4 +1,4 @@
-// Runs that stand in the document itself: the report. The container is described in page/packing.py.
+// Runs that stand in the document itself: the report. The container is described in page/binary.py.
 
 import { checkSchema, fromBase64 } from "./decode.js";
 
