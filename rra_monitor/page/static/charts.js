@@ -1,6 +1,6 @@
 // Traces and layouts of the three kinds of charts: curves over layers, matrices, layers against epochs.
 
-import { shortened, widest, withoutShared } from "./names.js";
+import { shortened, widest } from "./names.js";
 import { SEQUENTIAL } from "./theme.js";
 
 const FONT = 11;
@@ -17,7 +17,7 @@ function ticks(names, pixels, room) {
   const step = [1, 2, 3, 4, 5, 10, 20, 25, 50, 100].find((one) => names.length / one <= fit) ?? Math.ceil(names.length / fit);
   return kept(JSON.stringify([step, names]), () => {
     const tickvals = names.map((_, at) => at).filter((at) => at % step === 0);
-    const short = withoutShared(names);
+    const short = names;
     return { tickmode: "array", tickvals, ticktext: tickvals.map((at) => escape(shortened(short[at]))) };
   });
 }

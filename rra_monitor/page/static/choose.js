@@ -1,6 +1,6 @@
 // Which runs, frames and layers the reader's choices come to. Pure functions of state and data.
 
-import { PARTS } from "./decode.js";
+import { PER_EPOCH } from "./decode.js";
 import { compiled } from "./expression.js";
 
 export const SHOWN_AT_FIRST = 8;
@@ -64,16 +64,16 @@ export function frameAt(run, key) {
 
 export function keyOf(text) {
   const found = /^(\d+)(?:\.(\d+))?$/.exec(text);
-  return found ? Number(found[1]) * PARTS + Number(found[2] ?? 0) : null;
+  return found ? Number(found[1]) * PER_EPOCH + Number(found[2] ?? 0) : null;
 }
 
 export function textOf(key) {
-  const [epoch, part] = [Math.floor(key / PARTS), key % PARTS];
+  const [epoch, part] = [Math.floor(key / PER_EPOCH), key % PER_EPOCH];
   return part ? `${epoch}.${part}` : `${epoch}`;
 }
 
 export function epochText(key) {
-  const [epoch, part] = [Math.floor(key / PARTS), key % PARTS];
+  const [epoch, part] = [Math.floor(key / PER_EPOCH), key % PER_EPOCH];
   return part ? `epoch ${epoch}, snapshot ${part + 1}` : `epoch ${epoch}`;
 }
 

@@ -33,11 +33,11 @@ function withKeys(frames) {
   return frames.map((frame) => {
     part = frame.epoch === epoch ? part + 1 : 0;
     ({ epoch } = frame);
-    return { ...frame, part, key: epoch * PARTS + part };
+    return { ...frame, part, key: epoch * PER_EPOCH + part };
   });
 }
 
-export const PARTS = 1e5;
+export const PER_EPOCH = 1e5;
 
 // Bytes are decoded when they are first looked at: most probes and views of most runs never are.
 export function lazy(array) {

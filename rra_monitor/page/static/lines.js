@@ -71,7 +71,7 @@ function chance(found, name) {
 // Over all frames of the runs shown, so that the axis stands still while the slider moves; of the ID with room for its
 // standard errors where they are drawn.
 export function metricRange(selection, name, withErrors = false) {
-  if (metric(name).share) return [0, 1.03];
+  if (metric(name).fraction) return [0, 1.03];
   let [low, high] = [0, 0];
   for (const shown of selection.shown) {
     const array = shown.probe?.curves.get(name);

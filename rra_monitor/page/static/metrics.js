@@ -3,18 +3,18 @@
 // title: over a chart; short: the unit beside it; choice: in the selector.
 const KNOWN = {
   id: { title: "Intrinsic dimension", short: "ID", choice: "ID: intrinsic dimension", digits: 2 },
-  nncs: { title: "Class similarity", short: "NNCS", choice: "NNCS: class similarity", share: true, digits: 3 },
+  nncs: { title: "Class similarity", short: "NNCS", choice: "NNCS: class similarity", fraction: true, digits: 3 },
   id_error: { title: "Standard error of the ID", short: "± ID", choice: "ID: standard error", digits: 2 },
-  ties: { title: "Samples with a tied k-th distance", short: "ties", choice: "Tied k-th distances", share: true, digits: 3 },
-  zeros: { title: "Samples with a duplicate", short: "duplicates", choice: "Duplicates", share: true, digits: 3 },
-  recall: { title: "Recall of the graphs", short: "recall", choice: "Recall", share: true, digits: 3 },
+  ties: { title: "Samples with a tied k-th distance", short: "ties", choice: "Tied k-th distances", fraction: true, digits: 3 },
+  zeros: { title: "Samples with a duplicate", short: "duplicates", choice: "Duplicates", fraction: true, digits: 3 },
+  recall: { title: "Recall of the graphs", short: "recall", choice: "Recall", fraction: true, digits: 3 },
   hubness: { title: "Hubness (skewness of the k-occurrence)", short: "hubness", choice: "Hubness", digits: 2 },
 };
 
 export function metric(name) {
   if (Object.hasOwn(KNOWN, name)) return KNOWN[name];
   const other = name.replace(/^nnls_/, "");
-  return { title: `Similarity to the ${comparison(other)}`, short: "NNLS", choice: `NNLS: ${comparison(other)}`, share: true, digits: 3, nnls: true };
+  return { title: `Similarity to the ${comparison(other)}`, short: "NNLS", choice: `NNLS: ${comparison(other)}`, fraction: true, digits: 3, nnls: true };
 }
 
 export function comparison(name) {
