@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import training
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from training import Classifier, epochs, fit
 
 import rra_monitor as rra
 from rra_monitor.integrations import directories, lightning
 from rra_monitor.integrations.lightning import RRACallback
+from tests.helpers import training
+from tests.helpers.training import Classifier, epochs, fit
 
 
 @pytest.fixture(scope="module")

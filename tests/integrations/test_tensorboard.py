@@ -11,15 +11,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.proto import summary_pb2
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util.tensor_util import make_ndarray
-from tensorboard_records import made_up, made_up_record, write_records
-from test_store import snapshot_of
-from training import fit
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.integrations.loggers import LoggerSink, logger_sinks
 from rra_monitor.integrations.tensorboard.packed import packed
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
+from tests.helpers.snapshots import snapshot_of
+from tests.helpers.tensorboard_records import made_up, made_up_record, write_records
+from tests.helpers.training import fit
 
 KEY = re.compile(r"rra/(train|val)/(id|nncs|nnls_prev|nnls_ref-[\w-]+)/[A-Za-z0-9_/-]+")
 SUMMARY = re.compile(r"rra/((train|val)/(id_peak|id_last|nncs_last|nnls_prev_mean)|epoch|seconds|overhead)")

@@ -17,9 +17,6 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_store import snapshot_of
-from training import Classifier, fit
-from wandb_files import offline_runs
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
@@ -29,6 +26,9 @@ from rra_monitor.integrations.wandb.references import reference_path
 from rra_monitor.integrations.wandb.sink import WandbSink, picture_stride
 from rra_monitor.runs.record import scalars
 from rra_monitor.runs.sinks import FanOut
+from tests.helpers.snapshots import snapshot_of
+from tests.helpers.training import Classifier, fit
+from tests.helpers.wandb_files import offline_runs
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,7 +5,6 @@ import os
 import shlex
 
 import pytest
-from recipe_runs import options, run
 
 from rra_monitor.cli.suggest import _command
 from rra_monitor.cli.train import read_seeds
@@ -15,6 +14,7 @@ from rra_monitor.recipes.run_files import MetricsFile, read_description, read_re
 from rra_monitor.recipes.trained import data_of, network_of
 from rra_monitor.recipes.training import resumed_from
 from rra_monitor.recipes.windows import StageChoice
+from tests.helpers.recipe_runs import options, run
 
 CHOSEN = [StageChoice(1, 8, {}, 0.0, None)]
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from image_trees import tree
-from recipe_runs import options, run, trained
 
 import rra_monitor as rra
 from rra_monitor.capture.names import layer_view
 from rra_monitor.recipes.catalogue import STAGE_WINDOWS
 from rra_monitor.recipes.windows import greedy, largest_uniform, max_cs
+from tests.helpers.image_trees import tree
+from tests.helpers.recipe_runs import options, run, trained
 
 VIEWS = ("full", "avg2", "avg4", "avg8", "avg-global")
 

@@ -13,7 +13,6 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from recipe_runs import noise, options, run, trained, weights
 
 import rra_monitor as rra
 from rra_monitor.cli.train import train_seeds
@@ -28,6 +27,7 @@ from rra_monitor.recipes.schedules import warm_cosine
 from rra_monitor.recipes.trained import network_of
 from rra_monitor.recipes.training import _monitor, read_data, resumed_from
 from rra_monitor.runs.checkpoint import load_checkpoint
+from tests.helpers.recipe_runs import noise, options, run, trained, weights
 
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
 AUGMENT = "translate,flip,rotate,blur"
