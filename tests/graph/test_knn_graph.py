@@ -269,3 +269,12 @@ def test_an_unknown_backend_names_the_valid_ones():
 
 def test_two_samples_make_a_graph():
     assert rra.knn_graph([[0.0], [3.0]], k=1).distances.tolist() == [[3.0], [3.0]]
+
+
+def test_default_k_is_the_thesis_choice():
+    assert [rra.default_k(15_000, 10), rra.default_k(10_000, 10), rra.default_k(30_000, 50), rra.default_k(50, 10)] == [
+        150,
+        100,
+        60,
+        2,
+    ]

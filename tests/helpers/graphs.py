@@ -15,3 +15,8 @@ def graph_of(indices):
 def listed(points, k):
     """The k nearest neighbours of each point, by a loop."""
     return [[j for j, _ in row] for row in loops.neighbours(points, k)]
+
+
+def random_graph(n, k, rng):
+    """A graph whose neighbours are drawn."""
+    return graph_of([rng.choice(np.delete(np.arange(n), i), k, replace=False) for i in range(n)])

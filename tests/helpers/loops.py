@@ -1,3 +1,5 @@
+"""Slow and plain: loops over samples in double precision, written from the definitions and not from the package."""
+
 import math
 
 
@@ -15,6 +17,12 @@ def neighbours(points, k):
         others = sorted((distance, j) for j, distance in enumerate(row) if j != i)
         found.append([(j, distance) for distance, j in others[:k]])
     return found
+
+
+def log_ratios(points, near=1, far=2):
+    """Logarithms of the distance of one neighbour over that of a nearer one, of samples without a duplicate."""
+    rows = neighbours(points, far)
+    return [math.log(row[far - 1][1] / row[near - 1][1]) for row in rows if row[near - 1][1] > 0]
 
 
 def twonn(points):
