@@ -14,12 +14,6 @@ RNG = np.random.default_rng(7)
 class TestNNCSChance:
     """Random features: the mean of many draws lies within three standard errors of the stated chance."""
 
-    @pytest.mark.parametrize("sizes", [(100, 100, 100), (250, 40, 10)])
-    def test_random_neighbours_give_the_chance_level(self, sizes):
-        labels = np.repeat(np.arange(len(sizes)), sizes)
-        values = [nncs(random_graph(len(labels), 2, np.random.default_rng(seed)), labels) for seed in range(40)]
-        assert np.mean(values) == pytest.approx(nncs_chance(labels), abs=3 * np.std(values) / math.sqrt(40))
-
     @pytest.mark.parametrize("k", [2, 10])
     @pytest.mark.parametrize("sizes", [(60, 60, 60), (150, 25, 5)], ids=["balanced", "imbalanced"])
     def test_features_without_class_information_give_chance_and_adjusted_values_near_zero(self, sizes, k):
@@ -56,16 +50,6 @@ class TestNNCSChance:
 
 
 class TestNNLSChance:
-    @pytest.mark.parametrize(("n", "k"), [(50, 2), (50, 20), (50, 40)])
-    def test_random_neighbours_give_the_chance_level(self, n, k):
-        values = [
-            nnls(
-                random_graph(n, k, np.random.default_rng(seed)), random_graph(n, k, np.random.default_rng(1000 + seed))
-            )
-            for seed in range(60)
-        ]
-        assert np.mean(values) == pytest.approx(nnls_chance(n, k), abs=3 * np.std(values) / math.sqrt(60))
-
     def test_chance_equals_the_hypergeometric_sum(self):
         n, k = 30, 7
         terms = (
@@ -80,15 +64,15 @@ class TestNNLSChance:
     def test_chance_stays_finite_for_many_samples(self):
         assert nnls_chance(1_000_000, 1000) == pytest.approx(1000 / 2e6, rel=0.01)
 
-    @pytest.mark.parametrize("k", [2, 20])
-    def test_unrelated_features_give_chance_and_adjusted_values_near_zero(self, k):
+    @pytest.mark.parametrize(("n", "k", "largest"), [(200, 2, 0.02), (200, 20, 0.02), (50, 40, 0.1)])
+    def test_unrelated_features_give_chance_and_adjusted_values_near_zero(self, n, k, largest):
         rng = np.random.default_rng(0)
-        values = [nnls(*(rra.knn_graph(rng.normal(size=(200, d)), k) for d in (3, 12))) for _ in range(100)]
+        values = [nnls(*(rra.knn_graph(rng.normal(size=(n, d)), k) for d in (3, 12))) for _ in range(100)]
         error = np.std(values, ddof=1) / math.sqrt(100)
-        assert abs(np.mean(values) - nnls_chance(200, k)) < 3 * error
-        level = adjusted(np.array(values), nnls_chance(200, k))
-        assert abs(level.mean()) < 3 * error / (1 - nnls_chance(200, k))
-        assert abs(level).max() < 0.02
+        assert abs(np.mean(values) - nnls_chance(n, k)) < 3 * error
+        level = adjusted(np.array(values), nnls_chance(n, k))
+        assert abs(level.mean()) < 3 * error / (1 - nnls_chance(n, k))
+        assert abs(level).max() < largest
 
     @pytest.mark.parametrize(("n", "k"), [(10**6, 50_000), (10**6, 300_000), (200_000, 180_000), (60_000, 12_000)])
     def test_chance_of_a_long_sum_is_that_of_its_terms_around_the_mean(self, monkeypatch, n, k):

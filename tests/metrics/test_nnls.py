@@ -3,7 +3,7 @@ import pytest
 
 import rra_monitor as rra
 from rra_monitor.metrics import nnls, nnls_matrix, nnls_per_sample
-from tests.helpers import loops, similarity
+from tests.helpers import similarity
 from tests.helpers.graphs import graph_of, listed, random_graph
 
 RNG = np.random.default_rng(7)
@@ -18,11 +18,6 @@ class TestNNLS:
         a = graph_of([[1, 2], [0, 2], [0, 1], [0, 1], [0, 3]])
         b = graph_of([[2, 1], [0, 3], [3, 4], [0, 2], [3, 0]])
         assert nnls(a, b) == pytest.approx((1 + 1 / 3 + 0 + 1 / 3 + 1) / 5)
-
-    def test_equals_the_loop_reference(self):
-        a = RNG.normal(size=(60, 4))
-        b = a + RNG.normal(size=a.shape)
-        assert nnls(rra.knn_graph(a, 9), rra.knn_graph(b, 9)) == pytest.approx(loops.nnls(a, b, 9))
 
     def test_different_shapes_are_refused_with_both_values(self):
         with pytest.raises(ValueError, match=r"n=20, k=3 and n=20, k=4"):
