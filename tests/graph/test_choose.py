@@ -1,10 +1,13 @@
 import logging
+import math
 
+import numpy as np
 import pytest
 import torch
 
 import rra_monitor as rra
-from rra_monitor.graph import build, nn_descent
+from rra_monitor.graph import choose as choose_module
+from rra_monitor.graph import nn_descent
 from rra_monitor.graph.choose import choose
 from rra_monitor.graph.exact import MEMORY_BUDGET
 
@@ -69,13 +72,14 @@ def test_a_search_is_noted_as_compiled(monkeypatch):
     assert nn_descent.compiled
 
 
-def test_the_memory_budget_reaches_the_choice_and_the_descent(monkeypatch):
-    given = []
-    points = torch.rand(100, 3, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(build, "choose", lambda *shape: given.append(shape[-1]) or ("nndescent", "told to"))
-    monkeypatch.setattr(build, "descent_graph", lambda points, k, recall, seed, budget: given.append(budget))
-    rra.knn_graph(points, 5, memory_budget=123_456_789)
-    assert given == [123_456_789] * 2
+def test_auto_keeps_to_the_memory_budget_in_its_choice_and_in_the_descent(monkeypatch, caplog):
+    monkeypatch.setattr(choose_module, "exact_seconds", lambda n, dim, k: math.inf)  # so that a descent always pays
+    points = np.random.default_rng(0).normal(size=(2000, 300)).astype(np.float32)  # of which it finds 90 %
+    needed = nn_descent.descent_bytes(2000, 300, 10)
+    assert rra.knn_graph(points, 10, min_recall=0.8, memory_budget=needed).backend == "nndescent"
+    assert rra.knn_graph(points, 10, min_recall=0.8, memory_budget=needed - 1).backend == "exact"
+    assert rra.knn_graph(points, 10, min_recall=0.97, memory_budget=needed).backend == "exact"
+    assert f"at its highest effort within memory_budget={needed:,} bytes" in caplog.text
 
 
 def test_the_choice_and_its_reason_are_logged(caplog):
