@@ -23,6 +23,9 @@ FOREIGN = (
     "tests/capture/test_layers.py",
     "tests/capture/test_undisturbed.py",
     "tests/capture/test_views.py",
+    "tests/cli/test_recipes.py",
+    "tests/cli/test_suggest.py",
+    "tests/cli/test_train.py",
     "tests/datasets/",
     "tests/measure/",
 )
@@ -51,6 +54,15 @@ def two_threads():
     """For code that shares work among threads; within a worker there is one otherwise."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Steps of a small training take longer on two threads, and far longer where both share a core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 

@@ -8,9 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import rra_monitor as rra
-from rra_monitor.capture.names import merged_layers
-from rra_monitor.cli.arguments import groups_named, run_names
 from tests.helpers.digit_runs import LAYERS, last, matrix, stored, two_recipes
 from tests.helpers.snapshots import snapshot_of
 
@@ -63,17 +60,6 @@ class TestCommand:
     def test_it_writes_nothing_to_the_error_stream(self, done):
         assert done[2].strip() == ""  # before 14.3 rich ends a progress bar that is not shown with an empty line
 
-    def test_a_table_without_rows_has_no_file_not_even_an_older_one(self, tmp_path):
-        (tmp_path / "nnls.csv").write_text("of an earlier comparison")
-        comparison = rra.compare_runs({"A": [stored(tmp_path / "run", snapshot_of(0))]})
-        names = [file.name for file in rra.write_tables(comparison, tmp_path)]
-        assert names == ["curves.csv", "within_run.csv", "comparison.json"]
-        assert not (tmp_path / "nnls.csv").exists()
-
-    def test_the_directory_of_the_logger_stands_for_the_run_in_it(self, tmp_path):
-        stored(tmp_path / "seed0" / "rra", snapshot_of(0))
-        assert rra.compare_runs({"A": [tmp_path / "seed0"]}).groups["A"].runs == (str(tmp_path / "seed0" / "rra"),)
-
     def test_runs_are_compared_each_by_itself(self, runs, tmp_path):
         arguments = [*runs["A"], "--probe", "val", "--out", str(tmp_path)]
         ended = subprocess.run([COMMAND, "compare", *arguments], capture_output=True, text=True, check=True)
@@ -104,24 +90,3 @@ class TestCommand:
         assert text in ended.stderr
         assert "Traceback" not in ended.stderr
         assert not list(tmp_path.iterdir())
-
-
-def test_groups_take_several_patterns_and_directories_alone(tmp_path):
-    for name in ("a0", "a1", "b0"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "a.txt").touch()
-    found = groups_named([[f"my runs={tmp_path}/a*", f"{tmp_path}/b0"]])
-    assert found == {"my runs": [f"{tmp_path}/{name}" for name in ("a0", "a1", "b0")]}
-
-
-def test_names_of_runs_are_what_differs_in_their_paths():
-    assert run_names(["runs/a", "runs/b/c"]) == {"a": "runs/a", "b/c": "runs/b/c"}
-    assert run_names(["runs/a"]) == {"runs/a": "runs/a"}
-    with pytest.raises(ValueError, match="named twice"):
-        run_names(["a", "a"])
-
-
-def test_layers_of_two_depths_are_merged_in_order():
-    assert merged_layers(["abz", "abcz"]) == list("abcz")
-    assert merged_layers(["abcz", "abz"]) == list("abcz")
-    assert merged_layers(["ab", "cd"]) == list("cdab")

@@ -1,8 +1,11 @@
 """Trainings of a recipe that are small enough for a test."""
 
+import csv
+import json
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from rra_monitor.cli.main import main
@@ -10,6 +13,7 @@ from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.images import InMemory, Splits
 from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.plan import planned
+from rra_monitor.recipes.run_files import write_description
 from rra_monitor.recipes.training import folder_of, read_data, train_one
 
 SMALL = {"max_epochs": 3, "limit": 4, "n": 60, "views": "full,avg-global", "progress": False, "batch_size": 32}
@@ -19,11 +23,11 @@ def options(out, recipe="resnet20-digits", **chosen):
     return TrainOptions(recipe=recipe, out=str(out), **{**SMALL, **chosen})
 
 
-def trained(given, callbacks=(), parts=None):
+def trained(given, callbacks=(), splits=None):
     """Train by the options; returns the folder."""
     plan = planned(given)
     folder = folder_of(given)
-    train_one(given, plan, parts or read_data(given, plan), folder, callbacks)
+    train_one(given, plan, splits or read_data(given, plan), folder, callbacks)
     return folder
 
 
@@ -54,3 +58,38 @@ def run(*words):
         main()
     finally:
         sys.argv = before
+
+
+def alike(first, second):
+    """Two nested structures of tensors and plain values, to the last bit."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(alike(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(alike, first, second))
+    return first == second
+
+
+def rows(folder):
+    with (folder / "metrics.csv").open(newline="") as stream:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
+
+
+@pytest.fixture
+def described(tmp_path):
+    """The folder of a training that has not begun, and a way to change its description."""
+    given = options(tmp_path, "resnet20-digits-stac")
+    folder = tmp_path / "seed0"
+    write_description(folder, given, planned(given), classes=[str(digit) for digit in range(10)])
+
+    def change(way, value):
+        about = json.loads((folder / "run.json").read_text())
+        *above, last = way.split(".")
+        within = about
+        for key in above:
+            within = within[key]
+        within[last] = value
+        (folder / "run.json").write_text(json.dumps(about))
+
+    return folder, change

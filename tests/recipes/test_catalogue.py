@@ -1,46 +1,10 @@
-"""The table against the thesis's text, and the overrides of the command line."""
-
-import ast
-import inspect
-import itertools
+"""The recipes against the thesis's tables."""
 
 import pytest
 
 from rra_monitor.datasets.catalogue import DATA
-from rra_monitor.recipes import choices
 from rra_monitor.recipes.catalogue import RECIPES, recipe_named
-from rra_monitor.recipes.networks import built, stage_sides
-from rra_monitor.recipes.options import FLAGS, TrainOptions
-from rra_monitor.recipes.plan import planned
-from rra_monitor.recipes.recipe import Network
-
-# Parameters that the thesis prints, and those of rows that it describes alone (the last three).
-PARAMETERS = {
-    "resnet20-cifar10": 272_474,
-    "resnet20-cifar10-se": 305_402,
-    "resnet20-cifar10-stac": 563_450,
-    "resnet20-cifar10-stac-k11": 305_402,
-    "resnet20-cifar10-stac-k13": 434_426,
-    "resnet20-cifar10-stac-s1": 286_394,
-    "resnet20-cifar10-stac-s2": 327_962,
-    "resnet20-cifar10-stac-s3": 494_042,
-    "resnet20-imagenet64-50-base": 275_074,
-    "resnet34-imagenet64-50-base": 21_302_642,
-    "resnet34-imagenet64-50-se": 23_825_138,
-    "resnet34-imagenet64-stac": 44_432_040,
-    "resnet34-imagenet64-deep": 44_439_592,
-    "resnet20-cifar10-deep": 564_122,
-    "resnet20-cifar10-stac-post": 563_450,
-    "resnet20-cifar10-stac-max-cs": 563_450,
-}
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_networks_have_the_thesiss_parameters(name):
-    recipe = RECIPES[name]
-    data = DATA[recipe.data]
-    network = built(recipe.network, data.classes, data.channels)
-    assert sum(weight.numel() for weight in network.parameters()) == PARAMETERS[name]
+from rra_monitor.recipes.networks import stage_sides
 
 
 def test_every_row_of_every_table_is_there():
@@ -108,92 +72,3 @@ def test_every_window_fits_its_map():
 def test_an_unknown_recipe_names_the_nearest():
     with pytest.raises(ValueError, match=r"no recipe 'resnet20-cifar'; the nearest: .*resnet20-cifar10\b"):
         recipe_named("resnet20-cifar")
-
-
-def plan(recipe="resnet20-cifar10", **options):
-    return planned(TrainOptions(recipe=recipe, **options))
-
-
-def test_the_recipe_decides_what_the_options_do_not():
-    found = plan()
-    assert found.optimisation.learning_rate == 0.01
-    assert found.optimisation.schedule == "cosine"
-    assert found.probe_n == (15_000, 10_000)
-    assert found.every == 10
-
-
-def test_the_short_schedule_is_one_cycle_of_eight_epochs():
-    found = plan(short=True)
-    assert found.recipe.training.epochs == 8
-    assert found.optimisation.schedule == "one-cycle"
-    assert found.probe_n == (2000, 2000)
-    assert found.every == 1
-
-
-def test_options_stand_before_the_recipe():
-    found = plan(max_epochs=4, learning_rate=0.2, batch_size=32, weight_decay=0.0, augment="blur,flip", n=300, every=2)
-    training = found.recipe.training
-    assert (training.epochs, training.learning_rate, training.batch) == (4, 0.2, 32)
-    assert found.optimisation.weight_decay == 0
-    # In the order in which they are applied.
-    assert found.recipe.augmentations == ("flip", "blur")
-    assert (found.probe_n, found.every) == ((300, 300), 2)
-    assert plan("resnet20-cifar10-aug", augment="none").recipe.augmentations == ()
-
-
-@pytest.mark.parametrize(
-    ("options", "attention", "windows"),
-    [
-        ({"window": "8,4,8"}, "stac", (8, 4, 8)),
-        ({"attention": "stac"}, "stac", (8, 8, 8)),
-        ({"attention": "stac", "window": "global"}, "stac", ("global",) * 3),
-        ({"window": "none,4,none"}, "stac", (None, 4, None)),
-        ({"attention": "se"}, "se", (8, 8, 8)),
-        ({"recipe": "resnet20-cifar10-stac", "attention": "none"}, None, ()),
-    ],
-)
-def test_attention_is_chosen_by_name(options, attention, windows):
-    network = plan(**options).recipe.network
-    assert (network.attention, network.windows) == (attention, windows)
-    assert built(network, 10, 3)
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"recipe": None}, "name a recipe"),
-        ({"window": "16"}, r"a window of 16 does not fit a map of 8 x 8; .* 32, 16, 8"),
-        ({"window": "8,4"}, "has 2 windows, the network 3 stages"),
-        ({"window": "8;4"}, "expected numbers of pixels, global or none"),
-        ({"attention": "se", "window": "4"}, "only STAC has windows"),
-        ({"placement": "post"}, "has no attention; add --attention stac"),
-        ({"attention": "none", "window": "4"}, "--attention none has no --window"),
-        ({"max_epochs": 0}, "--max-epochs 0: expected more than 0"),
-        ({"limit": 2.5}, "--limit 2.5: expected a whole number of batches, or a share"),
-        ({"augment": "flip,noise"}, "no augmentation noise; there are translate, flip"),
-    ],
-)
-def test_what_does_not_fit_is_named(options, text):
-    with pytest.raises(ValueError, match=text):
-        plan(**options)
-
-
-def test_what_the_thesis_does_not_print_has_a_reason():
-    """Every constant of choices.py is followed by its reason."""
-    body = ast.parse(inspect.getsource(choices)).body
-    for node, after in itertools.pairwise([*body, None]):
-        if isinstance(node, (ast.Assign, ast.AnnAssign)):
-            assert isinstance(after, ast.Expr), ast.unparse(node)
-            assert isinstance(after.value.value, str), ast.unparse(node)
-
-
-def test_flags_are_the_options_that_are_on_or_off():
-    assert FLAGS["monitor"] is True
-    assert FLAGS["resume"] is False
-
-
-def test_wide_and_deep_networks_are_wide_and_deep():
-    wide = built(Network("resnet34", "wide"), 50, 3)
-    assert wide.stem[0].out_channels == 90
-    assert wide.fc.in_features == 720
-    assert len(built(Network("resnet34", "deep"), 50, 3).layer3) == 12
