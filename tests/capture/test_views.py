@@ -2,33 +2,10 @@ import itertools
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional
 
-import rra_monitor as rra
-from rra_monitor.capture.channels import has_channels_last, with_views
-from rra_monitor.capture.features import collect, find_layers
-from rra_monitor.capture.layer import Layer, named_modules
-from rra_monitor.capture.names import layer_view, split_view
 from rra_monitor.capture.views import checked_views, pooled, pooled_dim, resolve
-
-EVERY = ("full", "avg2", "avg4", "avg8", "avg-global", "max2", "max4", "max8", "max-global")
-
-
-class Attention(nn.Module):
-    """Tokens as a vision transformer has them: patches by a convolution, a class token, one block, a head."""
-
-    def __init__(self):
-        super().__init__()
-        self.patches = nn.Conv2d(1, 12, 2, 2)
-        self.token = nn.Parameter(torch.randn(1, 1, 12))
-        self.block = nn.TransformerEncoderLayer(12, 2, 24, batch_first=True)
-        self.head = nn.Linear(12, 10)
-
-    def forward(self, x):
-        tokens = self.patches(x).flatten(2).transpose(1, 2)
-        tokens = self.block(torch.cat([self.token.expand(len(x), -1, -1), tokens], dim=1))
-        return self.head(tokens[:, 0])
+from tests.helpers.views import EVERY
 
 
 class TestValues:
@@ -91,7 +68,7 @@ class TestValues:
             assert pooled_dim(shape, view) == pooled(torch.randn(2, *shape), view)[0].numel()
 
 
-class TestNames:
+class TestCheckedViews:
     @pytest.mark.parametrize("view", ["avg", "avg0", "avg02", "mean2", "global", "avg-2", "Avg2", "max_global", "", 2])
     def test_unknown_views_are_refused_with_the_valid_forms(self, view):
         with pytest.raises(ValueError, match=r"unknown view .*'avg-global', 'max-global', 'class-token'"):
@@ -103,12 +80,8 @@ class TestNames:
         assert checked_views("full") == ("full",)
         assert checked_views(["full", "avg2", "avg2"]) == ("full", "avg2")
 
-    def test_names_come_apart_as_they_were_put_together(self):
-        for layer, view in itertools.product(["fc", "layer2.0", "a@b", "relu#1"], [*EVERY, "class-token"]):
-            assert split_view(layer_view(layer, view)) == (layer, view)
 
-
-class TestEqualViews:
+class TestResolve:
     def test_windows_as_large_as_the_map_are_the_global_view(self):
         found = resolve((64, 8, 8), EVERY)
         assert found["avg8"] == "avg-global"
@@ -133,128 +106,3 @@ class TestEqualViews:
         for a, b in itertools.combinations(views, 2):
             same = views[a].shape == views[b].shape and torch.allclose(views[a], views[b])
             assert (found[a] == found[b]) == same, (a, b)
-
-
-class TestChannels:
-    @pytest.mark.parametrize(
-        ("model", "shape", "last"),
-        [
-            (nn.Conv1d(4, 6, 3, padding=1), (6, 20), False),
-            (nn.Sequential(nn.Conv1d(4, 6, 3), nn.ReLU()), (6, 20), False),
-            (nn.Linear(4, 6), (20, 6), True),
-            (nn.LayerNorm(6), (20, 6), True),
-            (nn.LSTM(4, 6, batch_first=True), (20, 6), True),
-            (nn.TransformerEncoderLayer(6, 2, 12, batch_first=True), (20, 6), True),
-            (nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6)), (7, 7, 6), True),
-            (nn.Sequential(nn.Conv2d(6, 6, 7), nn.GroupNorm(2, 6), nn.Linear(6, 24)), (6, 7, 7), False),
-            (nn.Identity(), (20, 6), False),
-            (nn.Linear(4, 6), (6,), False),
-        ],
-    )
-    def test_which_axis_holds_them_is_told_by_the_sizes_of_the_modules_within(self, model, shape, last):
-        whole = nn.Sequential(model)
-        assert has_channels_last(named_modules(whole), Layer("0", "0", 0, shape)) is last
-
-    def test_a_module_that_tells_nothing_asks_the_one_around_it(self):
-        model = nn.Sequential(
-            nn.Sequential(nn.Conv1d(4, 6, 3), nn.ReLU()), nn.Sequential(nn.Linear(5, 8), nn.GELU(), nn.Dropout())
-        )
-        modules = named_modules(model)
-        assert not has_channels_last(modules, Layer("0.1", "0.1", 0, (6, 20)))
-        assert has_channels_last(modules, Layer("1.1", "1.1", 0, (20, 8)))
-
-    @pytest.mark.parametrize(
-        ("model", "shape", "last"),
-        [
-            (nn.Linear(28, 10), (1, 28, 28), False),
-            (nn.Conv1d(2, 6, 3), (2, 28), False),
-            (nn.Linear(6, 8), (28, 6), True),
-        ],
-    )
-    def test_raw_images_have_them_first_and_sequences_as_the_network_takes_them(self, model, shape, last):
-        assert has_channels_last(named_modules(model), Layer("input", "", 0, shape)) is last
-
-    @pytest.mark.parametrize(
-        ("name", "layer", "last"),
-        [
-            ("vit_b_32", "encoder.layers.encoder_layer_11", True),
-            ("vit_b_32", "conv_proj", False),
-            ("swin_t", "features.1.0", True),
-            ("swin_t", "features.0", True),
-            ("convnext_tiny", "features.1.0", False),
-            ("convnext_tiny", "features.2.0", False),
-            ("convnext_tiny", "classifier.0", False),
-        ],
-    )
-    def test_networks_of_torchvision(self, name, layer, last):
-        import torchvision
-
-        model = getattr(torchvision.models, name)(weights=None)
-        sample = rra.FixedSample.from_tensors(torch.rand(4, 3, 224, 224))
-        (found,) = with_views(model, find_layers(model, sample, [layer]), ["full", "avg-global"])
-        assert found.channels_last is last
-        channels = found.shape[-1] if last else found.shape[0]
-        assert pooled_dim(found.shape, "avg-global", last) == channels
-
-
-class TestCapture:
-    def test_all_views_of_all_layers_come_from_one_pass(self, small_net, digits):
-        sample, passes = rra.FixedSample.from_tensors(digits[0][:50]), []
-
-        def counted(model, batch):
-            passes.append(len(batch))
-            return model(batch)
-
-        layers = with_views(small_net, find_layers(small_net, sample, ["input", "0", "6"]), EVERY)
-        found = collect(small_net, sample, layers, counted, batch_size=20)
-        assert len(passes) == 3
-        assert sum(passes) == 50
-        assert list(found) == [name for layer in layers for name in layer.view_names.values()]
-        small_net.eval()
-        with torch.no_grad():
-            maps = small_net[0](digits[0][:50])
-        torch.testing.assert_close(found["0@max4"], functional.max_pool2d(maps, 4))
-        assert [name for name in found if name.startswith("6")] == ["6"]
-
-    def test_the_memory_budget_counts_every_view_and_changes_nothing(self, small_net, digits):
-        sample, passes = rra.FixedSample.from_tensors(digits[0][:40]), []
-
-        def counted(model, batch):
-            passes.append(len(batch))
-            return model(batch)
-
-        def measured(views, **options):
-            passes.clear()
-            layers = ["input", "0", "2"]
-            return dict(rra.iter_features(small_net, sample, layers, views=views, forward=counted, **options))
-
-        # Float32: 64 pixels and two maps of 4 x 6 x 6; pooled to 3 x 3, a quarter more each.
-        enough = 4 * 40 * (64 + 2 * 144)
-        measured(["full"], memory_budget=enough)
-        assert len(passes) == 2 + 1
-        split = measured(["full", "avg2"], memory_budget=enough)
-        assert len(passes) == 2 + 2
-        at_once = measured(["full", "avg2"])
-        assert list(split) == list(at_once) == ["input", "input@avg2", "0", "0@avg2", "2", "2@avg2"]
-        assert all((split[name] == at_once[name]).all() for name in split)
-
-    def test_tokens_and_maps_of_one_network(self, digits):
-        model, sample = Attention().eval(), rra.FixedSample.from_tensors(digits[0][:30])
-        views = ["full", "avg2", "avg-global", "class-token"]
-        found = dict(rra.iter_features(model, sample, ["patches", "block", "head"], views=views))
-        assert {name: tuple(values.shape[1:]) for name, values in found.items()} == {
-            "patches": (12, 4, 4),
-            "patches@avg2": (12, 2, 2),
-            "patches@avg-global": (12,),
-            "block": (17, 12),
-            "block@avg2": (8, 12),
-            "block@avg-global": (12,),
-            "block@class-token": (12,),
-            "head": (10,),
-        }
-        with torch.no_grad():
-            torch.testing.assert_close(model.head(found["block@class-token"]), found["head"])
-
-    def test_a_view_that_no_layer_has_is_refused(self, small_net, sample):
-        with pytest.raises(ValueError, match=r"no layer has a view 'class-token'.*\(4, 6, 6\).*drop the view"):
-            list(rra.iter_features(small_net, sample, ["0"], views=["full", "class-token"]))

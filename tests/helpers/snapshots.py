@@ -50,3 +50,10 @@ def assert_equal(a, b, audits=True):
             np.testing.assert_array_equal(mine, theirs)
         else:
             assert mine == theirs, field.name
+
+
+def stored_run(path, steps, **kwargs):
+    store = rra.RunStore(path, **kwargs)
+    for step in steps:
+        store.save(snapshot_of(step, seed=500))
+    return str(path)

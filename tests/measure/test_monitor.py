@@ -10,8 +10,7 @@ import rra_monitor as rra
 import rra_monitor.measure.monitor
 from rra_monitor.nn import resnet20
 from tests.helpers import loops
-
-VIEWS = ("full", "avg2", "avg4", "avg8", "avg-global", "max2", "max4", "max8", "max-global")
+from tests.helpers.views import EVERY
 
 
 def test_a_snapshot_equals_the_loop_reference(small_net, digits):
@@ -74,25 +73,6 @@ def test_an_undefined_id_is_said_once_in_a_run(small_net):
         assert np.isnan(monitor.measure(small_net, step=1, epoch=1)["p"].id).all()
 
 
-@pytest.fixture(scope="module")
-def of_resnet(digits):
-    """A ResNet20 on digits at 16 x 16 pixels in all views, and how many graphs were built."""
-    torch.manual_seed(0)
-    images = functional.interpolate(digits[0][:300], scale_factor=2.0)
-    monitor = rra.Monitor({"p": rra.FixedSample.from_tensors(images, digits[1][:300])}, views=VIEWS, k=10)
-    built = []
-
-    def counted(features, k, backend):
-        built.append(features.shape)
-        return rra.graph.knn_graph(features, k, backend)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rra_monitor.measure.monitor, "knn_graph", counted)
-        with pytest.warns(UserWarning, match="'input@max-global' of probe 'p': ID undefined: 300 of 300"):
-            snapshot = monitor.measure(resnet20(10, 1), step=0, epoch=0)["p"]
-    return snapshot, len(built)
-
-
 class TestViews:
     def test_each_view_equals_the_loop_reference(self, small_net, digits):
         images, labels = digits[0][:60], digits[1][:60]
@@ -120,67 +100,7 @@ class TestViews:
         assert snapshot.aliases["layer3.2@max4"] == "layer3.2@max-global"
         assert snapshot.aliases["pool@avg2"] == "pool"
         assert len(snapshot.aliases) == 3 * 2 + 3 * 4 + 2 * 8
-        assert snapshot.settings.views == VIEWS
-
-    def test_a_view_of_every_layer_is_found_under_its_own_name_or_its_equals(self, of_resnet):
-        snapshot, _ = of_resnet
-        base, pooled = snapshot.view(), snapshot.view("avg8")
-        assert base.layers == base.names == pooled.layers
-        assert len(base.layers) == 13
-        assert pooled.names[:2] == ("input@avg8", "stem@avg8")
-        assert pooled.names[-3:] == ("layer3.2@avg-global", "pool", "fc")
-        assert [snapshot.layers[index] for index in pooled.indices] == list(pooled.names)
-        with pytest.raises(ValueError, match=r"view 'avg3' was not measured; this snapshot has full, avg2"):
-            snapshot.view("avg3")
-
-    def test_intra_and_inter_matrices_are_parts_of_the_matrix_of_all(self, of_resnet):
-        snapshot, _ = of_resnet
-        intra, inter = snapshot.intra("avg2"), snapshot.inter("avg2")
-        assert intra.shape == inter.shape == (13, 13)
-        np.testing.assert_allclose(intra, intra.T)
-        np.testing.assert_array_equal(np.diag(intra), 1.0)
-        graphs = snapshot.graphs
-        assert inter[2, 5] == pytest.approx(rra.metrics.nnls(graphs["layer1.0"], graphs["layer2.0@avg2"]))
-        assert inter[5, 2] == pytest.approx(rra.metrics.nnls(graphs["layer2.0"], graphs["layer1.0@avg2"]))
-        np.testing.assert_array_equal(np.diag(inter)[-2:], 1.0)
-        np.testing.assert_array_equal(snapshot.inter("full"), snapshot.intra("full"))
-
-    def test_the_global_average_of_the_last_block_is_the_pool_layer(self, of_resnet):
-        snapshot, _ = of_resnet
-        row, column = map(snapshot.layers.index, ("layer3.2@avg-global", "pool"))
-        assert snapshot.nnls[row, column] >= 0.999
-
-    def test_the_difference_of_ids_is_zero_where_the_views_are_equal(self, of_resnet):
-        snapshot, _ = of_resnet
-        found = snapshot.id_difference("avg-global")
-        assert found.shape == (13,)
-        assert found[-2:].tolist() == [0.0, 0.0]
-        names = snapshot.layers
-        assert found[1] == snapshot.id[names.index("stem@avg-global")] - snapshot.id[names.index("stem")]
-        assert (found[1:8] < 0).all()
-
-    def test_layers_without_a_view_are_left_out_of_it(self, digits):
-        class Tokens(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.patches, self.mix = nn.Conv2d(1, 12, 2, 2), nn.Linear(12, 12)
-
-            def forward(self, x):
-                return self.mix(self.patches(x).flatten(2).transpose(1, 2)).mean(1)
-
-        monitor = rra.Monitor({"p": rra.FixedSample.from_tensors(digits[0][:60])}, k=5, views=["full", "class-token"])
-        snapshot = monitor.measure(Tokens(), step=0, epoch=0)["p"]
-        assert snapshot.layers == ("input", "patches", "mix", "mix@class-token")
-        assert snapshot.view("class-token").layers == ("mix",)
-        assert snapshot.inter("class-token").shape == (3, 1)
-        assert np.isnan(snapshot.id_difference("class-token")).tolist() == [True, True, False]
-
-    def test_the_plan_counts_every_graph(self, sample):
-        network = resnet20(10, 1)
-        full, many = (rra.Monitor({"train": sample}, views=views).plan(network)["train"] for views in (["full"], VIEWS))
-        assert (full.graphs, len(full.layers), len(many.layers)) == (13, 13, 13)
-        assert many.graphs > 2 * full.graphs
-        assert many.bytes == pytest.approx(full.bytes / full.graphs * many.graphs)
+        assert snapshot.settings.views == EVERY
 
 
 def test_every_graph_is_told_as_it_is_built(small_net, sample):
@@ -208,18 +128,6 @@ def test_settings_travel_with_the_snapshot(small_net, sample):
     assert (settings.n, settings.k, settings.metric, settings.ndr) == (200, 4, "euclidean", 0.02)
     assert (settings.ids == sample.ids).all()
     assert settings.fingerprint == sample.fingerprint
-
-
-def test_the_plan_is_what_is_then_measured(sample):
-    network = resnet20(10, 1)
-    monitor = rra.Monitor({"train": sample})
-    plan = monitor.plan(network)["train"]
-    snapshot = monitor.measure(network, step=0, epoch=0)["train"]
-    assert tuple(layer.name for layer in plan.layers) == snapshot.layers
-    assert (plan.n, plan.k, plan.classes) == (200, 2, 10)
-    assert plan.bytes == sum(graph.indices.size * (1 + 4) for graph in snapshot.graphs.values())
-    # An estimate in seconds, not in thousandths, on a machine that does other things, too.
-    assert snapshot.seconds / 300 < plan.seconds < 300 * snapshot.seconds
 
 
 def test_a_dead_layer_is_named_and_the_rest_is_measured(sample):

@@ -16,6 +16,8 @@ FINDING = {
     "confidence": 0.995,
     "values": {"peak": 3, "other": float("nan")},
 }
+
+
 RECORD = {"step": 5, "epoch": 1, "seconds": 1.5, "overhead": 0.01, "findings": [FINDING], "probes": {}}
 
 
@@ -113,7 +115,19 @@ class TestMended:
         assert mended(line(seconds=1) + line(step=6) + line(seconds=2)) == line(step=6) + line(seconds=2)
 
 
-class TestNextWriter:
+class TestJSONLSink:
+    def test_json_lines_hold_every_curve_and_the_matched_epoch(self, record, tmp_path):
+        store = rra.RunStore(tmp_path / "run")
+        rra.JSONLSink(store).write(record)
+        rra.JSONLSink(store).write(record)
+        lines = [json.loads(line) for line in (tmp_path / "run" / "records.jsonl").read_text().splitlines()]
+        assert len(lines) == 2
+        probe = lines[0]["probes"]["train"]
+        assert probe["id"] == [2.0, None, 4.0]
+        assert probe["nnls"]["prev"]["epoch"] == 0
+        assert probe["nnls"]["ref-seed0"]["epoch"] == 1
+        assert len(probe["nncs"]) == len(probe["layers"]) == 3
+
     def test_it_mends_before_its_first_line(self, tmp_path):
         path = tmp_path / "records.jsonl"
         left = line(seconds=1, step=0) + line(step=0) + line(step=5)[:30]

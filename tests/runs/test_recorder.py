@@ -2,16 +2,13 @@ import dataclasses
 import itertools
 import json
 import math
-import warnings
 
 import numpy as np
 import pytest
 
 import rra_monitor as rra
 import rra_monitor.runs.recorder as recorder_module
-from rra_monitor.measure.match import check_comparable
-from rra_monitor.runs.sinks import FanOut
-from tests.helpers.snapshots import snapshot_of
+from tests.helpers.snapshots import snapshot_of, stored_run
 
 
 class Collected:
@@ -20,13 +17,6 @@ class Collected:
 
     def write(self, record):
         self.records.append(record)
-
-
-def stored_run(path, steps, **kwargs):
-    store = rra.RunStore(path, **kwargs)
-    for step in steps:
-        store.save(snapshot_of(step, seed=500))
-    return str(path)
 
 
 def nnls_by_hand(a, b, layer_a, layer_b):
@@ -95,6 +85,24 @@ class TestPrevious:
         with pytest.warns(UserWarning, match="k=4 here, k=5 there"):
             record = rra.Recorder(rra.RunStore(tmp_path)).record({"train": snapshot_of(1)})
         assert record.matches["train"] == {}
+
+
+class TestCost:
+    def test_seconds_include_the_measurement(self, monkeypatch):
+        clock = itertools.count(100)
+        monkeypatch.setattr(recorder_module.time, "perf_counter", lambda: next(clock))
+        # The snapshot says that it took 1.25 s; keeping and comparing it takes one turn of the clock.
+        assert rra.Recorder(None).record({"train": snapshot_of(0)}).seconds == pytest.approx(2.25)
+
+    def test_overhead_is_the_monitors_share_of_the_time(self, monkeypatch):
+        clock = [100.0]
+        monkeypatch.setattr(recorder_module.time, "perf_counter", lambda: clock[0])
+        recorder = rra.Recorder(None)
+        clock[0] += 10
+        # Each snapshot says that it took 1.25 s.
+        assert recorder.record({"train": snapshot_of(0)}).overhead == pytest.approx(0.125)
+        clock[0] += 10
+        assert recorder.record({"train": snapshot_of(1)}).overhead == pytest.approx(2.5 / 20)
 
 
 class TestFaults:
@@ -229,112 +237,3 @@ class TestCheck:
             path.unlink()
         with pytest.raises(ValueError, match="kept no graphs of probe 'train'"):
             recorder.check(monitor)
-
-
-def test_matching_without_graphs_says_how_to_keep_them():
-    with pytest.raises(ValueError, match="keep_graphs"):
-        rra.match(snapshot_of(1), dataclasses.replace(snapshot_of(0), graphs={}), "prev")
-
-
-def test_matching_other_samples_is_refused():
-    other = snapshot_of(0)
-    settings = dataclasses.replace(other.settings, ids=other.settings.ids + 1)
-    with pytest.raises(ValueError, match="30 of 30 ids"):
-        rra.match(snapshot_of(1), dataclasses.replace(other, settings=settings), "prev")
-
-
-def test_comparable_settings_pass_silently(recwarn):
-    check_comparable(snapshot_of(0).settings, snapshot_of(1).settings)
-    assert not recwarn.list
-
-
-class TestRecord:
-    @pytest.fixture
-    def record(self, tmp_path):
-        recorder = rra.Recorder(
-            rra.RunStore(tmp_path / "run"), references={"seed0": stored_run(tmp_path / "ref", (0, 1))}
-        )
-        recorder.record({"train": snapshot_of(0)})
-        return recorder.record({"train": dataclasses.replace(snapshot_of(1), id=np.array([2.0, np.nan, 4.0]))})
-
-    def test_scalars_follow_the_key_scheme(self, record):
-        keys = set(rra.scalars(record))
-        layers = ("input", "a/b-c", "fc")
-        expected = {
-            f"rra/train/{name}/{layer}" for name in ("id", "nncs", "nnls_prev", "nnls_ref-seed0") for layer in layers
-        }
-        expected |= {f"rra/train/{name}" for name in ("id_peak", "id_last", "nncs_last", "nnls_prev_mean")}
-        expected |= {"rra/epoch", "rra/seconds", "rra/overhead"}
-        assert keys == expected - {"rra/train/id/a/b-c"}  # undefined
-
-    def test_the_lowest_recall_is_said_where_a_graph_is_an_approximation(self, tmp_path):
-        exact = snapshot_of(10)
-        near = dataclasses.replace(exact, recall=np.where(np.arange(len(exact.layers)) == 1, 0.97, 1.0))
-        recorder = rra.Recorder(rra.RunStore(tmp_path))
-        assert "rra/train/recall" not in rra.scalars(recorder.record({"train": exact}))
-        assert rra.scalars(recorder.record({"train": near}))["rra/train/recall"] == 0.97
-
-    def test_summaries_are_taken_from_the_curves(self, record):
-        values, snapshot = rra.scalars(record), record.snapshots["train"]
-        assert values["rra/train/id_peak"] == 4.0
-        assert values["rra/train/id_last"] == 4.0
-        assert values["rra/train/nncs_last"] == snapshot.nncs[-1]
-        same = record.matches["train"]["prev"].same_layer(snapshot.layers)
-        assert values["rra/train/nnls_prev_mean"] == pytest.approx(same[1:].mean())
-
-    def test_seconds_include_the_measurement(self, monkeypatch):
-        clock = itertools.count(100)
-        monkeypatch.setattr(recorder_module.time, "perf_counter", lambda: next(clock))
-        # The snapshot says that it took 1.25 s; keeping and comparing it takes one turn of the clock.
-        assert rra.Recorder(None).record({"train": snapshot_of(0)}).seconds == pytest.approx(2.25)
-
-    def test_overhead_is_the_monitors_share_of_the_time(self, monkeypatch):
-        clock = [100.0]
-        monkeypatch.setattr(recorder_module.time, "perf_counter", lambda: clock[0])
-        recorder = rra.Recorder(None)
-        clock[0] += 10
-        # Each snapshot says that it took 1.25 s.
-        assert recorder.record({"train": snapshot_of(0)}).overhead == pytest.approx(0.125)
-        clock[0] += 10
-        assert recorder.record({"train": snapshot_of(1)}).overhead == pytest.approx(2.5 / 20)
-
-    def test_json_lines_hold_every_curve_and_the_matched_epoch(self, record, tmp_path):
-        store = rra.RunStore(tmp_path / "run")
-        rra.JSONLSink(store).write(record)
-        rra.JSONLSink(store).write(record)
-        lines = [json.loads(line) for line in (tmp_path / "run" / "records.jsonl").read_text().splitlines()]
-        assert len(lines) == 2
-        probe = lines[0]["probes"]["train"]
-        assert probe["id"] == [2.0, None, 4.0]
-        assert probe["nnls"]["prev"]["epoch"] == 0
-        assert probe["nnls"]["ref-seed0"]["epoch"] == 1
-        assert len(probe["nncs"]) == len(probe["layers"]) == 3
-
-
-@pytest.mark.parametrize(
-    ("layer", "key"),
-    [
-        ("layer2.0", "rra/p/id/layer2/0"),
-        ("layer2.0@max-global", "rra/p/id/layer2/0-max-global"),
-        ("relu#2", "rra/p/id/relu-2"),
-        ("größe: ü", "rra/p/id/gr--e---"),
-        (None, "rra/p/id"),
-    ],
-)
-def test_keys_have_no_character_that_a_dashboard_trips_over(layer, key):
-    assert rra.metric_key("p", "id", layer) == key
-
-
-def test_a_failing_sink_is_reported_once_and_does_not_stop_the_others():
-    class Broken:
-        def write(self, record):
-            raise OSError("disk full")
-
-    collected = Collected()
-    sinks = FanOut([Broken(), collected])
-    with pytest.warns(UserWarning, match="Broken failed .*disk full"):
-        sinks.write("first")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        sinks.write("second")
-    assert collected.records == ["first", "second"]
