@@ -30,67 +30,82 @@ class Noisy(TensorDataset):
         return image + torch.rand(()) * (random.random() < 0.5), label
 
 
+class Lying:
+    """A data set that has fewer items than it says, or none to speak of."""
+
+    def __init__(self, items, length):
+        self.items, self.length = items, length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
 def streams():
     return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
 
 
-def test_the_draw_is_balanced_shuffled_and_without_replacement(dataset):
-    sample = rra.FixedSample.from_dataset(dataset, n=203, seed=0)
-    _, counts = np.unique(sample.labels, return_counts=True)
-    assert sorted(counts) == [20] * 7 + [21] * 3
-    assert len(set(sample.ids)) == 203
-    assert (np.diff(sample.labels) != 0).sum() > 100
+class TestFixedSample:
+    def test_the_draw_is_balanced_shuffled_and_without_replacement(self, dataset):
+        sample = rra.FixedSample.from_dataset(dataset, n=203, seed=0)
+        _, counts = np.unique(sample.labels, return_counts=True)
+        assert sorted(counts) == [20] * 7 + [21] * 3
+        assert len(set(sample.ids)) == 203
+        assert (np.diff(sample.labels) != 0).sum() > 100
+
+    def test_the_draw_depends_on_the_seed_alone(self, dataset):
+        first, again, other = (rra.FixedSample.from_dataset(dataset, n=100, seed=seed) for seed in (3, 3, 4))
+        assert (first.ids == again.ids).all()
+        assert first.fingerprint == again.fingerprint
+        assert (first.ids != other.ids).any()
+
+    def test_ids_and_labels_belong_to_the_inputs(self, dataset, digits):
+        sample = rra.FixedSample.from_dataset(dataset, n=50)
+        inputs = torch.cat(list(sample.batches(7)))
+        assert (inputs == digits[0][sample.ids]).all()
+        assert (sample.labels == digits[1][sample.ids].numpy()).all()
+
+    def test_building_and_reading_consume_no_global_random_numbers(self, dataset):
+        before = streams()
+        sample = rra.FixedSample.from_dataset(dataset, n=100)
+        list(sample.batches())
+        assert streams() == before
+        with pytest.raises(ValueError, match="random transform"):
+            rra.FixedSample.from_dataset(Noisy(*dataset.tensors), n=100)
+        assert streams() == before
+
+    def test_a_large_sample_is_read_anew_and_is_the_same(self, dataset, monkeypatch):
+        kept = rra.FixedSample.from_dataset(dataset, n=60)
+        monkeypatch.setattr(sample_module, "MATERIALISE_BYTES", 0)
+        items = Items([dataset[i] for i in range(len(dataset))])
+        read = rra.FixedSample.from_dataset(items, n=60)
+        reads = items.reads
+        assert (torch.cat(list(read.batches(16))) == torch.cat(list(kept.batches(16)))).all()
+        assert items.reads == reads + 60
+        assert read.fingerprint == kept.fingerprint
+
+    def test_another_normalisation_has_another_fingerprint(self, dataset):
+        images, labels = dataset.tensors
+        other = rra.FixedSample.from_dataset(TensorDataset(images * 2 - 1, labels), n=60)
+        plain = rra.FixedSample.from_dataset(dataset, n=60)
+        assert (other.ids == plain.ids).all()
+        assert other.fingerprint != plain.fingerprint
+
+    def test_batches_are_even(self):
+        sample = rra.FixedSample.from_tensors(torch.zeros(129, 2))
+        assert [len(batch) for batch in sample.batches(128)] == [64, 65]
+
+    @pytest.mark.parametrize(
+        "labels", [np.array([2**62, -(2**63), 0, 1, 2]), torch.arange(5).bfloat16(), torch.ones(5) > 0]
+    )
+    def test_labels_of_64_bits_are_labels(self, labels):
+        found = rra.FixedSample.from_tensors(torch.zeros(5, 2), labels).labels
+        assert found.tolist() == [int(label) for label in labels]
 
 
-def test_the_draw_depends_on_the_seed_alone(dataset):
-    first, again, other = (rra.FixedSample.from_dataset(dataset, n=100, seed=seed) for seed in (3, 3, 4))
-    assert (first.ids == again.ids).all()
-    assert first.fingerprint == again.fingerprint
-    assert (first.ids != other.ids).any()
-
-
-def test_ids_and_labels_belong_to_the_inputs(dataset, digits):
-    sample = rra.FixedSample.from_dataset(dataset, n=50)
-    inputs = torch.cat(list(sample.batches(7)))
-    assert (inputs == digits[0][sample.ids]).all()
-    assert (sample.labels == digits[1][sample.ids].numpy()).all()
-
-
-def test_building_and_reading_consume_no_global_random_numbers(dataset):
-    before = streams()
-    sample = rra.FixedSample.from_dataset(dataset, n=100)
-    list(sample.batches())
-    assert streams() == before
-    with pytest.raises(ValueError, match="random transform"):
-        rra.FixedSample.from_dataset(Noisy(*dataset.tensors), n=100)
-    assert streams() == before
-
-
-def test_a_random_transform_is_named_with_the_remedy(dataset):
-    with pytest.raises(ValueError, match=r"differ when read twice \(item \d+.*transform used for evaluation"):
-        rra.FixedSample.from_dataset(Noisy(*dataset.tensors), n=100)
-
-
-def test_a_large_sample_is_read_anew_and_is_the_same(dataset, monkeypatch):
-    kept = rra.FixedSample.from_dataset(dataset, n=60)
-    monkeypatch.setattr(sample_module, "MATERIALISE_BYTES", 0)
-    items = Items([dataset[i] for i in range(len(dataset))])
-    read = rra.FixedSample.from_dataset(items, n=60)
-    reads = items.reads
-    assert (torch.cat(list(read.batches(16))) == torch.cat(list(kept.batches(16)))).all()
-    assert items.reads == reads + 60
-    assert read.fingerprint == kept.fingerprint
-
-
-def test_another_normalisation_has_another_fingerprint(dataset):
-    images, labels = dataset.tensors
-    other = rra.FixedSample.from_dataset(TensorDataset(images * 2 - 1, labels), n=60)
-    plain = rra.FixedSample.from_dataset(dataset, n=60)
-    assert (other.ids == plain.ids).all()
-    assert other.fingerprint != plain.fingerprint
-
-
-class TestLabels:
+class TestFixedSampleLabels:
     def test_stored_labels_spare_reading_every_item(self, dataset):
         items = Items([dataset[i] for i in range(len(dataset))])
         items.targets = dataset.tensors[1].tolist()
@@ -176,7 +191,7 @@ class TestLabels:
         assert sample.classes is None
 
 
-class TestBadInput:
+class TestFixedSampleRefuses:
     def test_too_few_of_a_class_names_the_class_and_what_is_possible(self, digits):
         images, labels = digits
         rare = TensorDataset(
@@ -229,76 +244,50 @@ class TestBadInput:
         with pytest.raises(ValueError, match="equal first axes"):
             rra.FixedSample.from_tensors((torch.zeros(5, 2), torch.zeros(4, 2)))
 
+    def test_a_random_transform_is_named_with_the_remedy(self, dataset):
+        with pytest.raises(ValueError, match=r"differ when read twice \(item \d+.*transform used for evaluation"):
+            rra.FixedSample.from_dataset(Noisy(*dataset.tensors), n=100)
 
-def test_batches_are_even():
-    sample = rra.FixedSample.from_tensors(torch.zeros(129, 2))
-    assert [len(batch) for batch in sample.batches(128)] == [64, 65]
+    @pytest.mark.parametrize("size", [0, -1])
+    def test_batches_of_no_size_are_refused(self, sample, size):
+        with pytest.raises(ValueError, match=f"batch_size={size}; expected 1 or more"):
+            next(sample.batches(size))
+        with pytest.raises(TypeError, match=r"batch_size=1.5; expected a whole number"):
+            next(sample.batches(1.5))
 
+    @pytest.mark.parametrize(
+        "labels",
+        [np.array([1e19, 2e19, 3e19, 4e19, 5e19]), np.arange(5, dtype=np.uint64) + 2**63, [1e300, 1e301, 1, 2, 3]],
+    )
+    def test_labels_that_64_bits_can_not_tell_apart_are_refused(self, labels):
+        with pytest.raises(ValueError, match=r"expected integers of shape \(5,\), of at most 64 bits"):
+            rra.FixedSample.from_tensors(torch.zeros(5, 2), labels)
+        with pytest.raises(ValueError, match="5 different integers"):
+            rra.FixedSample.from_tensors(torch.zeros(5, 2), ids=labels)
 
-@pytest.mark.parametrize("size", [0, -1])
-def test_batches_of_no_size_are_refused(sample, size):
-    with pytest.raises(ValueError, match=f"batch_size={size}; expected 1 or more"):
-        next(sample.batches(size))
-    with pytest.raises(TypeError, match=r"batch_size=1.5; expected a whole number"):
-        next(sample.batches(1.5))
+    @pytest.mark.parametrize(
+        ("inputs", "text"),
+        [
+            (torch.tensor(1.0), "inputs need a first axis"),
+            (np.array(1.0), "inputs need a first axis"),
+            (torch.eye(5).to_sparse(), "inputs must be dense tensors"),
+            (torch.eye(5).to("meta"), "one that is without values"),
+        ],
+    )
+    def test_inputs_that_are_no_samples_are_named(self, inputs, text):
+        with pytest.raises(ValueError, match=text):
+            rra.FixedSample.from_tensors(inputs)
 
+    def test_data_sets_that_do_not_hold_what_they_say_are_named(self):
+        pair = (torch.zeros(2), 0)
+        with pytest.raises(ValueError, match="says that it has 50 items, and has no item 5"):
+            rra.FixedSample.from_dataset(Lying([pair] * 5, 50), n=10)
+        with pytest.raises(ValueError, match="an item of the data set is an empty tuple"):
+            rra.FixedSample.from_dataset(Lying([()] * 9, 9), n=3)
 
-@pytest.mark.parametrize(
-    "labels", [np.array([1e19, 2e19, 3e19, 4e19, 5e19]), np.arange(5, dtype=np.uint64) + 2**63, [1e300, 1e301, 1, 2, 3]]
-)
-def test_labels_that_64_bits_can_not_tell_apart_are_refused(labels):
-    with pytest.raises(ValueError, match=r"expected integers of shape \(5,\), of at most 64 bits"):
-        rra.FixedSample.from_tensors(torch.zeros(5, 2), labels)
-    with pytest.raises(ValueError, match="5 different integers"):
-        rra.FixedSample.from_tensors(torch.zeros(5, 2), ids=labels)
-
-
-@pytest.mark.parametrize(
-    "labels", [np.array([2**62, -(2**63), 0, 1, 2]), torch.arange(5).bfloat16(), torch.ones(5) > 0]
-)
-def test_labels_of_64_bits_are_labels(labels):
-    found = rra.FixedSample.from_tensors(torch.zeros(5, 2), labels).labels
-    assert found.tolist() == [int(label) for label in labels]
-
-
-@pytest.mark.parametrize(
-    ("inputs", "text"),
-    [
-        (torch.tensor(1.0), "inputs need a first axis"),
-        (np.array(1.0), "inputs need a first axis"),
-        (torch.eye(5).to_sparse(), "inputs must be dense tensors"),
-        (torch.eye(5).to("meta"), "one that is without values"),
-    ],
-)
-def test_inputs_that_are_no_samples_are_named(inputs, text):
-    with pytest.raises(ValueError, match=text):
-        rra.FixedSample.from_tensors(inputs)
-
-
-class Lying:
-    """A data set that has fewer items than it says, or none to speak of."""
-
-    def __init__(self, items, length):
-        self.items, self.length = items, length
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, index):
-        return self.items[index]
-
-
-def test_data_sets_that_do_not_hold_what_they_say_are_named():
-    pair = (torch.zeros(2), 0)
-    with pytest.raises(ValueError, match="says that it has 50 items, and has no item 5"):
-        rra.FixedSample.from_dataset(Lying([pair] * 5, 50), n=10)
-    with pytest.raises(ValueError, match="an item of the data set is an empty tuple"):
-        rra.FixedSample.from_dataset(Lying([()] * 9, 9), n=3)
-
-
-@pytest.mark.parametrize(
-    ("chosen", "error"), [({"seed": -1}, ValueError), ({"seed": 1.5}, TypeError), ({"n": "3"}, TypeError)]
-)
-def test_a_draw_by_an_odd_number_names_the_argument(dataset, chosen, error):
-    with pytest.raises(error, match=f"{next(iter(chosen))}="):
-        rra.FixedSample.from_dataset(dataset, **{"n": 20} | chosen)
+    @pytest.mark.parametrize(
+        ("chosen", "error"), [({"seed": -1}, ValueError), ({"seed": 1.5}, TypeError), ({"n": "3"}, TypeError)]
+    )
+    def test_a_draw_by_an_odd_number_names_the_argument(self, dataset, chosen, error):
+        with pytest.raises(error, match=f"{next(iter(chosen))}="):
+            rra.FixedSample.from_dataset(dataset, **{"n": 20} | chosen)

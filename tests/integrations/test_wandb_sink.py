@@ -1,71 +1,27 @@
-import json
 import math
 import random
 import subprocess
 import sys
-import warnings
 from collections import Counter
-from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
-import pytorch_lightning
 import torch
 import wandb
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
-from rra_monitor.integrations.loggers import LoggerSink, logger_sinks
-from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
-from rra_monitor.integrations.wandb.references import reference_path
 from rra_monitor.integrations.wandb.sink import WandbSink, picture_stride
 from rra_monitor.runs.record import scalars
-from rra_monitor.runs.sinks import FanOut
-from tests.helpers.snapshots import snapshot_of
-from tests.helpers.training import Classifier, fit
+from tests.helpers.training import fit
 from tests.helpers.wandb_files import offline_runs
+from tests.helpers.wandb_runs import offline_run, records, wandb_logger
 
-
-@pytest.fixture(scope="module", autouse=True)
-def offline():
-    """No run left over, none online; an offline WandbLogger leaves its mode in the environment."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "offline")
-        patch.setenv("WANDB_SILENT", "true")
-        yield
-    wandb.teardown()
-
-
-@pytest.fixture(autouse=True)
-def finished():
-    """Or a test that fails would leave its run to the next."""
-    yield
-    wandb.finish()
-
-
-def wandb_logger(path, name, kind=WandbLogger, **options):
-    return kind(save_dir=path, project="tests", version=name, offline=True, **options)
-
-
-def offline_run(path, name):
-    path.mkdir(exist_ok=True)
-    return wandb.init(project="tests", dir=path, id=name, resume="allow")
-
-
-def records(count, probes=("train", "val"), **options):
-    """Records of made-up snapshots, each compared with the one before."""
-    made, before = [], {}
-    for step in range(count):
-        now = {probe: snapshot_of(step, probe=probe, seed=len(probe), **options) for probe in probes}
-        matches = {probe: {"prev": rra.match(now[probe], before[probe], "prev")} if before else {} for probe in now}
-        made.append(rra.Record(step, step, now, matches, 1.0, 0.1))
-        before = now
-    return made
+pytestmark = pytest.mark.usefixtures("wandb_offline", "wandb_finished")
 
 
 @pytest.fixture(scope="module")
@@ -318,164 +274,6 @@ class TestResume:
         assert {(metric.step_metric, metric.options.hidden) for metric in read.metrics["rra/train/id/fc"]} == {
             ("rra/epoch", True)
         }
-
-
-class TestArtifacts:
-    def test_a_version_is_a_directory_that_a_store_reads(self, digits, tmp_path, sample):
-        callback = RRACallback(probes={"train": sample}, artifacts=True)
-        fit(digits, tmp_path, [callback], 2, logger=wandb_logger(tmp_path, "kept"))
-        wandb.finish()
-        (run,) = offline_runs(tmp_path)
-        (artifact,) = (artifact for artifact in run.artifacts if artifact.type == "rra-snapshot")
-        assert artifact.name == "rra-kept"
-        assert set(artifact.aliases) == {"latest", "epoch-2"}
-        assert json.loads(artifact.metadata) == {"epoch": 2, "step": 8}
-        for entry in artifact.manifest.contents:
-            target = tmp_path / "downloaded" / entry.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(Path(entry.local_path).read_bytes())
-        copy = rra.RunStore(tmp_path / "downloaded")
-        assert copy.steps("train") == callback.store.steps("train") == (0, 4, 8)
-        np.testing.assert_array_equal(copy.load("train", 8).nnls, callback.store.load("train", 8).nnls)
-        assert copy.graph_steps("train") == (0, 4, 8)
-
-    def test_there_are_none_unasked(self, together):
-        assert not [artifact for artifact in together[2].artifacts if artifact.type == "rra-snapshot"]
-
-    @pytest.mark.parametrize(
-        ("store", "options", "words"),
-        [
-            (None, {"artifacts": True}, "artifacts of no store; they need a RunStore in a local directory"),
-            (rra.RunStore("memory://run"), {"artifacts": True}, r"artifacts of memory://run"),
-            (None, {"every": 0}, "every=0; expected 1 snapshot or more"),
-        ],
-    )
-    def test_options_that_can_not_work_are_refused(self, store, options, words):
-        with pytest.raises(ValueError, match=words):
-            WandbSink(None, store, **options)
-
-    def test_they_need_a_logger_that_has_them(self, digits, tmp_path, sample):
-        module = Classifier()
-        with pytest.raises(ValueError, match="no logger has artifacts; add a WandbLogger"):
-            fit(digits, tmp_path, [RRACallback({"train": sample}, artifacts=True)], module=module)
-        assert module.steps == 0
-
-
-class TestReferences:
-    @pytest.fixture
-    def online(self, monkeypatch):
-        """The network API, which alone is a stand-in; it knows one artifact."""
-        api = Mock()
-        monkeypatch.setenv("WANDB_MODE", "online")
-        monkeypatch.setattr(wandb, "Api", lambda: api)
-        return api
-
-    def test_an_artifact_is_downloaded_and_compared(self, digits, tmp_path, sample, online):
-        first = RRACallback(probes={"train": sample})
-        fit(digits, tmp_path / "a", [first], 1)
-        online.artifact.return_value.download.return_value = first.store.path
-        second = RRACallback(probes={"train": sample}, references={"seed0": "wandb:me/mine/rra-a:latest"})
-        fit(digits, tmp_path / "b", [second], 1)
-        online.artifact.assert_called_once_with("me/mine/rra-a:latest", type="rra-snapshot")
-        assert second.store.matches("train", 4)["ref-seed0"].epoch == 1
-
-    @pytest.mark.parametrize("address", ["wandb:mine/rra-a:latest", "wandb:me/mine/rra-a", "wandb:", "wandb:a/b/c/d:e"])
-    def test_an_incomplete_address_is_refused(self, address, online):
-        with pytest.raises(ValueError, match=r"expected wandb:<entity>/<project>/<artifact>:<alias>"):
-            reference_path(address)
-        online.artifact.assert_not_called()
-
-    @pytest.mark.parametrize("mode", ["offline", "dryrun", "disabled"])
-    def test_offline_it_says_so_at_once(self, mode, online, monkeypatch):
-        monkeypatch.setenv("WANDB_MODE", mode)
-        with pytest.raises(ValueError, match=rf"W&B is {mode} \(WANDB_MODE\); download it where there is"):
-            reference_path("wandb:me/mine/rra-a:latest")
-        online.artifact.assert_not_called()
-
-    def test_an_error_of_the_network_is_a_refusal_before_training(self, digits, tmp_path, sample, online):
-        online.artifact.side_effect = wandb.errors.CommError("no such project")
-        module = Classifier()
-        callback = RRACallback(probes={"train": sample}, references={"seed0": "wandb:me/mine/rra-a:latest"})
-        with pytest.raises(ValueError, match=r"wandb:me/mine/rra-a:latest cannot be downloaded .*no such project"):
-            fit(digits, tmp_path, [callback], module=module)
-        assert module.steps == 0
-        assert not (tmp_path / "rra").exists()
-
-    def test_paths_stay_as_they_are(self, tmp_path):
-        assert reference_path(tmp_path) == str(tmp_path)
-        assert reference_path("s3://bucket/wandb:run") == "s3://bucket/wandb:run"
-
-
-class TestChoosingSinks:
-    def test_loggers_of_both_packages_and_subclasses_are_recognised(self, tmp_path):
-        class Mine(WandbLogger):
-            pass
-
-        class CometLogger:
-            pass
-
-        loggers = [
-            wandb_logger(tmp_path, "one", Mine),
-            TensorBoardLogger(tmp_path),
-            CometLogger(),
-            wandb_logger(tmp_path, "two", pytorch_lightning.loggers.WandbLogger),
-        ]
-        sinks = logger_sinks(loggers)
-        wandb.finish()
-        assert [type(sink) for sink in sinks] == [WandbSink, TensorBoardSink, LoggerSink, WandbSink]
-
-    def test_a_training_of_the_other_package_logs_the_same(self, digits, tmp_path, sample):
-        logger = wandb_logger(tmp_path, "other", pytorch_lightning.loggers.WandbLogger)
-
-        class Module(pytorch_lightning.LightningModule):
-            forward, configure_optimizers = Classifier.forward, Classifier.configure_optimizers
-            training_step, validation_step = Classifier.training_step, Classifier.validation_step
-
-            def __init__(self):
-                super().__init__()
-                mine = Classifier()
-                self.net, self.steps = mine.net, 0
-
-        fit(
-            digits,
-            tmp_path,
-            [RRACallback({"train": sample})],
-            1,
-            module=Module(),
-            kind=pytorch_lightning,
-            logger=logger,
-        )
-        wandb.finish()
-        (run,) = offline_runs(tmp_path)
-        assert [row["rra/epoch"] for row in run.rows("rra/train/id_peak")] == [0, 1]
-        assert len(run.rows("rra/table")) == 1
-
-    def test_a_failing_run_is_reported_once_and_the_others_go_on(self, tmp_path):
-        run = Mock(log=Mock(side_effect=RuntimeError("the disk is full")))
-        store = rra.RunStore(tmp_path / "run")
-        sinks = FanOut([WandbSink(run), rra.JSONLSink(store)])
-        first, *others = records(3, probes=("train",))
-        with pytest.warns(UserWarning, match=r"WandbSink failed and is not reported again.*disk is full"):
-            sinks.write(first)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            for record in others:
-                sinks.write(record)
-            sinks.close()
-        assert run.log.call_count == 4
-        assert len((tmp_path / "run" / "records.jsonl").read_text().splitlines()) == 3
-
-    def test_a_run_that_was_finished_too_early_costs_the_training_nothing(self, digits, tmp_path, sample):
-        class Finishing(RRACallback):
-            def on_train_epoch_end(self, trainer, pl_module):
-                trainer.logger.experiment.finish()
-                super().on_train_epoch_end(trainer, pl_module)
-
-        module, callback = Classifier(), Finishing({"train": sample}, on_error="raise")
-        module.log = lambda *arguments, **options: None
-        with pytest.warns(UserWarning, match="WandbSink failed"):
-            fit(digits, tmp_path, [callback], 2, module=module, logger=wandb_logger(tmp_path, "finished"))
-        assert callback.store.steps("train") == (0, 4, 8)
 
 
 def test_an_interrupted_training_has_its_table(digits, tmp_path, sample):

@@ -14,7 +14,6 @@ from tensorboard.util.tensor_util import make_ndarray
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
-from rra_monitor.integrations.loggers import LoggerSink, logger_sinks
 from rra_monitor.integrations.tensorboard.packed import packed
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
 from tests.helpers.snapshots import snapshot_of
@@ -22,6 +21,8 @@ from tests.helpers.tensorboard_records import made_up, made_up_record, write_rec
 from tests.helpers.training import fit
 
 KEY = re.compile(r"rra/(train|val)/(id|nncs|nnls_prev|nnls_ref-[\w-]+)/[A-Za-z0-9_/-]+")
+
+
 SUMMARY = re.compile(r"rra/((train|val)/(id_peak|id_last|nncs_last|nnls_prev_mean)|epoch|seconds|overhead)")
 
 
@@ -261,24 +262,6 @@ def test_another_logger_gets_the_scalars_once(run):
     column = lines[0].split(",").index("rra/train/id_peak")
     values = [line.split(",")[column] for line in lines[1:] if line.split(",")[column]]
     assert len(values) == 3
-
-
-def test_loggers_are_recognised_by_name_through_their_bases():
-    class TensorBoardLogger:  # of another package
-        experiment = None
-
-    class Custom(TensorBoardLogger):
-        pass
-
-    class DummyLogger:
-        pass
-
-    class CometLogger:
-        def log_metrics(self, metrics, step):
-            pass
-
-    sinks = logger_sinks([Custom(), DummyLogger(), CometLogger()])
-    assert [type(sink) for sink in sinks] == [TensorBoardSink, LoggerSink]
 
 
 def test_the_layout_keeps_a_chart_whose_reference_has_no_value_this_time():
