@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +11,20 @@ from tests.helpers.tensorboard_server import FAST, SLOW, serving, until
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
 
 
-def test_help_names_every_command():
-    assert "demo" in subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True).stdout
+COMMANDS = ["analyze", "compare", "demo", "recipes", "report", "suggest", "train"]
+
+
+def test_help_lists_every_command_with_a_sentence():
+    text = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True).stdout
+    listed = re.findall(r"^    (\w+) +([A-Z].*(?:\n {24}.*)*)", text, re.MULTILINE)
+    assert sorted(name for name, _ in listed) == COMMANDS
+    assert all(sentence.endswith(".") for _, sentence in listed)
 
 
 def test_an_unknown_command_is_an_error_that_names_the_known():
     done = subprocess.run([COMMAND, "dmeo"], capture_output=True, text=True)
     assert done.returncode != 0
-    assert "demo" in done.stderr
+    assert all(command in done.stderr for command in COMMANDS)
 
 
 @pytest.fixture(scope="module")

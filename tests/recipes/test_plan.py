@@ -1,7 +1,9 @@
 """What the options of the command line make of a recipe."""
 
 import pytest
+from torch import nn
 
+from rra_monitor.nn import STAC, SqueezeExcitation
 from rra_monitor.recipes.networks import built
 from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.plan import planned
@@ -53,7 +55,12 @@ def test_options_stand_before_the_recipe():
 def test_attention_is_chosen_by_name(options, attention, windows):
     network = plan(**options).recipe.network
     assert (network.attention, network.windows) == (attention, windows)
-    assert built(network, 10, 3)
+    stages = built(network, 10, 3)
+    for stage, window in zip((stages.layer1, stages.layer2, stages.layer3), windows or [None] * 3, strict=True):
+        layer = stage[0].attention
+        assert type(layer) is {"stac": STAC, "se": SqueezeExcitation, None: nn.Identity}[attention if window else None]
+        if attention == "stac" and window:
+            assert layer.window == (None if window == "global" else (window, window))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +74,7 @@ def test_attention_is_chosen_by_name(options, attention, windows):
         ({"placement": "post"}, "has no attention; add --attention stac"),
         ({"attention": "none", "window": "4"}, "--attention none has no --window"),
         ({"max_epochs": 0}, "--max-epochs 0: expected more than 0"),
-        ({"limit": 2.5}, "--limit 2.5: expected a whole number of batches, or a share"),
+        ({"limit": 2.5}, "--limit 2.5: expected a whole number of batches, or a fraction"),
         ({"augment": "flip,noise"}, "no augmentation noise; there are translate, flip"),
     ],
 )

@@ -17,7 +17,7 @@ from rra_monitor.recipes.catalogue import RECIPES
 from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.plan import planned
 from rra_monitor.recipes.trained import network_of
-from rra_monitor.recipes.training import _monitor, read_data, resumed_from
+from rra_monitor.recipes.training import read_data, resumed_from
 from rra_monitor.runs.checkpoint import load_checkpoint
 from tests.helpers.recipe_runs import alike, noise, options, rows, trained, weights
 
@@ -295,6 +295,14 @@ PUBLISHED = {"cifar10": (50_000, 10_000), "imagenet64-50": (50_000, 2_500), "ima
 """Images of both splits, equally many of each class."""
 
 
+class ProbesOfTheMonitor(L.Callback):
+    """Looks at what the training monitors, and ends it before its first step."""
+
+    def setup(self, trainer, pl_module, stage):
+        (self.probes,) = (each.probes for each in trainer.callbacks if isinstance(each, RRACallback))
+        raise InterruptedError
+
+
 def black(data):
     """Black images, as many as the data set has, in the memory of one."""
     classes, image = data.classes or 7, torch.zeros(1, data.channels, data.side, data.side, dtype=torch.uint8)
@@ -312,7 +320,10 @@ def test_data_know_their_probes(name, tmp_path):
     assert len(data.normalization[0]) == len(data.normalization[1]) == data.channels
     plan = planned(given)
     splits = read_data(given, plan) if name == "digits" else black(data)
-    probes = _monitor(given, plan, splits, tmp_path).probes
+    seen = ProbesOfTheMonitor()
+    with pytest.raises(InterruptedError):
+        trained(given, [seen], splits)
+    probes = seen.probes
     assert (probes["train"].n, probes["val"].n) == data.probe_n
     for probe in probes.values():
         assert probe.classes == len(splits.classes)
