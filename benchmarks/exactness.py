@@ -28,10 +28,11 @@ import rra_monitor as rra
 from rra_monitor.nn import resnet20
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parent / "knn"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from cifar10_lightning import cifar10
-from clouds import KINDS, cloud_of, true_distances
+
+from tests.helpers.clouds import KINDS, cloud_of, true_distances
 
 TIED = 1e-5
 

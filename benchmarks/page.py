@@ -20,9 +20,9 @@ from rich.console import Console
 
 from rra_monitor.page.report import write_report
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from tensorboard_records import made_up_record, write_records
-from tensorboard_server import serving
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.helpers.tensorboard_records import made_up_record, write_records
+from tests.helpers.tensorboard_server import serving
 
 STEPS = 40
 

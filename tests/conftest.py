@@ -4,14 +4,14 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
-from agreement import Outcome
-from browser import browser_page, chromium  # noqa: F401 - fixtures
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import TensorDataset
 
 import rra_monitor as rra
 from rra_monitor.nn import resnet20
+from tests.helpers.browser import browser_page, chromium  # noqa: F401 - fixtures
+from tests.helpers.truth import Outcome
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
@@ -19,12 +19,15 @@ FOREIGN = (
     "tests/integrations/",
     "tests/nn/",
     "tests/recipes/",
-    "tests/test_capture.py",
-    "tests/test_guest.py",
-    "tests/test_layers.py",
-    "tests/test_monitor.py",
-    "tests/test_pooling.py",
-    "tests/test_variants.py",
+    "tests/capture/test_features.py",
+    "tests/capture/test_layers.py",
+    "tests/capture/test_undisturbed.py",
+    "tests/capture/test_views.py",
+    "tests/cli/test_recipes.py",
+    "tests/cli/test_suggest.py",
+    "tests/cli/test_train.py",
+    "tests/datasets/",
+    "tests/measure/",
 )
 """Tests of what stands on other people's APIs: networks, their capture, hosts and dashboards."""
 
@@ -51,6 +54,15 @@ def two_threads():
     """For code that shares work among threads; within a worker there is one otherwise."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Steps of a small training take longer on two threads, and far longer where both share a core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 

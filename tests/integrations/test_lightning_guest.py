@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
-from training import Classifier, epochs, fit
 
 from rra_monitor.integrations.lightning import RRACallback
+from tests.helpers.training import Classifier, epochs, fit
 
 
 def unlucky(module, steps):

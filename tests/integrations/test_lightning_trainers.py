@@ -3,21 +3,20 @@ import logging
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import lightning as L
 import numpy as np
 import pytest
 import torch
-import training
-from test_store import snapshot_of
-from training import Classifier, epochs, fit
-from wandb_files import offline_runs
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
+from tests.helpers import ROOT, training
+from tests.helpers.snapshots import snapshot_of
+from tests.helpers.training import Classifier, epochs, fit
+from tests.helpers.wandb_files import offline_runs
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(training.__file__).parent)}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 class TestSamples:
@@ -113,7 +112,8 @@ class TestTrainers:
     def test_a_lightning_cli_file(self, tmp_path):
         script = tmp_path / "train.py"
         script.write_text(
-            "import torch, training\n"
+            "import torch\n"
+            "from tests.helpers import training\n"
             "from lightning.pytorch import LightningDataModule\n"
             "from lightning.pytorch.cli import LightningCLI\n"
             "from sklearn.datasets import load_digits\n"
@@ -142,9 +142,9 @@ class TestTrainers:
         assert store.load("train", 4).settings.k == 5
 
     def test_two_ranks_measure_alike_and_rank_zero_writes(self, tmp_path):
-        script = Path(__file__).with_name("two_ranks.py")
+        script = ROOT / "tests" / "helpers" / "ranks" / "two_ranks.py"
         environment = {
-            "PYTHONPATH": str(Path(training.__file__).parent),
+            "PYTHONPATH": str(ROOT),
             "PATH": "/usr/bin:/bin",
             "OMP_NUM_THREADS": "1",
         }
@@ -183,7 +183,7 @@ class TestTrainers:
 
     def test_a_refusal_on_rank_zero_ends_both_ranks_with_its_reason(self, tmp_path):
         rra.RunStore(tmp_path / "run").save(snapshot_of(4))
-        script = Path(__file__).with_name("two_ranks.py")
+        script = ROOT / "tests" / "helpers" / "ranks" / "two_ranks.py"
         done = subprocess.run(
             [sys.executable, str(script), str(tmp_path)],
             env=ENVIRONMENT | {"OMP_NUM_THREADS": "1"},

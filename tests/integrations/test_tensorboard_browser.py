@@ -6,17 +6,17 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from browser import drive, eventually, lines, look_around, wait_for, wait_for_count, wait_until_drawn
 from lightning.pytorch.loggers import TensorBoardLogger
-from page_runs import MARKUP, ODD, array
-from tensorboard_records import claiming, made_up_record, write_records, write_tensor, write_tensors
-from tensorboard_server import FAST, SLOW, serving, until
-from training import Classifier, fit
 
 import rra_monitor as rra
 from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.integrations.tensorboard.packed import packed
+from tests.helpers.browser import drive, eventually, lines, look_around, wait_for, wait_for_count, wait_until_drawn
+from tests.helpers.page_runs import MARKUP, ODD, array
+from tests.helpers.tensorboard_records import claiming, made_up_record, write_records, write_tensor, write_tensors
+from tests.helpers.tensorboard_server import FAST, SLOW, serving, until
+from tests.helpers.training import Classifier, fit
 
 
 class Faster(Classifier):

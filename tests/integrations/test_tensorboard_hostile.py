@@ -5,9 +5,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from page_runs import array
 from tensorboard.util import tensor_util
-from tensorboard_records import (
+
+from rra_monitor.integrations.tensorboard.arrays import Unreadable, bounded_arrays
+from rra_monitor.page import budget
+from tests.helpers.page_runs import array
+from tests.helpers.tensorboard_records import (
     claiming,
     made_up_record,
     tensors_of,
@@ -15,10 +18,7 @@ from tensorboard_records import (
     write_tensor,
     write_tensors,
 )
-from tensorboard_server import InProcess
-
-from rra_monitor.integrations.tensorboard.arrays import Unreadable, bounded_arrays
-from rra_monitor.page import budget
+from tests.helpers.tensorboard_server import InProcess
 
 MOMENT = b'{"schema": 1, "kind": "moment"}'
 

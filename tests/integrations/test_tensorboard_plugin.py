@@ -6,10 +6,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from tensorboard_records import made_up_record, write_records
-from tensorboard_server import FAST, SLOW, serving, until
 
 from rra_monitor.integrations.tensorboard.plugin import RRALoader
+from tests.helpers.tensorboard_records import made_up_record, write_records
+from tests.helpers.tensorboard_server import FAST, SLOW, serving, until
 
 HEAVY = ("torch", "lightning", "pytorch_lightning", "wandb", "plotly", "matplotlib", "numba", "numpy", "pynndescent")
 

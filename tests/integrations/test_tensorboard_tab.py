@@ -9,10 +9,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
-from tensorboard_records import claiming, made_up_record, write_records, write_tensor, write_tensors
-from tensorboard_server import FAST, SLOW, accepts_gzip, serving, until
 from torch.utils.tensorboard import SummaryWriter  # noqa: TID251
-from training import fit
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
@@ -22,6 +19,9 @@ from rra_monitor.integrations.tensorboard.tab import SCHEMA
 from rra_monitor.page import payload
 from rra_monitor.page.assets import static_files
 from rra_monitor.page.series import stored_series
+from tests.helpers.tensorboard_records import claiming, made_up_record, write_records, write_tensor, write_tensors
+from tests.helpers.tensorboard_server import FAST, SLOW, accepts_gzip, serving, until
+from tests.helpers.training import fit
 
 ODD = "odd <b>&\"'% ü"
 ODD_LAYERS = ("input", "a/b c", "<i>&amp;", "net.0@avg2", "ü:é")

@@ -1,11 +1,8 @@
 import pytest
-import torch
+
+from tests.helpers.recipe_runs import described  # noqa: F401 - a fixture
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Steps this small take longer on two threads, and far longer where both share a core."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def on_one_thread(one_thread):
+    """All trainings here are small."""

@@ -5,9 +5,9 @@ import pickle
 from itertools import pairwise
 
 import pytest
-from recipe_runs import run
 
 from rra_monitor.recipes.options_file import options_of
+from tests.helpers.recipe_runs import run
 
 FEW = {"recipe": "resnet20-digits", "max_epochs": 1, "limit": 1, "monitor": False, "progress": False}
 

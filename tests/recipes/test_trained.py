@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from image_trees import tree
-from recipe_runs import options
 
 from rra_monitor.cli.sources import data_splits, samples
 from rra_monitor.datasets import imagenet64
@@ -17,6 +15,8 @@ from rra_monitor.datasets.read import read_splits
 from rra_monitor.recipes.plan import planned
 from rra_monitor.recipes.run_files import write_description
 from rra_monitor.recipes.trained import data_of
+from tests.helpers.image_trees import tree
+from tests.helpers.recipe_runs import options
 
 
 def described(folder, recipe, data, **chosen):

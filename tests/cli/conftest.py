@@ -1,0 +1,1 @@
+from tests.helpers.recipe_runs import described  # noqa: F401 - a fixture

@@ -1,0 +1,144 @@
+import os
+import re
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from rra_monitor.graph import KnnGraph
+from rra_monitor.metrics import nncs, nnls, twonn
+from tests.helpers import ROOT
+from tests.helpers.ranks.gloo_ranks import share
+from tests.helpers.truth import CASES, truth
+
+
+@pytest.fixture(params=[1, 2, 4], ids=lambda ranks: f"{ranks} ranks")
+def outcome(request, gloo):
+    return gloo(request.param)
+
+
+@pytest.mark.parametrize("name", ["digits", "binary", "duplicates", "constant"])
+def test_of_exact_ties_the_lower_indices_win(outcome, name):
+    # Distances of integers are exact: no tolerance is needed.
+    assert (outcome.graph(name).indices == truth(*CASES[name]).indices).all()
+
+
+def test_each_rank_holds_its_own_rows_and_says_which(outcome):
+    for rank, (indices, _) in enumerate(outcome.shares("digits")):
+        rows = share(500, rank, outcome.ranks)
+        assert len(indices) == rows.stop - rows.start
+        assert outcome.values[rank]["digits"][:2] == [rows.start, 500]
+
+
+def test_size_of_blocks_and_types_that_hold_the_values_do_not_show(outcome):
+    for name in ("in small blocks", "in half precision", "as uint16", "as float8", "by auto"):
+        name = f"digits {name}"
+        assert (outcome.graph(name).indices == outcome.graph("digits").indices).all()
+
+
+def test_auto_says_once_that_it_is_exact_over_the_ranks(outcome):
+    words = f"knn_graph: exact over {outcome.ranks} ranks for n=500, k=20: descent works in one process"
+    assert [values["logged"] for values in outcome.values] == [[words]] + [[]] * (outcome.ranks - 1)
+
+
+def test_the_example_of_the_documentation_runs_under_torchrun(tmp_path):
+    text = (ROOT / "docs" / "graph.md").read_text()
+    (tmp_path / "ids.py").write_text(re.search(r"```python\n(import torch.*?)```", text, re.DOTALL)[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "ids.py"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(torchrun, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    said = re.findall(r"rank (\d): KnnGraph\(n=1000, offset=(\d+), total=2000, .*?\), ID (\d+\.\d{3})", done.stdout)
+    assert sorted(rank[:2] for rank in said) == [("0", "0"), ("1", "1000")]
+    assert said[0][2] == said[1][2]
+
+
+def test_gathered_every_rank_has_the_whole_graph(outcome):
+    for rank, (indices, distances) in enumerate(outcome.shares("digits gathered")):
+        assert (indices == outcome.graph("digits").indices).all()
+        assert (distances == outcome.graph("digits").distances).all()
+        assert outcome.values[rank]["digits gathered"][:2] == [0, None]
+
+
+def test_metrics_over_ranks_are_those_of_the_whole_graph(outcome):
+    digits, other = outcome.graph("digits"), outcome.graph("digits backwards")
+    similar = nnls(digits, other)
+    assert similar < 0.9
+    for values in outcome.values:
+        assert values["nncs"] == nncs(digits, load_digits().target[:500])
+        assert values["nnls"] == pytest.approx(similar, rel=1e-12)
+        np.testing.assert_allclose(values["nnls_matrix"], [[1, similar], [similar, 1]], rtol=1e-12)
+        for name, value in values["twonn"].items():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                assert value == pytest.approx(twonn(outcome.graph(name)), rel=1e-12, nan_ok=True)
+
+
+def test_every_rank_gets_the_same_bits(outcome):
+    for values in outcome.values:
+        for name in ("nncs", "nnls", "nnls_matrix"):
+            assert values[name] == outcome.values[0][name]
+        assert str(values["twonn"]) == str(outcome.values[0]["twonn"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("nan", "ValueError: rank {last}: 2 of {rows} samples have NaN or infinite features (the first is the rank's"),
+        ("k too large", "ValueError: k=500 for n=500 samples on {ranks} ranks: each has 499 others"),
+        ("k no integer", "TypeError: rank {last}: k must be an integer, got 2.5"),
+        ("complex", "TypeError: rank {last}: features are torch.complex64"),
+        ("array", "TypeError: rank {last}: features are of type ndarray, expected a torch.Tensor"),
+        ("sparse", "TypeError: rank {last}: features are a tensor (torch.sparse_coo"),
+        ("quantised", "TypeError: rank {last}: features are a tensor (torch.strided, torch.qint8"),
+        ("meta", "TypeError: rank {last}: features are a tensor (torch.strided, torch.float32, on meta)"),
+        ("memory_budget", "ValueError: rank {last}: memory_budget=1,048,576 cannot be kept over a group"),
+        ("memory_budget's type", "TypeError: rank {last}: memory_budget must be an integer, got '1GiB'"),
+        ("min_recall", "TypeError: rank {last}: min_recall must be a number, 0 to 1, got None"),
+        ("seed", "ValueError: rank {last}: seed=-1 must lie in 0 to"),
+        ("backend", "ValueError: rank {last}: backend='nndescent' works in one process"),
+        ("overflow", "exceed float32"),
+        ("far apart", "ValueError: distances between these features exceed float32"),
+        (
+            "labels",
+            "ValueError: rank {last}: labels are int64 of shape ({short},), expected integers of shape ({rows},)",
+        ),
+        ("whole graph", "ValueError: rank 0{others}: the graph holds all its 2 samples"),
+    ],
+)
+def test_a_fault_on_one_rank_is_raised_on_all(outcome, fault, words):
+    last = outcome.ranks - 1
+    rows = share(500, last, outcome.ranks)
+    count = rows.stop - rows.start
+    others = "".join(f", {rank}" for rank in range(1, outcome.ranks))
+    expected = words.format(last=last, rows=count, short=count - 1, ranks=outcome.ranks, others=others)
+    for values in outcome.values:
+        assert expected in values["faults"][fault]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("d", "ValueError: d differs between ranks: [64, "),
+        ("k", "ValueError: k differs between ranks: [5, "),
+        ("lists", "rank 0 of (1, 1); call with the same number of graphs"),
+    ],
+)
+def test_ranks_that_do_not_agree_all_raise(outcome, fault, words):
+    for values in outcome.values:
+        assert words in values["faults"][fault] if outcome.ranks > 1 else values["faults"][fault] == "none"
+
+
+@pytest.mark.parametrize("fault", ["share without group", "nnls without group", "nncs without group"])
+def test_a_share_is_not_measured_as_if_it_were_the_whole(outcome, fault):
+    for values in outcome.values:
+        expected = "none" if outcome.ranks == 1 else "of 500 samples, this rank's shard"
+        assert expected in values["faults"][fault]
+
+
+def test_rows_beyond_the_total_are_refused():
+    with pytest.raises(ValueError, match="rows 3 to 4 do not lie within 4 samples"):
+        KnnGraph(np.zeros((2, 1), np.int32), np.zeros((2, 1), np.float32), offset=3, total=4)

@@ -1,0 +1,1 @@
+"""Scripts that a test starts as the ranks of one process group."""

@@ -1,0 +1,50 @@
+"""Run by test_intrinsic_dimension.py as one of two gloo ranks: every estimate over the ranks, written as JSON.
+
+python tests/helpers/ranks/dimension_ranks.py RANK FOLDER
+"""
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from rra_monitor.graph import KnnGraph, knn_graph
+from rra_monitor.metrics import gride, levina_bickel, ratio_histogram, twonn, twonn_standard_error
+
+
+def whole_graph():
+    """Of 300 points, some of them twice."""
+    points = np.random.default_rng(0).normal(size=(290, 5))
+    return knn_graph(np.concatenate([points, points[:10]]), 16)
+
+
+def estimates(graph, group=None):
+    scales = gride(graph, group=group)
+    histogram = ratio_histogram(graph, group=group)
+    return {
+        "regression": twonn(graph, group, method="regression"),
+        "censored": twonn(graph, group, method="censored"),
+        "standard error": twonn_standard_error(graph, group),
+        "levina_bickel": levina_bickel(graph, group=group),
+        "gride": [*scales.dimensions, *scales.standard_errors, *scales.radii],
+        "histogram": [*map(int, histogram.counts), histogram.beyond, histogram.dimension],
+    }
+
+
+def main():
+    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+    torch.set_num_threads(1)
+    store = dist.FileStore(str(folder / "store"), 2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(minutes=5))
+    graph, rows = whole_graph(), (slice(0, 190), slice(190, 300))[rank]
+    share = KnnGraph(graph.indices[rows], graph.distances[rows], offset=rows.start, total=graph.n)
+    (folder / f"{rank}.json").write_text(json.dumps(estimates(share, dist.group.WORLD)))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

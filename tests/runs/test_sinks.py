@@ -1,0 +1,28 @@
+import warnings
+
+import pytest
+
+from rra_monitor.runs.sinks import FanOut
+
+
+class Collected:
+    def __init__(self):
+        self.records = []
+
+    def write(self, record):
+        self.records.append(record)
+
+
+def test_a_failing_sink_is_reported_once_and_does_not_stop_the_others():
+    class Broken:
+        def write(self, record):
+            raise OSError("disk full")
+
+    collected = Collected()
+    sinks = FanOut([Broken(), collected])
+    with pytest.warns(UserWarning, match="Broken failed .*disk full"):
+        sinks.write("first")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sinks.write("second")
+    assert collected.records == ["first", "second"]
