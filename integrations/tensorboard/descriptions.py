@@ -16,7 +16,7 @@ LARGEST = 10**9
 """Largest number of samples, neighbours or epochs."""
 
 
-def checked_curves(about: dict[str, Any]) -> dict[str, Any]:
+def described_curves(about: dict[str, Any]) -> dict[str, Any]:
     """A description of curves, see `tags`, with tuples of names, and the set of each probe's curves.
 
     Raises:
@@ -37,7 +37,7 @@ def checked_curves(about: dict[str, Any]) -> dict[str, Any]:
     return {"kind": about["kind"], "metrics": names("metrics", about.get("metrics")), "probes": probes}
 
 
-def checked_matrix(about: dict[str, Any]) -> dict[str, Any]:
+def described_matrix(about: dict[str, Any]) -> dict[str, Any]:
     """A description of a matrix, see `tags`, with tuples of names.
 
     Raises:

@@ -15,7 +15,7 @@ EVERY_STEP = 10**9
 
 
 @dataclass(frozen=True)
-class Run:
+class LoggedRun:
     """A run with data of the plugin.
 
     Attributes:
@@ -50,7 +50,7 @@ class Events:
         self._about = {"experiment_id": experiment, "plugin_name": PLUGIN}
         self._context = context
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[LoggedRun]:
         """Every run with data of the plugin, by name."""
         found = self._provider.list_tensors(self._context, **self._about)
         return [_run(name, found[name]) for name in sorted(found)]
@@ -67,7 +67,7 @@ class Events:
         return list(found.get(run, {}).get(tag, []))
 
 
-def _run(name: str, series: Mapping[str, Any]) -> Run:
+def _run(name: str, series: Mapping[str, Any]) -> LoggedRun:
     # Of every tag: a loader in Python may be met between two tensors of one event.
     state = [(tag, series[tag].max_step, series[tag].max_wall_time) for tag in sorted(series)]
     tags, notes = {}, []
@@ -76,4 +76,4 @@ def _run(name: str, series: Mapping[str, Any]) -> Run:
             tags[tag] = described(series[tag].plugin_content)
         except Exception as error:  # whatever is in the file: it must not hide the other runs
             notes.append(left_out(tag, error))
-    return Run(name, hashlib.sha256(repr(state).encode()).hexdigest()[:12], tags, tuple(notes))
+    return LoggedRun(name, hashlib.sha256(repr(state).encode()).hexdigest()[:12], tags, tuple(notes))

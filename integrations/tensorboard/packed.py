@@ -31,7 +31,7 @@ class Packed:
     values: npt.NDArray[np.floating] | str
 
 
-def packed(record: Record, comparisons: Iterable[str] = ()) -> list[Packed]:
+def packed_tensors(record: Record, comparisons: Iterable[str] = ()) -> list[Packed]:
     """A record as tensors: curves, a matrix of each kind, findings; epoch and times come last and mark it complete.
 
     Args:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from rra_monitor.conclusions.evidence import Finding
-from rra_monitor.integrations.tensorboard.listing import Run
+from rra_monitor.integrations.tensorboard.listing import LoggedRun
 from rra_monitor.integrations.tensorboard.notes import few, left_out
 from rra_monitor.integrations.tensorboard.tags import CURVES, FINDINGS, MOMENT, NNLS
-from rra_monitor.integrations.tensorboard.values import check_curve, check_fractions, findings, moment, parts_of
+from rra_monitor.integrations.tensorboard.values import check_curve, check_fractions, checked_findings, moment, parts_of
 from rra_monitor.page.arrays import Floats, Matrix, ProbeFrame
 from rra_monitor.page.budget import Budget, numbers, too_large
 from rra_monitor.page.series import Frame, RunSeries, stacked
@@ -33,7 +33,7 @@ class _Part:
     matrices: dict[str, Matrix] = field(default_factory=dict)
 
 
-def run_series(run: Run, read: Callable[[str], Sequence[Any]]) -> tuple[RunSeries, list[str]]:
+def run_series(run: LoggedRun, read: Callable[[str], Sequence[Any]]) -> tuple[RunSeries, list[str]]:
     """The run, and notes on its parts that cannot be read.
 
     Args:
@@ -70,7 +70,7 @@ def run_series(run: Run, read: Callable[[str], Sequence[Any]]) -> tuple[RunSerie
 
 
 def _shown(
-    run: Run, tensors: Mapping[Event, Sequence[tuple[str, Any]]], notes: list[str]
+    run: LoggedRun, tensors: Mapping[Event, Sequence[tuple[str, Any]]], notes: list[str]
 ) -> dict[Event, dict[str, _Part]]:
     """Moment to probe to its data, for the newest moments that fit; in the order of the moments."""
     budget, shown = Budget(), {}
@@ -87,7 +87,7 @@ def _shown(
     return dict(reversed(shown.items()))
 
 
-def _parts(run: Run, step: int, tensors: Sequence[tuple[str, Any]], notes: list[str]) -> dict[str, _Part]:
+def _parts(run: LoggedRun, step: int, tensors: Sequence[tuple[str, Any]], notes: list[str]) -> dict[str, _Part]:
     parts: dict[str, _Part] = defaultdict(_Part)
     for tag, values in tensors:
         about = run.tags[tag]
@@ -158,7 +158,7 @@ def _findings(found: Sequence[tuple[Event, Any]], notes: list[str]) -> dict[Even
     of_event = {}
     for event, datum in found:
         try:
-            of_event[event] = findings(datum.numpy)
+            of_event[event] = checked_findings(datum.numpy)
         except ValueError as error:
             notes.append(left_out(f"the list of findings at step {datum.step}", error))
     return of_event

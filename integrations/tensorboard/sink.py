@@ -6,7 +6,7 @@ from typing import Any
 from rra_monitor.figures.snapshot import curves_figure, nnls_figure, views_figure
 from rra_monitor.integrations.tensorboard import PLUGIN
 from rra_monitor.integrations.tensorboard.charts import Choice, checked_choice, chosen_scalars, custom_layout
-from rra_monitor.integrations.tensorboard.packed import packed
+from rra_monitor.integrations.tensorboard.packed import packed_tensors
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.keys import metric_key
 from rra_monitor.runs.record import Record
@@ -53,7 +53,7 @@ class TensorBoardSink:
 
         self._comparisons |= dict.fromkeys(name for matches in record.matches.values() for name in matches)
         summary = Summary()
-        for each in packed(record, self._comparisons):
+        for each in packed_tensors(record, self._comparisons):
             about = SummaryMetadata.PluginData(plugin_name=PLUGIN, content=each.content)
             # Without the class of data TensorBoard lists the tag nowhere.
             metadata = SummaryMetadata(plugin_data=about, data_class=DATA_CLASS_TENSOR)

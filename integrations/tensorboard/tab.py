@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from rra_monitor.integrations.tensorboard import PLUGIN
 from rra_monitor.integrations.tensorboard.broken import metadata
-from rra_monitor.integrations.tensorboard.listing import Events, Run
+from rra_monitor.integrations.tensorboard.listing import Events, LoggedRun
 from rra_monitor.integrations.tensorboard.notes import few
 from rra_monitor.page.assets import PLOTLY, plotly_bundle, static_files
 
@@ -106,7 +106,7 @@ def _answer(answer: Callable[[Request], dict[str, Any]], request: Request) -> Re
     return response
 
 
-def _named(runs: list[Run], name: str) -> Run:
+def _named(runs: list[LoggedRun], name: str) -> LoggedRun:
     for run in runs:
         if run.name == name:
             return run

@@ -23,7 +23,7 @@ from reprlib import repr as short
 from typing import Any
 
 from rra_monitor.integrations.tensorboard import PLUGIN
-from rra_monitor.integrations.tensorboard.descriptions import checked_curves, checked_matrix
+from rra_monitor.integrations.tensorboard.descriptions import described_curves, described_matrix
 from rra_monitor.runs.keys import metric_key
 
 SCHEMA = 1
@@ -53,9 +53,9 @@ def described(content: bytes) -> dict[str, Any]:
         found = f"schema {short(schema)}, expected {SCHEMA}"
         raise ValueError(f"{found}; read it with the version of rra-monitor that wrote it")
     if kind == CURVES:
-        return checked_curves(about)
+        return described_curves(about)
     if kind == NNLS:
-        return checked_matrix(about)
+        return described_matrix(about)
     if kind not in (FINDINGS, MOMENT):
         raise ValueError(f"unknown kind {short(kind)}; update rra-monitor")
     return {"kind": kind}

@@ -19,7 +19,7 @@ LONGEST = 10_000
 ROUNDING = 1e-5
 """Tolerance of a fraction outside 0 to 1."""
 
-NO_SHARES = ("id", "id_error", "hubness")
+NO_FRACTIONS = ("id", "id_error", "hubness")
 """Curves that may be larger than 1."""
 
 
@@ -59,7 +59,7 @@ def parts_of(values: Any, shapes: Sequence[tuple[int, ...]]) -> list[Floats]:
 
 def check_curve(name: str, values: Floats) -> None:
     """Raise ValueError if there are values that the curve of this name cannot have."""
-    if name not in NO_SHARES:
+    if name not in NO_FRACTIONS:
         check_fractions(name, values)
     elif np.isinf(values).any():
         raise ValueError(f"{name} is infinite, expected numbers, or NaN where undefined")
@@ -72,7 +72,7 @@ def check_fractions(what: str, values: Floats) -> None:
         raise ValueError(f"{what} has {outside.flat[0]:g}, expected 0 to 1, or NaN where undefined")
 
 
-def findings(values: Any) -> tuple[Finding, ...]:
+def checked_findings(values: Any) -> tuple[Finding, ...]:
     """The findings of a step, from their JSON.
 
     Raises:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EPOCH, STEP, TABLE = "rra/epoch", "rra/step", "rra/table"
 
-PICTURED = 32
+MOST_PICTURES = 32
 """Number of snapshots that get a picture each; after them every 2nd gets one, after twice as many every 4th, …"""
 
 
@@ -163,7 +163,7 @@ def picture_stride(number: int) -> int:
     >>> [picture_stride(number) for number in (0, 31, 32, 63, 64, 127, 128)]
     [1, 1, 2, 2, 4, 4, 8]
     """
-    return 1 << (number // PICTURED).bit_length()
+    return 1 << (number // MOST_PICTURES).bit_length()
 
 
 def settings_of(snapshot: Snapshot) -> dict[str, Any]:

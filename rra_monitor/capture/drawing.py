@@ -18,7 +18,7 @@ Positions = npt.NDArray[np.int64]
 """(n,) indices of items of a data set."""
 
 
-def drawn(length: int, labels: Labels | None, n: int, seed: int, shrink: bool) -> Positions:
+def drawn_positions(length: int, labels: Labels | None, n: int, seed: int, shrink: bool) -> Positions:
     """Positions of `n` of `length` samples: balanced over the classes if there are labels, else uniform."""
     if shrink and labels is None:
         n = min(n, length)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, default_collate
 
-from rra_monitor.capture.drawing import Positions, checked_n, drawn, fingerprint
+from rra_monitor.capture.drawing import Positions, checked_n, drawn_positions, fingerprint
 from rra_monitor.capture.labels import (
     Labels,
     as_labels,
@@ -119,7 +119,7 @@ class FixedSample:
             labels, at = _labels_of(dataset)
             settled = labels is None
             while True:
-                draw = drawn(len(dataset), labels, n, seed, shrink)
+                draw = drawn_positions(len(dataset), labels, n, seed, shrink)
 
                 def read(positions: Sequence[int], draw: Positions = draw, at: int = at) -> Any:
                     return _collated(

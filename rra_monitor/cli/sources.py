@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from rra_monitor.capture.sample import FixedSample
-from rra_monitor.datasets.folders import DATA, SPLITS, cifar10, folder_splits
+from rra_monitor.datasets.folders import ONE_SPLIT, SPLITS, cifar10, folder_splits
 from rra_monitor.datasets.normalization import IMAGENET_NORMALIZATION
 from rra_monitor.utils.imports import required
 
@@ -93,8 +93,8 @@ def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -
         TypeError: data that are not data sets.
     """
     splits = data_splits(spec, size)
-    if list(splits) == [DATA] and probe is not None:
-        splits = {probe: splits[DATA]}
+    if list(splits) == [ONE_SPLIT] and probe is not None:
+        splits = {probe: splits[ONE_SPLIT]}
     if probe is not None and probe not in splits:
         raise ValueError(f"the data {spec!r} have the splits {', '.join(splits)}, no {probe!r}; choose one of them")
     try:
@@ -146,7 +146,7 @@ def data_splits(spec: str, size: int | None = None) -> dict[str, Any]:
             "'module:function'"
         )
     found = _returned(spec, "the data", None, {})
-    splits = found if isinstance(found, Mapping) else {DATA: found}
+    splits = found if isinstance(found, Mapping) else {ONE_SPLIT: found}
     for name, split in splits.items():
         if not hasattr(split, "__getitem__") or not hasattr(split, "__len__") or isinstance(split, str):
             raise TypeError(

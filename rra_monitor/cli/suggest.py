@@ -19,7 +19,7 @@ from rra_monitor.recipes.described import fits
 from rra_monitor.recipes.networks import stage_sides
 from rra_monitor.recipes.options import FLAGS, VIEWS, TrainOptions
 from rra_monitor.recipes.plan import named_windows
-from rra_monitor.recipes.recipe import Network
+from rra_monitor.recipes.recipe import NetworkSpec
 from rra_monitor.recipes.run_files import CHECKPOINT, RUN, read_description, read_result
 from rra_monitor.recipes.windows import StageChoice, greedy, largest_uniform, max_cs, stage_blocks
 from rra_monitor.runs.locate import open_run
@@ -127,7 +127,7 @@ def _sides(about: dict[str, Any] | None, side: int | None, stages: int, run: str
     """The side of each stage's map; the stages are counted if no recipe names the network."""
     if about is not None:
         recipe = about["plan"]["recipe"]
-        return stage_sides(Network(base=recipe["network"]["base"]).stages, side or DATA[recipe["data"]].side)
+        return stage_sides(NetworkSpec(base=recipe["network"]["base"]).stages, side or DATA[recipe["data"]].side)
     if side is None:
         raise ValueError(f"{run} does not say how large its images were; give --side, in pixels")
     return stage_sides(stages, side)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from rra_monitor.cli.compare import run_compare
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.plan import TrainingPlan, planned
+from rra_monitor.recipes.plan import TrainingPlan, training_plan
 from rra_monitor.recipes.recipe import thesis_accuracy
 from rra_monitor.recipes.run_files import (
     CHECKPOINT,
@@ -38,7 +38,7 @@ def train_seeds(options: TrainOptions) -> None:
     assert options.seeds is not None
     # Of several devices each has a process that comes here.
     console = Console(quiet=rank_zero_only.rank != 0)  # type: ignore[attr-defined]
-    plan = planned(options)
+    plan = training_plan(options)
     each = {seed: replace(options, seed=seed, seeds=None) for seed in read_seeds(options.seeds)}
     for one in each.values():
         if begun(folder_of(one)) and (differing := differing_options(folder_of(one), one, plan)):
@@ -123,7 +123,7 @@ def run_train(options: TrainOptions) -> None:
     if options.seeds is not None:
         train_seeds(options)
         return
-    plan = planned(options)
+    plan = training_plan(options)
     folder = folder_of(options)
     result = train_one(options, plan, read_data(options, plan), folder)
     print_report(Console(), plan, folder, result, options)

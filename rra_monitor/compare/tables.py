@@ -114,7 +114,7 @@ def settling_rows(runs: Sequence[Settling]) -> Iterator[Row]:
                 }
 
 
-def as_json(comparison: Comparison, runs: Sequence[Settling] = ()) -> dict[str, Any]:
+def comparison_as_json(comparison: Comparison, runs: Sequence[Settling] = ()) -> dict[str, Any]:
     """A comparison as plain values; undefined ones are None."""
     groups = []
     for group in comparison.groups.values():
@@ -163,7 +163,7 @@ def write_tables(comparison: Comparison, folder: Path, runs: Sequence[Settling] 
         "settling": settling_rows(runs),
     }
     files = [file for name, table in tables.items() if (file := write_csv(folder / f"{name}.csv", table))]
-    return [*files, write_json(folder / "comparison.json", as_json(comparison, runs))]
+    return [*files, write_json(folder / "comparison.json", comparison_as_json(comparison, runs))]
 
 
 def write_csv(file: Path, rows: Iterable[Row]) -> Path | None:

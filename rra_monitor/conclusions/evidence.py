@@ -22,7 +22,7 @@ SURE = 0.99
 TIED = 0.5
 """Fraction of tied samples above which NNCS and NNLS mean little and are ignored."""
 
-ID_FACTOR, SHARE_FACTOR, PAIRED_FACTOR = 2.0, math.sqrt(2), 2.0
+ID_FACTOR, FRACTION_FACTOR, PAIRED_FACTOR = 2.0, math.sqrt(2), 2.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Difference:
         return max(0.0, 1 - tries * math.erfc(self.value / self.error / math.sqrt(2)) / 2)
 
 
-def id_difference(here: Snapshot, a: int, there: Snapshot, b: int) -> Difference:
+def log_id_difference(here: Snapshot, a: int, there: Snapshot, b: int) -> Difference:
     """The change from the ID of layer a to that of layer b, of one snapshot or two, as a difference of logarithms.
 
     Formula: ln(ID_b / ID_a), with the error 2 sqrt(1/n_a + 1/n_b), n the samples without duplicates. Two layers of one
@@ -97,7 +97,7 @@ def fraction_error(fraction: float, n: int) -> float:
     Formula: sqrt(2 p (1 - p) / n), p = (n fraction + 1) / (n + 2), which leaves an error at fractions of 0 and 1.
     """
     p = (n * fraction + 1) / (n + 2)
-    return SHARE_FACTOR * math.sqrt(p * (1 - p) / n)
+    return FRACTION_FACTOR * math.sqrt(p * (1 - p) / n)
 
 
 def fraction_difference(fraction_a: float, n_a: int, fraction_b: float, n_b: int) -> Difference:

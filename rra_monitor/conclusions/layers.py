@@ -12,7 +12,7 @@ from rra_monitor.conclusions.evidence import (
     Finding,
     fraction_difference,
     fraction_error,
-    id_difference,
+    log_id_difference,
     nncs_difference,
 )
 from rra_monitor.measure.snapshot import Curve, Snapshot
@@ -36,7 +36,7 @@ def id_peak(snapshot: Snapshot) -> Finding | None:
     first, last = int(defined[0]), int(defined[-1])
     top = int(defined[np.argmax(snapshot.id[defined])])
     higher = max(first, last, key=lambda row: snapshot.id[row])
-    sure = id_difference(snapshot, higher, snapshot, top).confidence(_pairs(snapshot), ID_STEP)
+    sure = log_id_difference(snapshot, higher, snapshot, top).confidence(_pairs(snapshot), ID_STEP)
     if sure < SURE:
         return None
     start, peak, end = (float(snapshot.id[row]) for row in (first, top, last))
@@ -204,7 +204,7 @@ def collapse(snapshot: Snapshot, before: Snapshot | None) -> Finding | None:
         rises = {name: fraction_difference(a, n, b, n).confidence(tries, 0.1) for name, (a, b) in shares.items()}
         name = max(rises, key=lambda name: (rises[name], shares[name][1]))
         gone = not snapshot.id[row] > 0
-        fall = 1.0 if gone else id_difference(snapshot, row, base, at).confidence(len(snapshot.layers), FALL)
+        fall = 1.0 if gone else log_id_difference(snapshot, row, base, at).confidence(len(snapshot.layers), FALL)
         if min(fall, rises[name]) >= SURE:
             sure[layer] = min(fall, rises[name])
             now = "undefined" if gone else f"{snapshot.id[row]:.1f}"
@@ -279,8 +279,8 @@ def _shelf(snapshot: Snapshot, top: int) -> tuple[list[int], float] | None:
 
 def _steeper(snapshot: Snapshot, side: list[int], level: list[int]) -> float:
     """Confidence that the ID falls on one side of a level part by a tenth, and twice as steeply as within it."""
-    whole = id_difference(snapshot, side[-1], snapshot, side[0])
-    within = id_difference(snapshot, level[-1], snapshot, level[0])
+    whole = log_id_difference(snapshot, side[-1], snapshot, side[0])
+    within = log_id_difference(snapshot, level[-1], snapshot, level[0])
     share = (len(level) - 1) / (len(side) - 1) / 2
     # The layer where both meet has a part in both.
     error = max(whole.error, within.error) * math.sqrt(share**2 + share + 1)
@@ -296,7 +296,7 @@ def _prominence(snapshot: Snapshot, row: int) -> Difference:
         barrier = np.flatnonzero(higher(curve[side], curve[row]))
         reach = side[: barrier[0]] if barrier.size else side
         valleys.append(int(reach[np.nanargmin(curve[reach])]))
-    return id_difference(snapshot, max(valleys, key=lambda at: curve[at]), snapshot, row)
+    return log_id_difference(snapshot, max(valleys, key=lambda at: curve[at]), snapshot, row)
 
 
 def _pairs(snapshot: Snapshot) -> int:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from rra_monitor.capture.names import displayed
-from rra_monitor.conclusions.evidence import SURE, Difference, Finding, fraction_difference, id_difference
+from rra_monitor.conclusions.evidence import SURE, Difference, Finding, fraction_difference, log_id_difference
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.measure.snapshot import Curve, Snapshot, same_density
 from rra_monitor.metrics import nncs
@@ -53,7 +53,7 @@ def drift(train: Snapshot, other: Snapshot) -> Finding | None:
     ratios, sure = {}, {}
     for row, layer in enumerate(train.layers):
         if layer in column:
-            change = id_difference(train, row, other, column[layer])
+            change = log_id_difference(train, row, other, column[layer])
             confidence = Difference(abs(change.value), change.error).confidence(2 * len(train.layers), DRIFT_STEP)
             if confidence >= SURE:
                 ratios[layer], sure[layer] = change.value, confidence

@@ -7,7 +7,7 @@ from rra_monitor.datasets.image_file import rgb
 from rra_monitor.datasets.normalization import CIFAR10_NORMALIZATION, Normalization
 from rra_monitor.utils.imports import required
 
-DATA = "data"
+ONE_SPLIT = "data"
 """Name of the sample of data in one split."""
 
 SPLITS = {"train": ("train",), "val": ("val", "validation", "test")}
@@ -34,7 +34,7 @@ def folder_splits(folder: Path, size: int | None, normalization: Normalization) 
     try:
         return {
             name: datasets.ImageFolder(path, image_transform(size, normalization), loader=rgb)
-            for name, path in (found or {DATA: folder}).items()
+            for name, path in (found or {ONE_SPLIT: folder}).items()
         }
     except FileNotFoundError as error:
         raise ValueError(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rra_monitor.capture.names import FULL, displayed, split_view
 from rra_monitor.measure.match import PREVIOUS, Match
 from rra_monitor.measure.snapshot import Curve, Snapshot
-from rra_monitor.utils.text import PICTURED, in_picture
+from rra_monitor.utils.text import PICTURED_LETTERS, in_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -202,4 +202,4 @@ def _ticks(names: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
 
 def _letters(layers: tuple[str, ...]) -> float:
     """Inches that the longest name takes."""
-    return 0.15 + INCH_PER_LETTER * min(max(map(len, layers)), PICTURED)
+    return 0.15 + INCH_PER_LETTER * min(max(map(len, layers)), PICTURED_LETTERS)

@@ -5,7 +5,7 @@ import math
 import torch
 
 from rra_monitor.graph import nn_descent
-from rra_monitor.graph.nn_descent import LEAST_WIDTH, descent_bytes
+from rra_monitor.graph.nn_descent import LEAST_WIDTH, nn_descent_bytes
 from rra_monitor.graph.rates import seconds_per_multiply_add
 
 REFERENCE = 1.85e-12
@@ -35,9 +35,9 @@ def choose(n: int, dim: int, k: int, device: torch.device, min_recall: float, me
         return "exact", f"min_recall={min_recall} is above {HIGH_RECALL}, which a descent seldom reaches at first"
     if 2 * max(k + 1, LEAST_WIDTH) >= n:
         return "exact", "a descent would keep half of the samples"
-    if (needed := descent_bytes(n, dim, k)) > memory_budget:
+    if (needed := nn_descent_bytes(n, dim, k)) > memory_budget:
         return "exact", f"a descent would take {needed:,} bytes, above memory_budget={memory_budget:,}"
-    exact, by_descent = exact_seconds(n, dim, k), descent_seconds(n, dim, k)
+    exact, by_descent = exact_seconds(n, dim, k), nn_descent_seconds(n, dim, k)
     reason = f"predicted {exact:.2g} s exact, {by_descent:.2g} s by descent"
     if not nn_descent.compiled:
         by_descent += COMPILATION
@@ -59,7 +59,7 @@ def exact_seconds(n: int, dim: int, k: int) -> float:
     return 0.03 + products + rest * 2 / threads
 
 
-def descent_seconds(n: int, dim: int, k: int) -> float:
+def nn_descent_seconds(n: int, dim: int, k: int) -> float:
     """Predicted time of nn_descent_graph at its first effort with its audit, once it is compiled.
 
     It compares a number of pairs proportional to n k, and finds fewer of them in the cache as n grows. Fitted to the

@@ -49,9 +49,9 @@ def squared_distances(
             for start in range(0, points.dim, CHUNK):
                 features = slice(start, min(start + CHUNK, points.dim))
                 chunk = room[: points.n * (features.stop - start)].view(points.n, -1)
-                workers.share(partial(points.copy_chunk, features, chunk), 0, points.n)
+                workers.split(partial(points.copy_chunk, features, chunk), 0, points.n)
                 add = partial(_add_squares, chunk.numpy(), rows[here], candidates[here], counts[here], sums)
-                workers.share(add, 0, len(sums))
+                workers.split(add, 0, len(sums))
             squared[here] = sums
     return squared
 
@@ -94,7 +94,7 @@ def nearest(
     """
     out = np.empty((len(squared), k), np.float32), np.empty((len(squared), k), np.int32)
     with Workers() as workers:
-        workers.share(partial(_sort, squared, candidates, counts, *out), 0, len(squared))
+        workers.split(partial(_sort, squared, candidates, counts, *out), 0, len(squared))
     return out
 
 
@@ -132,7 +132,7 @@ def pair_differences(
     if own.device.type == "cpu":
         arguments = (own.float().numpy(), others.float().numpy(), rows.numpy(), columns.numpy(), squared.numpy())
         with Workers() as workers:
-            workers.share(partial(_differences, *arguments), 0, len(rows))
+            workers.split(partial(_differences, *arguments), 0, len(rows))
         return squared
     step = max(1, PAIR_BYTES // (8 * own.shape[1]))
     for start in range(0, len(rows), step):

@@ -22,7 +22,7 @@ from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
 from rra_monitor.graph.points import real_tensor
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.ring import Ring, wire_of
-from rra_monitor.graph.spot_check import count_wrong, drawn, squares, warn
+from rra_monitor.graph.spot_check import count_wrong, rows_to_check, squares, warn
 from rra_monitor.graph.workers import Workers
 from rra_monitor.utils.collectives import gathered
 
@@ -192,7 +192,7 @@ def _neighbours(
 def _wrong_rows(ring: Ring, candidates: torch.Tensor) -> tuple[int, int]:
     """How many rows of all ranks were compared with float64, and how many of these are wrong."""
     found = candidates.cpu().numpy()
-    rows = drawn(found, len(found))
+    rows = rows_to_check(found, len(found))
     own = ring.rows[torch.from_numpy(rows).to(ring.rows.device)]
     squared = np.empty((len(rows), sum(ring.counts)))
     with Workers() as workers:

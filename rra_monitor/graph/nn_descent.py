@@ -71,10 +71,10 @@ def nn_descent_graph(
     """
     if not 0 <= min_recall <= 1:
         raise ValueError(f"min_recall={min_recall} must lie in 0 to 1: the fraction of the true neighbours to be found")
-    efforts = [e for e in range(len(EFFORTS)) if descent_bytes(points.n, points.dim, k, e) <= memory_budget]
+    efforts = [e for e in range(len(EFFORTS)) if nn_descent_bytes(points.n, points.dim, k, e) <= memory_budget]
     if not efforts:
         raise ValueError(
-            f"memory_budget={memory_budget:,} bytes is below the {descent_bytes(points.n, points.dim, k):,} that a "
+            f"memory_budget={memory_budget:,} bytes is below the {nn_descent_bytes(points.n, points.dim, k):,} that a "
             f"descent takes for {points.n:,} samples of {points.dim:,} features. Raise it, or take backend='exact' or "
             "'auto', fewer samples or pooled features."
         )
@@ -84,7 +84,7 @@ def nn_descent_graph(
     for effort in efforts:
         # One more than k tells whether the k-th is tied.
         found = min(k + 1, points.n - 1)
-        squared, indices = descent_neighbours(points, found, seed, effort, memory_budget=memory_budget)
+        squared, indices = nn_descent_neighbours(points, found, seed, effort, memory_budget=memory_budget)
         refuse_vanished(points, squared, indices)
         distances = in_units(points, squared[:, :k])
         graph = KnnGraph(
@@ -111,7 +111,7 @@ def nn_descent_graph(
     return exact_graph(points, k, memory_budget)
 
 
-def descent_bytes(n: int, dim: int, k: int, effort: int = 0) -> int:
+def nn_descent_bytes(n: int, dim: int, k: int, effort: int = 0) -> int:
     """Bytes that nn_descent_graph takes beyond the features, by prediction: their float32 copy and the search's tables.
 
     Tables of all samples hold the neighbours found and the candidates; those of the updates, 16,384 samples at a time,
@@ -130,7 +130,7 @@ def searched(k: int, effort: int = 0) -> int:
     return math.ceil(EFFORTS[effort][0] * max(k + 2, LEAST_WIDTH))
 
 
-def descent_neighbours(
+def nn_descent_neighbours(
     points: Points,
     k: int,
     seed: int = 0,

@@ -99,7 +99,7 @@ class Shortlist:
         missing = np.empty(len(self._norms), np.bool_)
         state = (self._values, self._ids, self._counts, self._limits, self._norms, missing)
         bounds = (errors.moved, float(errors.moved.max()), errors.relative, errors.product, errors.summed, errors.floor)
-        workers.share(partial(_cut_to_shell, state, k, bounds), 0, len(missing))
+        workers.split(partial(_cut_to_shell, state, k, bounds), 0, len(missing))
         return self._ids, self._counts, missing
 
 

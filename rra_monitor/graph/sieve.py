@@ -87,7 +87,7 @@ class _Sieve:
         which, here = torch.arange(start, start + len(out)), slice(start, start + len(out))
         norms, moved = self._norms[here], self._moved[here]
         new = bool(norms.isnan().any())
-        self._workers.share(partial(self._prepare, which, out, norms, moved), 0, len(out))
+        self._workers.split(partial(self._prepare, which, out, norms, moved), 0, len(out))
         tiles = [(start + first, out[first : first + self._side]) for first in range(0, len(out), self._side)]
         if new:
             self._workers.each(self._begin, tiles)

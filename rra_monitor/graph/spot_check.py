@@ -25,11 +25,11 @@ def wrong_rows(points: Points, indices: npt.NDArray[np.int32]) -> tuple[int, int
         points: n samples.
         indices: (n, k) neighbours to check.
     """
-    rows = drawn(indices, points.n)
+    rows = rows_to_check(indices, points.n)
     return len(rows), count_wrong(true_rows(points, rows), indices[rows])
 
 
-def drawn(indices: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.int64]:
+def rows_to_check(indices: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.int64]:
     """The rows to check of n: random, different for different graphs, the same for the same graph."""
     seed = int(indices.sum(dtype=np.int64))
     return np.sort(np.random.default_rng(seed).choice(n, min(CHECKED, n), replace=False))
@@ -70,7 +70,7 @@ def squares(own: torch.Tensor, block: torch.Tensor, workers: Workers) -> npt.NDA
         return torch.stack([(block.double() - one.double()).square_().sum(dim=1) for one in own]).cpu().numpy()
     out = np.empty((CHECKED, len(block)))
     one, two, three, four = own.double().numpy()[np.arange(CHECKED) % len(own)]
-    workers.share(partial(_squares_of_four, one, two, three, four, block.float().numpy(), out), 0, len(block))
+    workers.split(partial(_squares_of_four, one, two, three, four, block.float().numpy(), out), 0, len(block))
     return out[: len(own)]
 
 

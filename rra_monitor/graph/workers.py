@@ -41,7 +41,7 @@ class Workers:
         """Call work on every item, as many at a time as there are threads."""
         list(self._pool.map(work, *items))
 
-    def share(self, work: Callable[[int, int], Any], start: int, stop: int) -> None:
+    def split(self, work: Callable[[int, int], Any], start: int, stop: int) -> None:
         """Call work(first, last) on equal parts of a range, one on each thread."""
         cuts = np.linspace(start, stop, self.count + 1).astype(int)
         self.each(work, cuts[:-1].tolist(), cuts[1:].tolist())

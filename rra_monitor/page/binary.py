@@ -19,7 +19,7 @@ WHOLE = {"u2": "<u2", "f4": "<u4"}
 """Type of an array to the integer type of the same width."""
 
 
-def packed(payload: dict[str, Any]) -> bytes:
+def packed_payload(payload: dict[str, Any]) -> bytes:
     """The container of a payload, compressed."""
     blobs: list[bytes] = []
     header = json.dumps(_apart(payload, blobs, [0]), separators=(",", ":"), allow_nan=False).encode()

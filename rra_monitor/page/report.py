@@ -13,7 +13,7 @@ from typing import Any
 
 import rra_monitor
 from rra_monitor.page.assets import plotly_bundle, static_files
-from rra_monitor.page.binary import packed
+from rra_monitor.page.binary import packed_payload
 from rra_monitor.page.payload import SCHEMA, run_payload
 from rra_monitor.page.series import RunSeries
 from rra_monitor.page.thinning import thinned
@@ -82,7 +82,7 @@ def _fitting(runs: Sequence[RunSeries], comparison: dict[str, Any] | None, limit
         kept = [thinned(run, count) for run in runs]
         notes = tuple(_note(run, part) for run, part in zip(runs, kept, strict=True) if part is not run)
         payload = {"schema": SCHEMA, "runs": [run_payload(run) for run in kept], "comparison": comparison}
-        text = _document([run.name for run in runs], packed(payload | {"notes": list(notes)}))
+        text = _document([run.name for run in runs], packed_payload(payload | {"notes": list(notes)}))
         if len(text) <= limit:
             return text, notes
         if count <= 2:

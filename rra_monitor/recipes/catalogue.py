@@ -7,7 +7,7 @@ from typing import Literal
 
 from rra_monitor.datasets.catalogue import DataName
 from rra_monitor.recipes.choices import ABLATION_RATE, AUGMENTATIONS, BATCH
-from rra_monitor.recipes.recipe import Network, Recipe, Training, Window
+from rra_monitor.recipes.recipe import NetworkSpec, Recipe, StageWindow, Training
 
 ALL = tuple(AUGMENTATIONS)
 CHAPTER_4 = Training(100, 0.01, BATCH)
@@ -20,16 +20,20 @@ PAIRS: dict[tuple[Base, DataName], Training] = {
 }
 """Networks and data of Table 7.1, with the training of 7.2."""
 
-MODELS: dict[str, tuple[str, Network, tuple[tuple[float | None, float | None], ...]]] = {
-    "base": ("base", Network(), ((89.9, 0.2), (76.8, 0.5), (61.2, 0.1))),
-    "deep": ("2x-deep", Network(variant="deep"), ((90.7, 0.5), (76.5, 0.5), (62.4, 0.3))),
-    "wide": ("sqrt(2)x-wide", Network(variant="wide"), ((91.2, 0.2), (77.4, 0.6), (62.7, 0.1))),
-    "se": ("SENet standard", Network(attention="se"), ((90.5, 0.2), (77.6, 0.5), (62.3, 0.2))),
-    "bam": ("BAM standard", Network(attention="bam"), ((90.5, 0.2), (75.2, 0.7), (62.0, 0.1))),
-    "stac": ("STAC standard", Network(attention="stac"), ((90.6, 0.2), (77.7, 0.4), (62.8, 0.1))),
-    "se-post": ("SENet post", Network(attention="se", placement="post"), ((90.4, 0.2), (75.7, 0.5), (61.7, 0.2))),
-    "bam-post": ("BAM post", Network(attention="bam", placement="post"), ((90.7, 0.3), (None, None), (None, None))),
-    "stac-post": ("STAC post", Network(attention="stac", placement="post"), ((90.4, 0.2), (76.6, 0.4), (62.2, 0.2))),
+MODELS: dict[str, tuple[str, NetworkSpec, tuple[tuple[float | None, float | None], ...]]] = {
+    "base": ("base", NetworkSpec(), ((89.9, 0.2), (76.8, 0.5), (61.2, 0.1))),
+    "deep": ("2x-deep", NetworkSpec(variant="deep"), ((90.7, 0.5), (76.5, 0.5), (62.4, 0.3))),
+    "wide": ("sqrt(2)x-wide", NetworkSpec(variant="wide"), ((91.2, 0.2), (77.4, 0.6), (62.7, 0.1))),
+    "se": ("SENet standard", NetworkSpec(attention="se"), ((90.5, 0.2), (77.6, 0.5), (62.3, 0.2))),
+    "bam": ("BAM standard", NetworkSpec(attention="bam"), ((90.5, 0.2), (75.2, 0.7), (62.0, 0.1))),
+    "stac": ("STAC standard", NetworkSpec(attention="stac"), ((90.6, 0.2), (77.7, 0.4), (62.8, 0.1))),
+    "se-post": ("SENet post", NetworkSpec(attention="se", placement="post"), ((90.4, 0.2), (75.7, 0.5), (61.7, 0.2))),
+    "bam-post": ("BAM post", NetworkSpec(attention="bam", placement="post"), ((90.7, 0.3), (None, None), (None, None))),
+    "stac-post": (
+        "STAC post",
+        NetworkSpec(attention="stac", placement="post"),
+        ((90.4, 0.2), (76.6, 0.4), (62.2, 0.2)),
+    ),
 }
 """Rows of Table 7.1: name, title, network, accuracy and standard deviation on the three pairs."""
 
@@ -55,7 +59,7 @@ STAGES = {
 }
 """Table 7.3: one stage alone, with windows of 8."""
 
-WINDOWS: dict[str, dict[Window, tuple[float, float]]] = {
+WINDOWS: dict[str, dict[StageWindow, tuple[float, float]]] = {
     "cifar10": {1: (90.7, 0.3), 2: (90.6, 0.2), 4: (90.5, 0.2)},
     "imagenet64-50": {1: (73.1, 0.5), 2: (73.7, 0.2), 4: (73.6, 0.2), 16: (73.6, 0.6)},
 }
@@ -99,7 +103,7 @@ def recipe_named(name: str) -> Recipe:
 
 
 def _chapter_4() -> Iterator[Recipe]:
-    start = Recipe("resnet20-cifar10", "Table 4.3, model A", "cifar10", Network(), CHAPTER_4, (), 81.0, 0.46)
+    start = Recipe("resnet20-cifar10", "Table 4.3, model A", "cifar10", NetworkSpec(), CHAPTER_4, (), 81.0, 0.46)
     yield start
     yield replace(
         start, name=f"{start.name}-aug", source="Table 4.3, model B", augmentations=ALL, accuracy=89.8, deviation=0.2
@@ -146,7 +150,7 @@ def _ablations() -> Iterator[Recipe]:
             f"{stem}-stac",
             "Tables 7.2 to 7.4, STAC",
             data,
-            _complete(Network(attention="stac")),
+            _complete(NetworkSpec(attention="stac")),
             training,
             ALL,
             73.6,
@@ -154,14 +158,14 @@ def _ablations() -> Iterator[Recipe]:
         )
         if data == "imagenet64-50":  # CIFAR-10's are in Table 7.1
             yield replace(
-                stac, name=f"{stem}-base", source="Table 7.3, none", network=Network(), accuracy=71.6, deviation=0.5
+                stac, name=f"{stem}-base", source="Table 7.3, none", network=NetworkSpec(), accuracy=71.6, deviation=0.5
             )
             yield stac
             yield replace(
                 stac,
                 name=f"{stem}-se",
                 source="Table 7.4, GAP",
-                network=_complete(Network(attention="se")),
+                network=_complete(NetworkSpec(attention="se")),
                 accuracy=73.0,
                 deviation=0.5,
             )
@@ -202,7 +206,7 @@ def _stages(stac: Recipe, data: DataName) -> Iterator[Recipe]:
             window = 2**power
             # The 8 is Table 7.3's row, which has a deviation.
             here = STAGES[data][stage] if window == 8 else (accuracy, None)
-            windows: list[Window | None] = [None, None, None]
+            windows: list[StageWindow | None] = [None, None, None]
             windows[stage] = window
             yield replace(
                 stac,
@@ -220,25 +224,25 @@ def _ours() -> Iterator[Recipe]:
         "resnet20-digits",
         "ours",
         "digits",
-        Network(),
+        NetworkSpec(),
         digits,
         note="minutes on a CPU, needs no data",
     )
     yield plain
-    yield replace(plain, name="resnet20-digits-stac", network=Network(attention="stac", windows=(4, 4, 4)))
+    yield replace(plain, name="resnet20-digits-stac", network=NetworkSpec(attention="stac", windows=(4, 4, 4)))
     for base in ("resnet20", "resnet34"):
         yield Recipe(
             f"{base}-images",
             "ours",
             "images",
-            Network(base=base),
+            NetworkSpec(base=base),
             PAIRS["resnet34", "imagenet64-50"],
             ALL,
             note="images of your own, in folders by class",
         )
 
 
-def _complete(network: Network) -> Network:
+def _complete(network: NetworkSpec) -> NetworkSpec:
     """Attention in every stage, STAC with the windows of 8 of 7.2."""
     if network.attention is None or network.windows:
         return network

@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.recipe import Network
+from rra_monitor.recipes.recipe import NetworkSpec
 
 LARGEST_WINDOW, KERNELS = 4096, (1, 3)
 """Largest side of a window, and sides of STAC's convolutions, in pixels."""
@@ -54,7 +54,7 @@ def checked_description(about: Any, file: Path) -> dict[str, Any]:
             raise refuse(f"plan.recipe.network.{name}", value, "a part of a network that this version builds")
     if missing := {"base", "attention", "windows"} - set(network):
         raise refuse("plan.recipe.network", sorted(network), f"also {', '.join(sorted(missing))}")
-    stages = Network(network["base"]).stages
+    stages = NetworkSpec(network["base"]).stages
     if network["attention"] is not None and len(network["windows"]) != stages:
         raise refuse("plan.recipe.network.windows", network["windows"], f"one for each of {stages} stages")
     classes = about.get("classes")
@@ -86,9 +86,9 @@ def _part_of_a_network(name: str, value: Any) -> bool:
         return one in (None, "global") or (type(one) is int and 1 <= one <= LARGEST_WINDOW)
 
     if name == "windows":
-        most = Network("resnet34").stages
+        most = NetworkSpec("resnet34").stages
         return isinstance(value, list) and len(value) <= most and all(map(is_window, value))
     if name == "kernels":
         return isinstance(value, list) and len(value) == 2 and all(type(one) is int and one in KERNELS for one in value)
-    kinds: dict[str, Any] = get_type_hints(Network)
+    kinds: dict[str, Any] = get_type_hints(NetworkSpec)
     return name in kinds and fits(value, kinds[name])

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from rra_monitor.nn import STAC, ResNet
-from rra_monitor.recipes.recipe import Network
+from rra_monitor.recipes.recipe import NetworkSpec
 
 BLOCKS = {"resnet20": (3, 3, 3), "resnet34": (3, 4, 6, 3)}
 WIDTHS = {"resnet20": (16, 32, 64), "resnet34": (64, 128, 256, 512)}
@@ -14,7 +14,7 @@ WIDE = {"resnet20": (22, 44, 88), "resnet34": (90, 180, 360, 720)}
 """The first width times the square root of 2, truncated, then doubled: nearest to the thesis's counts."""
 
 
-def built(network: Network, classes: int, channels: int) -> nn.Module:
+def built(network: NetworkSpec, classes: int, channels: int) -> nn.Module:
     """A network with new weights.
 
     Args:
@@ -36,7 +36,7 @@ def stage_sides(stages: int, side: int) -> tuple[int, ...]:
     return tuple(-(-side // 2**stage) for stage in range(stages))
 
 
-def _attention(network: Network) -> Any:
+def _attention(network: NetworkSpec) -> Any:
     """The attention in the blocks of each stage."""
     if network.attention is None:
         return None

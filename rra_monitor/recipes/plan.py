@@ -8,7 +8,7 @@ from rra_monitor.recipes.catalogue import recipe_named
 from rra_monitor.recipes.choices import AUGMENTATIONS, SHORT_EPOCHS, SHORT_RATE, WARM_UP, WEIGHT_DECAY
 from rra_monitor.recipes.networks import stage_sides
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.recipe import Network, Optimisation, Recipe, Training, Window
+from rra_monitor.recipes.recipe import NetworkSpec, Optimisation, Recipe, StageWindow, Training
 
 SHORT_PROBE = 2000
 
@@ -30,7 +30,7 @@ class TrainingPlan:
     every: int
 
 
-def planned(options: TrainOptions) -> TrainingPlan:
+def training_plan(options: TrainOptions) -> TrainingPlan:
     """The training that the options describe.
 
     Raises:
@@ -73,7 +73,7 @@ def planned(options: TrainOptions) -> TrainingPlan:
     )
 
 
-def named_windows(windows: tuple[Window | None, ...]) -> str:
+def named_windows(windows: tuple[StageWindow | None, ...]) -> str:
     """Windows as a text for --window.
 
     >>> named_windows((8, None, "global"))
@@ -82,7 +82,7 @@ def named_windows(windows: tuple[Window | None, ...]) -> str:
     return ",".join("none" if window is None else str(window) for window in windows)
 
 
-def read_windows(text: str, stages: int) -> tuple[Window | None, ...]:
+def read_windows(text: str, stages: int) -> tuple[StageWindow | None, ...]:
     """Windows from a text of --window, one for each stage.
 
     Raises:
@@ -92,7 +92,7 @@ def read_windows(text: str, stages: int) -> tuple[Window | None, ...]:
     ((8, 8, 8), (8, None, 'global'))
     """
     named: dict[str, Any] = {"none": None, "global": "global"}
-    found: list[Window | None] = []
+    found: list[StageWindow | None] = []
     for part in (piece.strip() for piece in text.split(",")):
         if part not in named and not part.isdecimal():
             raise ValueError(f"--window {text!r}: expected numbers of pixels, global or none, with commas")
@@ -104,7 +104,7 @@ def read_windows(text: str, stages: int) -> tuple[Window | None, ...]:
     return tuple(found * stages if len(found) == 1 else found)
 
 
-def _network(network: Network, options: TrainOptions) -> Network:
+def _network(network: NetworkSpec, options: TrainOptions) -> NetworkSpec:
     attention = options.attention
     if attention == "none":
         if options.window is not None or options.placement is not None:

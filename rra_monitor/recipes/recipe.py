@@ -5,11 +5,11 @@ from typing import Literal
 
 from rra_monitor.datasets.catalogue import DataName
 
-Window = int | Literal["global"]
+StageWindow = int | Literal["global"]
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkSpec:
     """A residual network with or without attention.
 
     Attributes:
@@ -26,7 +26,7 @@ class Network:
     variant: Literal["deep", "wide"] | None = None
     attention: Literal["stac", "se", "bam"] | None = None
     placement: Literal["standard", "post"] = "standard"
-    windows: tuple[Window | None, ...] = ()
+    windows: tuple[StageWindow | None, ...] = ()
     kernels: tuple[int, int] = (3, 3)
 
     @property
@@ -69,7 +69,7 @@ class Recipe:
     name: str
     source: str
     data: DataName
-    network: Network
+    network: NetworkSpec
     training: Training
     augmentations: tuple[str, ...] = ()
     accuracy: float | None = None

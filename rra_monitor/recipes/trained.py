@@ -10,7 +10,7 @@ from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.images import Normalised
 from rra_monitor.datasets.read import read_splits
 from rra_monitor.recipes.networks import built
-from rra_monitor.recipes.recipe import Network
+from rra_monitor.recipes.recipe import NetworkSpec
 from rra_monitor.recipes.run_files import RUN, read_description
 from rra_monitor.utils.text import some
 
@@ -34,7 +34,7 @@ def network_of(run: str) -> nn.Module:
         name: tuple(value) if isinstance(value, list) else value for name, value in recipe["network"].items()
     }
     try:
-        return built(Network(**fields), len(about["classes"]), DATA[recipe["data"]].channels)
+        return built(NetworkSpec(**fields), len(about["classes"]), DATA[recipe["data"]].channels)
     except ValueError as error:
         raise ValueError(f"the network of {run}: {error}") from error
 

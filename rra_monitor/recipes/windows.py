@@ -9,7 +9,7 @@ from itertools import groupby
 from rra_monitor.capture.names import FULL, is_view, layer_view, split_view
 from rra_monitor.conclusions.evidence import SURE, TIED, Difference, nncs_difference
 from rra_monitor.measure.snapshot import Snapshot
-from rra_monitor.recipes.recipe import Window
+from rra_monitor.recipes.recipe import StageWindow
 from rra_monitor.utils.text import some
 
 BLOCK = re.compile(r"(?:.*\.)?layer([0-9]{1,4})\.[0-9]+")
@@ -29,8 +29,8 @@ class StageChoice:
     """
 
     stage: int
-    window: Window
-    scores: Mapping[Window, float]
+    window: StageWindow
+    scores: Mapping[StageWindow, float]
     margin: float
     sure: bool | None
 
@@ -96,7 +96,7 @@ def greedy(accuracies: Mapping[tuple[int, int], Sequence[float]]) -> list[StageC
     Args:
         accuracies: stage, from 1, and window to the accuracies of its runs, in percent.
     """
-    means: dict[int, dict[Window, float]] = defaultdict(dict)
+    means: dict[int, dict[StageWindow, float]] = defaultdict(dict)
     for (stage, size), values in sorted(accuracies.items()):
         means[stage][size] = round(sum(values) / len(values), 1)
     choices = []
@@ -106,7 +106,7 @@ def greedy(accuracies: Mapping[tuple[int, int], Sequence[float]]) -> list[StageC
     return choices
 
 
-def _best(scores: Mapping[Window, float]) -> tuple[Window, float]:
+def _best(scores: Mapping[StageWindow, float]) -> tuple[StageWindow, float]:
     """The first key with the highest score, and its lead over the second best; 0 if there is only one."""
     best = max(scores, key=lambda window: scores[window])
     others = [score for window, score in scores.items() if window != best]
@@ -118,11 +118,11 @@ def _stage_choice(
 ) -> StageChoice:
     assert snapshot.nncs is not None
     position = {name: row for row, name in enumerate(snapshot.layers)}
-    rows: dict[Window, list[int]] = {}
+    rows: dict[StageWindow, list[int]] = {}
     for view in sorted(views, key=_size):
         names = [layer_view(block, view) for block in blocks]
         at = [position[name] for name in (snapshot.aliases.get(name, name) for name in names) if name in position]
-        window: Window = 1 if view == FULL else "global"
+        window: StageWindow = 1 if view == FULL else "global"
         if view not in (FULL, "avg-global"):
             window = int(view.removeprefix("avg"))
         # Another name of the global view.

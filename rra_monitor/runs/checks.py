@@ -25,7 +25,7 @@ LAST_STEP = 2**63 - 1
 LARGEST_N = 2**31 - 1
 """Positions of samples are 32-bit integers."""
 
-VIEWS = 100
+MOST_VIEWS = 100
 """Largest number of views of a layer; a few are measured, and readers allocate them for every layer."""
 
 ROUNDING = 1e-9
@@ -296,8 +296,8 @@ def _layers(value: object) -> tuple[str, ...]:
 
 def _views(value: object) -> tuple[str, ...]:
     views = _names(value, "view")
-    if len(views) > VIEWS:
-        raise ValueError(f"it has {len(views)} views, at most {VIEWS} are taken")
+    if len(views) > MOST_VIEWS:
+        raise ValueError(f"it has {len(views)} views, at most {MOST_VIEWS} are taken")
     wrong = [view for view in views if len(view) > 20 or not is_view(view)]
     if wrong or FULL not in views:
         raise ValueError(f"its views are {reprlib.repr(views)}, expected {FULL!r} and others that poolings have")

@@ -11,6 +11,7 @@ from typing import Any
 from rra_monitor.capture.names import check_name, unseen
 from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.measure.snapshot import Curve
+from rra_monitor.runs.checks import LAST_STEP
 from rra_monitor.runs.record import Record
 from rra_monitor.runs.store import RunStore
 
@@ -22,8 +23,6 @@ LINE_BYTES = 8 << 20
 
 SENTENCE = 20_000
 """Longest sentence of a finding in characters."""
-
-LAST_STEP = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -166,10 +165,10 @@ class JSONLSink:
 
     def write(self, record: Record) -> None:
         """Append one line."""
-        self._store.write_text(RECORDS, json.dumps(as_json(record)) + "\n", mended)
+        self._store.write_text(RECORDS, json.dumps(record_as_json(record)) + "\n", mended)
 
 
-def as_json(record: Record) -> dict[str, Any]:
+def record_as_json(record: Record) -> dict[str, Any]:
     """A record as plain values."""
     probes = {}
     for probe, snapshot in record.snapshots.items():

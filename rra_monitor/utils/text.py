@@ -11,7 +11,7 @@ Row = dict[str, Any]
 LETTERS = 100
 """Longest name in an error, in characters."""
 
-PICTURED = 60
+PICTURED_LETTERS = 60
 """Longest name in a picture, in characters, so that the cost of a picture is bounded."""
 
 
@@ -56,7 +56,7 @@ def in_picture(text: str) -> str:
     >>> in_picture("a$b$c")
     'a\\$b\\$c'
     """
-    return shortened(visible(text), PICTURED).replace("$", r"\$")
+    return shortened(visible(text), PICTURED_LETTERS).replace("$", r"\$")
 
 
 def plain(value: Any) -> Any:

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from rra_monitor.conclusions.evidence import Difference, fraction_error, id_difference, nncs_difference
+from rra_monitor.conclusions.evidence import Difference, fraction_error, log_id_difference, nncs_difference
 from tests.helpers.curves import measured, random_layers, snapshot
 
 
@@ -22,8 +22,8 @@ def test_errors_are_of_samples_not_of_pairs():
     assert fraction_error(0.5, 800) == pytest.approx(math.sqrt(2 * 0.25 / 800), rel=1e-2)
     assert fraction_error(1.0, 800) > 0
     found = snapshot(n=800, k=8, id=[10, 20], zeros=[0, 0.5])
-    assert id_difference(found, 0, found, 1).error == pytest.approx(2 * math.sqrt(1 / 800 + 1 / 400))
-    assert id_difference(snapshot(id=[10, math.nan]), 0, snapshot(id=[10, math.nan]), 1).confidence() == 0
+    assert log_id_difference(found, 0, found, 1).error == pytest.approx(2 * math.sqrt(1 / 800 + 1 / 400))
+    assert log_id_difference(snapshot(id=[10, math.nan]), 0, snapshot(id=[10, math.nan]), 1).confidence() == 0
 
 
 def test_graphs_tell_small_changes_of_alike_layers_apart():

@@ -20,7 +20,7 @@ from torch import nn
 from rra_monitor.cli.suggest import run_suggest
 from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.options_file import options_of
-from rra_monitor.recipes.plan import planned
+from rra_monitor.recipes.plan import training_plan
 from rra_monitor.recipes.run_files import MetricsFile, read_result, write_description, write_result
 from rra_monitor.recipes.trained import data_of, network_of
 from rra_monitor.recipes.training import resumed_from
@@ -65,7 +65,7 @@ def whole() -> Files:
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_description(folder, OPTIONS, planned(OPTIONS), classes=[str(digit) for digit in range(10)])
+        write_description(folder, OPTIONS, training_plan(OPTIONS), classes=[str(digit) for digit in range(10)])
         write_result(folder, {"seed": 0, "epochs": 2, "train_accuracy": 0.5, "val_accuracy": 0.5})
         return files | {name: (folder / name).read_bytes() for name in (DESCRIPTION, RESULT, CONFIG)}
 
@@ -176,7 +176,7 @@ def reads(run: Path) -> dict[str, Callable[[], object]]:
     def resume() -> None:
         if not (run / RESULT).is_symlink():
             (run / RESULT).unlink()  # unfinished
-        resumed_from(replace(OPTIONS, resume=True), planned(OPTIONS), run)
+        resumed_from(replace(OPTIONS, resume=True), training_plan(OPTIONS), run)
 
     return {
         "state_dict": checkpoint(STATE),

@@ -40,7 +40,7 @@ def test_where_an_approximation_can_not_serve_the_graph_is_exact():
 
 
 def test_a_descent_that_exceeds_the_memory_budget_is_not_taken():
-    needed = nn_descent.descent_bytes(100_000, 64, 10)
+    needed = nn_descent.nn_descent_bytes(100_000, 64, 10)
     assert chosen(100_000, 64, 10, memory_budget=needed)[0] == "nndescent"
     backend, reason = chosen(100_000, 64, 10, memory_budget=needed - 1)
     assert backend == "exact"
@@ -48,7 +48,7 @@ def test_a_descent_that_exceeds_the_memory_budget_is_not_taken():
 
 
 def test_the_default_budget_holds_a_descent_over_50_000_images_of_cifar_10():
-    assert nn_descent.descent_bytes(50_000, 3_072, 30, effort=2) < MEMORY_BUDGET
+    assert nn_descent.nn_descent_bytes(50_000, 3_072, 30, effort=2) < MEMORY_BUDGET
 
 
 def test_the_first_descent_of_a_process_has_to_pay_for_its_compilation(monkeypatch):
@@ -75,7 +75,7 @@ def test_a_search_is_noted_as_compiled(monkeypatch):
 def test_auto_keeps_to_the_memory_budget_in_its_choice_and_in_the_descent(monkeypatch, caplog):
     monkeypatch.setattr(choose_module, "exact_seconds", lambda n, dim, k: math.inf)  # so that a descent always pays
     points = np.random.default_rng(0).normal(size=(2000, 300)).astype(np.float32)  # of which it finds 90 %
-    needed = nn_descent.descent_bytes(2000, 300, 10)
+    needed = nn_descent.nn_descent_bytes(2000, 300, 10)
     assert rra.knn_graph(points, 10, min_recall=0.8, memory_budget=needed).backend == "nndescent"
     assert rra.knn_graph(points, 10, min_recall=0.8, memory_budget=needed - 1).backend == "exact"
     assert rra.knn_graph(points, 10, min_recall=0.97, memory_budget=needed).backend == "exact"

@@ -149,8 +149,8 @@ def test_spot_check_passes_what_differs_by_ties_alone(way):
 
 def test_spot_check_draws_other_rows_for_other_graphs():
     graphs = [rra.knn_graph(cloud_of(clusters, seed, 300, 8), 5).indices for seed in range(8)]
-    assert len({tuple(spot_check.drawn(indices, 300)) for indices in graphs}) > 1
-    assert (spot_check.drawn(graphs[0], 300) == spot_check.drawn(graphs[0], 300)).all()
+    assert len({tuple(spot_check.rows_to_check(indices, 300)) for indices in graphs}) > 1
+    assert (spot_check.rows_to_check(graphs[0], 300) == spot_check.rows_to_check(graphs[0], 300)).all()
 
 
 def test_a_graph_without_low_precision_is_not_checked():

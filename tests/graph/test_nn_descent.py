@@ -14,7 +14,7 @@ import torch
 import rra_monitor as rra
 from rra_monitor.graph import nn_descent
 from rra_monitor.graph.exact import exact_graph
-from rra_monitor.graph.nn_descent import descent_neighbours, nn_descent_graph
+from rra_monitor.graph.nn_descent import nn_descent_graph, nn_descent_neighbours
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.recall import draw_audit
 
@@ -77,9 +77,9 @@ def test_the_same_seed_gives_the_same_graph(hard, hard_graph):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_same_seed_gives_the_same_neighbours_on_any_fixed_number_of_threads(hard, threads):
-    squared, indices = descent_neighbours(hard, 10, seed=3, threads=threads)
+    squared, indices = nn_descent_neighbours(hard, 10, seed=3, threads=threads)
     for _ in range(3):
-        again_squared, again = descent_neighbours(hard, 10, seed=3, threads=threads)
+        again_squared, again = nn_descent_neighbours(hard, 10, seed=3, threads=threads)
         assert (again == indices).all()
         assert (again_squared == squared).all()
 
@@ -88,7 +88,7 @@ def test_more_effort_finds_more(hard):
     exact = exact_graph(hard, 10)
     found = []
     for effort in range(len(nn_descent.EFFORTS)):
-        _, indices = descent_neighbours(hard, 10, effort=effort)
+        _, indices = nn_descent_neighbours(hard, 10, effort=effort)
         found.append(rra.metrics.nnls(replace(exact, indices=indices), exact))
     assert found[0] < found[1] < found[2]
 
@@ -116,8 +116,8 @@ def test_a_recall_out_of_reach_ends_in_the_exact_graph_and_says_so(hard, caplog)
 def test_a_memory_budget_ends_the_search_at_the_effort_it_allows_and_holds_for_the_exact_graph(
     hard, caplog, monkeypatch
 ):
-    budget, given = nn_descent.descent_bytes(hard.n, hard.dim, 10), []
-    assert nn_descent.descent_bytes(hard.n, hard.dim, 10, effort=1) > budget
+    budget, given = nn_descent.nn_descent_bytes(hard.n, hard.dim, 10), []
+    assert nn_descent.nn_descent_bytes(hard.n, hard.dim, 10, effort=1) > budget
     monkeypatch.setattr(
         nn_descent, "exact_graph", lambda points, k, budget: given.append(budget) or exact_graph(points, k)
     )
@@ -184,7 +184,7 @@ def test_rows_that_the_search_leaves_short_are_completed_exactly(hard, monkeypat
         return found
 
     monkeypatch.setattr(nn_descent, "_search", leaving_some_short)
-    _, indices = descent_neighbours(hard, 10)
+    _, indices = nn_descent_neighbours(hard, 10)
     exact = exact_graph(hard, 10).indices
     assert (indices[::7] == exact[::7]).all()
     assert (indices[1] == exact[1]).all()

@@ -12,7 +12,7 @@ from rra_monitor.cli.main import main
 from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.images import InMemory, Splits
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.plan import planned
+from rra_monitor.recipes.plan import training_plan
 from rra_monitor.recipes.run_files import write_description
 from rra_monitor.recipes.training import folder_of, read_data, train_one
 
@@ -25,7 +25,7 @@ def options(out, recipe="resnet20-digits", **chosen):
 
 def trained(given, callbacks=(), splits=None):
     """Train by the options; returns the folder."""
-    plan = planned(given)
+    plan = training_plan(given)
     folder = folder_of(given)
     train_one(given, plan, splits or read_data(given, plan), folder, callbacks)
     return folder
@@ -81,7 +81,7 @@ def described(tmp_path):
     """The folder of a training that has not begun, and a way to change its description."""
     given = options(tmp_path, "resnet20-digits-stac")
     folder = tmp_path / "seed0"
-    write_description(folder, given, planned(given), classes=[str(digit) for digit in range(10)])
+    write_description(folder, given, training_plan(given), classes=[str(digit) for digit in range(10)])
 
     def change(way, value):
         about = json.loads((folder / "run.json").read_text())

@@ -10,7 +10,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 from torch.utils.tensorboard import SummaryWriter  # noqa: TID251 - the writer that a Lightning logger opens
 
 import rra_monitor as rra
-from rra_monitor.integrations.tensorboard.packed import packed
+from rra_monitor.integrations.tensorboard.packed import packed_tensors
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
 from rra_monitor.measure.match import Match
 
@@ -90,7 +90,7 @@ def write_tensors(folder, tensors, step=0, more=()):
 
 def tensors_of(record):
     """What `write_tensors` takes to write a record as the sink does."""
-    return [(each.tag, each.content, each.values) for each in packed(record)]
+    return [(each.tag, each.content, each.values) for each in packed_tensors(record)]
 
 
 def claiming(*shape, value=1.0):

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 import rra_monitor as rra
 from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.integrations.lightning import RRACallback
-from rra_monitor.integrations.tensorboard.packed import packed
+from rra_monitor.integrations.tensorboard.packed import packed_tensors
 from tests.helpers.browser import drive, eventually, lines, look_around, wait_for, wait_for_count, wait_until_drawn
 from tests.helpers.page_runs import MARKUP, ODD, array
 from tests.helpers.tensorboard_records import claiming, made_up_record, write_records, write_tensor, write_tensors
@@ -142,7 +142,7 @@ def test_markup_in_every_name_stays_text_in_the_tab(tmp_path, browser_page):
 def test_bad_runs_are_named_and_the_good_one_is_drawn(tmp_path, browser_page):
     write_records(tmp_path / "good", [made_up_record(0), made_up_record(1)])
     write_tensor(tmp_path / "nested", "rra/moment", b"[" * 100_000, np.zeros(3))
-    content = next(each.content for each in packed(made_up_record(0)) if each.tag.startswith("rra/curves"))
+    content = next(each.content for each in packed_tensors(made_up_record(0)) if each.tag.startswith("rra/curves"))
     moment = ("rra/moment", b'{"schema": 1, "kind": "moment"}', np.zeros(3))
     odd = content.replace(b'"nnls_chance": 0', b'"nnls_chance": 9')
     assert odd != content

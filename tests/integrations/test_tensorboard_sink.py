@@ -14,7 +14,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
-from rra_monitor.integrations.tensorboard.packed import packed
+from rra_monitor.integrations.tensorboard.packed import packed_tensors
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
 from tests.helpers.snapshots import snapshot_of
 from tests.helpers.tensorboard_records import made_up, made_up_record, write_records
@@ -192,7 +192,7 @@ class TestTensors:
         records = [made_up_record(step, ["prev"] if step else []) for step in range(3)]
         tags = [tag for tag in written(tmp_path, records).Tags()["tensors"] if tag.startswith("rra/curves")]
         assert len(tags) == 1
-        described = {each.content for record in records for each in packed(record) if each.tag == tags[0]}
+        described = {each.content for record in records for each in packed_tensors(record) if each.tag == tags[0]}
         assert len(described) == 1
 
     def test_a_reference_without_a_value_this_time_keeps_its_place(self, tmp_path):

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter  # noqa: TID251
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.integrations.tensorboard.notes import few
-from rra_monitor.integrations.tensorboard.packed import packed
+from rra_monitor.integrations.tensorboard.packed import packed_tensors
 from rra_monitor.integrations.tensorboard.tab import SCHEMA
 from rra_monitor.page import payload
 from rra_monitor.page.assets import static_files
@@ -50,7 +50,7 @@ def logdir(digits, tmp_path_factory):
     write_tensor(path / "foreign", "wh\u00e4t <ever>", b"\xff\x00", np.zeros(3))
     write_records(path / "misshapen", whole)
     content = json.dumps({"schema": 1, "kind": "moment"}).encode()
-    curves = next(each.content for each in packed(whole[4]) if each.tag.startswith("rra/curves"))
+    curves = next(each.content for each in packed_tensors(whole[4]) if each.tag.startswith("rra/curves"))
     moment = np.array([8.0, 0.5, 0.25])
     tensors = [("rra/curves", curves, np.zeros((20, 1, 1, 2))), ("rra/moment", content, moment)]
     write_tensors(path / "misshapen", tensors, step=8)

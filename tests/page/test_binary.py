@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 
-from rra_monitor.page.binary import packed
+from rra_monitor.page.binary import packed_payload
 from rra_monitor.page.payload import fractions, run_payload
 from tests.helpers.page_runs import made_up_run
 
@@ -13,7 +13,7 @@ class TestPacking:
         run = made_up_run()
         symmetric = fractions(np.array([[[[1, 0.2], [0.2, np.nan]]]] * 3))
         payload = run_payload(run) | {"more": [symmetric]}
-        data = gzip.decompress(packed(payload))
+        data = gzip.decompress(packed_payload(payload))
         length = int.from_bytes(data[:4], "little")
         header, blob = json.loads(data[4 : 4 + length]), data[4 + length :]
         assert header["name"] == payload["name"]

@@ -7,12 +7,12 @@ from torch import nn
 
 from rra_monitor.recipes.classifier import Classifier
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.plan import planned
+from rra_monitor.recipes.plan import training_plan
 
 
 def course(options, steps=400):
     """The optimiser as it begins, and the rate at each step."""
-    module = Classifier(nn.Linear(2, 2), 2, planned(options).optimisation)
+    module = Classifier(nn.Linear(2, 2), 2, training_plan(options).optimisation)
     module.trainer = SimpleNamespace(estimated_stepping_batches=steps)
     found = module.configure_optimizers()
     optimiser, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
@@ -39,10 +39,12 @@ def test_choices_of_the_short_schedule_reach_the_optimiser():
     _, rates = course(TrainOptions(recipe="resnet20-cifar10", short=True))
     assert max(rates) == pytest.approx(0.1)
     assert rates[-1] < 1e-4
-    assert planned(TrainOptions(recipe="resnet20-cifar10", short=True)).recipe.training.epochs == 8
+    assert training_plan(TrainOptions(recipe="resnet20-cifar10", short=True)).recipe.training.epochs == 8
 
 
 def test_choices_of_rate_and_batch_reach_the_recipes_that_print_none():
-    chapter_4, ablation = (planned(TrainOptions(recipe=f"resnet20-{name}")) for name in ("cifar10", "cifar10-stac-s1"))
+    chapter_4, ablation = (
+        training_plan(TrainOptions(recipe=f"resnet20-{name}")) for name in ("cifar10", "cifar10-stac-s1")
+    )
     assert chapter_4.recipe.training.batch == 128
     assert ablation.optimisation.learning_rate == 0.1

@@ -3,7 +3,7 @@ import pytest
 from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.recipes.catalogue import RECIPES
 from rra_monitor.recipes.networks import built
-from rra_monitor.recipes.recipe import Network
+from rra_monitor.recipes.recipe import NetworkSpec
 
 # Parameters that the thesis prints, and those of rows that it describes alone (the last three).
 PARAMETERS = {
@@ -35,7 +35,7 @@ def test_networks_have_the_thesiss_parameters(name):
 
 
 def test_wide_and_deep_networks_are_wide_and_deep():
-    wide = built(Network("resnet34", "wide"), 50, 3)
+    wide = built(NetworkSpec("resnet34", "wide"), 50, 3)
     assert wide.stem[0].out_channels == 90
     assert wide.fc.in_features == 720
-    assert len(built(Network("resnet34", "deep"), 50, 3).layer3) == 12
+    assert len(built(NetworkSpec("resnet34", "deep"), 50, 3).layer3) == 12

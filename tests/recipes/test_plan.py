@@ -6,12 +6,12 @@ from torch import nn
 from rra_monitor.nn import STAC, SqueezeExcitation
 from rra_monitor.recipes.networks import built
 from rra_monitor.recipes.options import TrainOptions
-from rra_monitor.recipes.plan import planned
+from rra_monitor.recipes.plan import training_plan
 from tests.helpers.recipe_runs import options
 
 
 def plan(recipe="resnet20-cifar10", **options):
-    return planned(TrainOptions(recipe=recipe, **options))
+    return training_plan(TrainOptions(recipe=recipe, **options))
 
 
 def test_the_recipe_decides_what_the_options_do_not():
@@ -87,4 +87,4 @@ def test_what_does_not_fit_is_named(options, text):
 def test_options_that_are_no_positive_number_are_refused(tmp_path, option):
     for value in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} .*expected more than 0"):
-            planned(options(tmp_path, **{option: value}))
+            training_plan(options(tmp_path, **{option: value}))

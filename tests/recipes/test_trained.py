@@ -12,7 +12,7 @@ from rra_monitor.datasets import imagenet64
 from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.images import normalised
 from rra_monitor.datasets.read import read_splits
-from rra_monitor.recipes.plan import planned
+from rra_monitor.recipes.plan import training_plan
 from rra_monitor.recipes.run_files import write_description
 from rra_monitor.recipes.trained import data_of
 from tests.helpers.image_trees import tree
@@ -22,7 +22,7 @@ from tests.helpers.recipe_runs import options
 def described(folder, recipe, data, **chosen):
     """The folder of a training that has not begun; and its images."""
     given = options(folder, recipe, data=data and str(data), **chosen)
-    plan = planned(given)
+    plan = training_plan(given)
     splits = read_splits(DATA[plan.recipe.data], data, allow_pickle=given.allow_pickle)
     write_description(folder, given, plan, classes=splits.classes)
     return folder, splits
