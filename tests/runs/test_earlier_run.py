@@ -1,6 +1,6 @@
 """A run that 0.1.0 stored, before files had a checksum: it opens everywhere, with the numbers that 0.1.0 found.
 
-Beside the run lies what 0.1.0 made of it: `comparison.json`, by `write_tables(compare_runs({"old": ["run"]}, "train"), …)`,
+Beside the run lies what 0.1.0 made of it: `comparison.json`, by `write_tables(compare_runs({"old": ["run"]}), …)`,
 and `payload.json`, by `run_payload(stored_series(RunStore("run"), "old"))`, both of them started in this folder.
 """
 
