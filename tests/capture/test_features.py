@@ -137,7 +137,7 @@ class Attention(nn.Module):
         return self.head(tokens[:, 0])
 
 
-class TestViews:
+class TestIterFeaturesViews:
     def test_all_views_of_all_layers_come_from_one_pass(self, small_net, digits):
         sample, passes = rra.FixedSample.from_tensors(digits[0][:50]), []
 

@@ -96,7 +96,7 @@ def test_refusals_of_commands_are_one_visible_line(tmp_path):
         ["analyze", "--from", "RUN", "--out", "/proc/none"],
     ],
 )
-def test_what_the_system_refuses_is_one_sentence(tmp_path, words):
+def test_an_error_of_the_system_is_one_sentence(tmp_path, words):
     runs = {"RUN": stored(tmp_path / "a", snapshot_of(0)), "RUN2": stored(tmp_path / "b", snapshot_of(0, seed=5))}
     with pytest.raises(SystemExit, match=rf"rra-monitor {words[0]}: \[Errno \d+\] "):
         run(*(runs.get(word, word) for word in words))
