@@ -11,8 +11,8 @@ from sklearn.datasets import load_digits
 from rra_monitor.graph import KnnGraph
 from rra_monitor.metrics import nncs, nnls, twonn
 from tests.helpers import ROOT
-from tests.helpers.ranks.gloo_ranks import share
-from tests.helpers.truth import CASES, truth
+from tests.helpers.ranks.gloo_ranks import CASES, share
+from tests.helpers.truth import truth
 
 
 @pytest.fixture(params=[1, 2, 4], ids=lambda ranks: f"{ranks} ranks")

@@ -8,18 +8,18 @@ from rra_monitor.metrics import decimated_twonn, gride, levina_bickel, ratio_his
 from tests.helpers.manifolds import cloud
 
 ESTIMATES = {
-    "ml": twonn,
-    "regression": lambda graph: twonn(graph, method="regression"),
-    "censored": lambda graph: twonn(graph, method="censored"),
+    "twonn": twonn,
+    "twonn regression": lambda graph: twonn(graph, method="regression"),
+    "twonn censored": lambda graph: twonn(graph, method="censored"),
     "levina_bickel": levina_bickel,
     "gride": lambda graph: gride(graph).dimensions[-1],
-    "standard error": twonn_standard_error,
-    "decimated": lambda graph: decimated_twonn(graph, parts=[1]).dimensions[0],
-    "histogram": lambda graph: ratio_histogram(graph).dimension,
+    "twonn_standard_error": twonn_standard_error,
+    "decimated_twonn": lambda graph: decimated_twonn(graph, parts=[1]).dimensions[0],
+    "ratio_histogram": lambda graph: ratio_histogram(graph).dimension,
 }
 
 
-WARNING = [name for name in ESTIMATES if name != "histogram"]
+WARNING = [name for name in ESTIMATES if name != "ratio_histogram"]
 
 
 class TestIDEstimates:
