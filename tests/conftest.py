@@ -19,6 +19,7 @@ FOREIGN = (
     "tests/integrations/",
     "tests/nn/",
     "tests/recipes/",
+    "tests/capture/test_channels.py",
     "tests/capture/test_features.py",
     "tests/capture/test_layers.py",
     "tests/capture/test_undisturbed.py",
