@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 import rra_monitor as rra
 from rra_monitor.nn import resnet20
 from tests.helpers.browser import browser_page, chromium  # noqa: F401 - fixtures
-from tests.helpers.truth import Outcome
+from tests.helpers.ranks.outcome import Outcome
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
@@ -19,6 +19,7 @@ FOREIGN = (
     "tests/integrations/",
     "tests/nn/",
     "tests/recipes/",
+    "tests/capture/test_channels.py",
     "tests/capture/test_features.py",
     "tests/capture/test_layers.py",
     "tests/capture/test_undisturbed.py",

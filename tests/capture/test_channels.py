@@ -60,7 +60,7 @@ class TestChannels:
             ("convnext_tiny", "classifier.0", False),
         ],
     )
-    def test_networks_of_torchvision(self, name, layer, last):
+    def test_channels_of_torchvisions_networks(self, name, layer, last):
         import torchvision
 
         model = getattr(torchvision.models, name)(weights=None)

@@ -18,12 +18,12 @@ def names(model, shape, layers="auto", **kwargs):
 BLOCKS = ["layer1.0", "layer1.1", "layer2.0", "layer2.1", "layer3.0", "layer3.1", "layer4.0", "layer4.1"]
 
 
-class TestAuto:
+class TestFindLayersAuto:
     def test_resnet20_has_the_thesis_numbering(self):
         blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in (0, 1, 2)]
         assert names(resnet20(), (3, 32, 32)) == ["input", "stem", *blocks, "pool", "fc"]
 
-    def test_torchvision_resnet(self):
+    def test_blocks_of_torchvisions_resnet(self):
         assert names(torchvision.models.resnet18(), (3, 64, 64)) == ["input", "maxpool", *BLOCKS, "avgpool", "fc"]
 
     def test_names_are_the_same_when_compiled_or_within_another_module(self):
@@ -112,7 +112,7 @@ class TestAuto:
         assert names(model, (3,)) == ["input", "1"]
 
 
-class TestNamed:
+class TestFindLayersNamed:
     def test_names_may_leave_out_the_path_to_the_network(self):
         wrapped = nn.Sequential(resnet20())
         assert names(wrapped, (3, 16, 16), ["layer1.*", "fc"]) == ["0.layer1.0", "0.layer1.1", "0.layer1.2", "0.fc"]

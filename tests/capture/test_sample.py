@@ -204,16 +204,16 @@ class TestFixedSampleRefuses:
         with pytest.warns(UserWarning, match="50 of 200 samples are drawn, since the rarest class has only 5"):
             assert rra.FixedSample.from_dataset(rare, n=200, shrink=True).n == 50
 
-    def test_fewer_than_two_of_each_class(self, dataset):
+    def test_fewer_than_two_of_each_class_are_refused(self, dataset):
         with pytest.raises(ValueError, match=r"n=15 gives fewer than two samples of each of 10 classes.*n=200"):
             rra.FixedSample.from_dataset(dataset, n=15)
 
     @pytest.mark.parametrize("n", [2, 0, -1])
-    def test_n_below_three(self, dataset, n):
+    def test_n_below_three_is_refused(self, dataset, n):
         with pytest.raises(ValueError, match="at least 3"):
             rra.FixedSample.from_dataset(dataset, n=n)
 
-    def test_more_than_there_are(self):
+    def test_more_samples_than_there_are_are_refused(self):
         with pytest.raises(ValueError, match="has 10 samples, fewer than the n=20"):
             rra.FixedSample.from_dataset(Items([torch.zeros(2)] * 10), n=20)
 
@@ -225,7 +225,7 @@ class TestFixedSampleRefuses:
         with pytest.raises(TypeError, match="from_tensors"):
             rra.FixedSample.from_dataset(Stream(), n=10)
 
-    def test_items_that_do_not_collate(self):
+    def test_items_that_do_not_collate_are_refused(self):
         with pytest.raises(TypeError, match="transform that returns tensors"):
             rra.FixedSample.from_dataset(Items([(object(), 0)] * 10), n=5)
 
@@ -238,7 +238,7 @@ class TestFixedSampleRefuses:
             ({"ids": [0, 1]}, "5 different integers"),
         ],
     )
-    def test_tensors_that_do_not_fit(self, arguments, words):
+    def test_tensors_that_do_not_fit_are_refused(self, arguments, words):
         with pytest.raises(ValueError, match=words):
             rra.FixedSample.from_tensors(torch.zeros(5, 2), **arguments)
         with pytest.raises(ValueError, match="equal first axes"):

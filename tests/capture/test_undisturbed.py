@@ -100,7 +100,7 @@ def test_a_network_that_changes_its_input_does_not_change_the_sample(digits):
     assert (first.id == second.id).all()
 
 
-def test_what_a_module_caches_can_meet_a_backward_pass(sample, digits):
+def test_tensors_that_a_module_caches_are_no_inference_tensors(sample, digits):
     class Caching(nn.Module):
         def __init__(self):
             super().__init__()

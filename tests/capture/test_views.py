@@ -8,7 +8,7 @@ from rra_monitor.capture.views import checked_views, pooled, pooled_dim, resolve
 from tests.helpers.views import EVERY
 
 
-class TestValues:
+class TestPooled:
     def test_windows_of_two_by_hand(self):
         plane = torch.tensor(
             [[[[1.0, 3.0, 0.0, 8.0], [5.0, 7.0, 4.0, 0.0], [2.0, 2.0, 1.0, 1.0], [2.0, 6.0, 1.0, 9.0]]]]

@@ -118,8 +118,8 @@ def stored(folder, name="one run", probe="val"):
     return store.load(probe, store.steps(probe)[-1])
 
 
-class TestMeasured:
-    def test_it_is_what_the_monitor_measures(self, done, folder):
+class TestAnalyze:
+    def test_analyze_stores_what_the_monitor_measures(self, done, folder):
         net = network()
         net.load_state_dict(torch.load(folder / "weights.pt"))
         data = load_digits()
@@ -162,7 +162,7 @@ class TestMeasured:
         assert whole["nnls"]["values"] == found.nnls.tolist()
         assert (whole["n"], whole["k"], whole["epoch"]) == (150, 5, 2)
 
-    def test_it_draws_curves_matrices_and_ratios(self, done, folder):
+    def test_analyze_draws_curves_matrices_and_ratios(self, done, folder):
         for name in ("curves", "nnls", "ratios", "views"):
             with Image.open(folder / "one run" / f"val-{name}.png") as picture:
                 assert min(picture.size) > 200
@@ -194,7 +194,7 @@ class TestMeasured:
             add("later.ckpt", k=6)
         assert rra.RunStore("series").steps("data") == (0, 10)
 
-    def test_compare_reads_it(self, done, here, capsys):
+    def test_compare_reads_an_analysis(self, done, here, capsys):
         chosen = {"n": 150, "k": 5, "layers": ["input", "1", "6"]}
         run_analyze("own_code:build", "own_code:data", None, "untrained", "val", 0, **chosen)
         assert "the weights are those that MODEL comes with" in capsys.readouterr().out
@@ -214,7 +214,7 @@ def lines(ended):
     return ended.stdout.split("\n")
 
 
-class TestStored:
+class TestAnalyzeFrom:
     def test_the_same_table_comes_from_the_graphs_alone(self, done, folder, tmp_path):
         again = analyze(tmp_path, "--from", str(folder / "one run"))
         assert again.returncode == 0, again.stderr
@@ -227,7 +227,7 @@ class TestStored:
         for name in ("layers.csv", "layer_pairs.csv", "analysis.json"):
             assert (tmp_path / "here" / name).read_text() == (folder / "one run" / name).read_text()
 
-    def test_it_is_computed_from_the_graphs_not_read_from_the_curves(self, done, folder):
+    def test_analyze_from_a_run_computes_from_the_graphs(self, done, folder):
         found = stored(folder)
         forgotten = replace(found, id=found.id * 0, nncs=found.nncs * 0, nnls=found.nnls * 0)
         anew = computed_anew(forgotten)
@@ -244,7 +244,7 @@ class TestStored:
             ("one run", "../x", {}, "has no probe '../x'"),
         ],
     )
-    def test_what_is_not_stored_is_named(self, done, here, source, probe, chosen, text):
+    def test_analyze_from_a_run_names_what_is_not_stored(self, done, here, source, probe, chosen, text):
         with pytest.raises(ValueError, match=text):
             run_analyze(None, None, source, None, probe, 0, **chosen)
 
@@ -256,7 +256,7 @@ class TestStored:
         ended = analyze(folder, "own_code:build", "--data", "own_code:data", "--out", "own_code.py")
         assert ended.stderr == "rra-monitor analyze: --out own_code.py is a file; name a folder\n"
 
-    def test_the_linear_cka_is_a_flag(self, folder, tmp_path):
+    def test_analyze_has_a_flag_for_linear_cka(self, folder, tmp_path):
         chosen = ["--probe", "val", "--n", "60", "--k", "5", "--layers", "input,1", "--cka", "--out", str(tmp_path)]
         assert analyze(folder, "own_code:build", "--data", "own_code:data", *chosen).returncode == 0
         assert "cka" in (tmp_path / "layer_pairs.csv").read_text()

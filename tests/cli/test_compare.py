@@ -28,8 +28,8 @@ def done(runs, tmp_path_factory):
     return out, ended.stdout, ended.stderr
 
 
-class TestCommand:
-    def test_its_csv_is_a_loop_over_the_stored_graphs(self, done, runs):
+class TestCompare:
+    def test_csv_equals_a_loop_over_the_stored_graphs(self, done, runs):
         groups = {"A/1 [x]": runs["A"], "B": runs["B"][:2]}
         rows = list(csv.DictReader((done[0] / "nnls.csv").open()))
         written = {(r["group_a"], r["group_b"], r["layer_a"], r["layer_b"]): float(r["mean"]) for r in rows}
@@ -46,14 +46,14 @@ class TestCommand:
                 values = [ids[path][LAYERS.index(row["layer"])] for path in groups[row["group"]]]
                 assert float(row["mean"]) == pytest.approx(np.mean(values))
 
-    def test_its_json_holds_the_same(self, done):
+    def test_json_holds_the_values_of_the_csv(self, done):
         whole = json.loads((done[0] / "comparison.json").read_text())
         rows = list(csv.DictReader((done[0] / "nnls.csv").open()))
         assert [pairs["pairs"] for pairs in whole["pairs"]] == [2, 4, 2]
         assert np.ravel([pairs["nnls"] for pairs in whole["pairs"]]).tolist() == [float(row["mean"]) for row in rows]
         assert len(whole["settling"]) == 4
 
-    def test_its_tables_name_groups_layers_and_chance(self, done):
+    def test_tables_name_groups_layers_and_chance(self, done):
         for words in ("A/1 [x]", "within B", "intrinsic dimension", "chance 0.0", "epoch 1", "comparison.json"):
             assert words in done[1]
 
@@ -84,7 +84,7 @@ class TestCommand:
             (["no/such", "--out", __file__], "test_compare.py is a file; name a folder"),
         ],
     )
-    def test_its_errors_are_one_sentence(self, arguments, text, tmp_path):
+    def test_errors_are_one_sentence(self, arguments, text, tmp_path):
         ended = subprocess.run([COMMAND, "compare", *arguments], capture_output=True, text=True, cwd=tmp_path)
         assert ended.returncode != 0
         assert text in ended.stderr

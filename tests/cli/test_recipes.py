@@ -2,7 +2,7 @@ from rra_monitor.recipes.catalogue import RECIPES
 from tests.helpers.recipe_runs import run
 
 
-def test_the_list_has_every_recipe_with_the_thesiss_accuracy(capsys):
+def test_recipes_lists_every_recipe_with_the_thesiss_accuracy(capsys):
     run("recipes", "resnet20-cifar10*")
     printed = capsys.readouterr().out
     assert all(name in printed for name in RECIPES if name.startswith("resnet20-cifar10"))

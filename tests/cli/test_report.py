@@ -15,7 +15,7 @@ def run(digits, tmp_path_factory):
     return train(tmp_path_factory.mktemp("runs") / "a0", digits, 0, views=("full", "avg-global"))
 
 
-class TestCommand:
+class TestReport:
     def test_a_directory_of_runs_is_taken_whole(self, run, tmp_path):
         out = tmp_path / "r.html"
         ended = subprocess.run(
@@ -34,7 +34,7 @@ class TestCommand:
             (["--group", "A=no/*"], "matches no directory"),
         ],
     )
-    def test_its_errors_are_one_sentence(self, arguments, text, tmp_path):
+    def test_errors_are_one_sentence(self, arguments, text, tmp_path):
         ended = subprocess.run([COMMAND, "report", *arguments], capture_output=True, text=True, cwd=tmp_path)
         assert ended.returncode != 0
         assert text in ended.stderr

@@ -76,7 +76,7 @@ class TestNamedModel:
         with pytest.raises(ValueError, match="needs timm, which is not installed: pip install timm"):
             named_model("timm:resnet18")
 
-    def test_an_error_in_the_readers_code_keeps_its_trace(self, here):
+    def test_an_error_in_code_of_ones_own_keeps_its_trace(self, here):
         # Not one of the errors that the command shows in one sentence.
         with pytest.raises(RuntimeError, match="'own_code:broken': calling it failed: no weights today") as caught:
             named_model("own_code:broken")

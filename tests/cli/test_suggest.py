@@ -131,7 +131,7 @@ def test_the_uniform_window_needs_the_size_of_the_images(digit_run, tmp_path, ca
     assert "--attention stac --window " in capsys.readouterr().out
 
 
-class TestForeignRun:
+class TestSuggestOfAForeignRun:
     def words(self, options):
         said = _command(CHOSEN, {"options": options, "plan": {}})
         assert said.isprintable()

@@ -65,7 +65,7 @@ def test_a_configuration_file_is_a_training_and_the_command_line_counts_more(tmp
         (["recipes", "resnet30"], "no recipe 'resnet30'"),
     ],
 )
-def test_bad_input_is_an_error_of_one_line(words, text, tmp_path, monkeypatch):
+def test_train_says_bad_input_in_one_line(words, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=text):
         run(*words)

@@ -9,7 +9,7 @@ from tests.helpers.digit_runs import matrix, stored, train
 from tests.helpers.snapshots import snapshot_of
 
 
-class TestComparable:
+class TestComparability:
     def test_networks_of_different_depth_have_a_rectangular_matrix_and_meet_by_name(self, digits, runs, tmp_path):
         deep = train(tmp_path / "deep", digits, 3, deep=True)
         pairs = rra.compare_runs({"A": runs["A"], "deep": [deep]}).between("A", "deep")

@@ -5,13 +5,13 @@ from tests.helpers.digit_runs import stored
 from tests.helpers.snapshots import snapshot_of
 
 
-class TestRuns:
+class TestCompareRuns:
     def test_the_directory_of_the_logger_stands_for_the_run_in_it(self, tmp_path):
         stored(tmp_path / "seed0" / "rra", snapshot_of(0))
         assert rra.compare_runs({"A": [tmp_path / "seed0"]}).groups["A"].runs == (str(tmp_path / "seed0" / "rra"),)
 
 
-class TestBadInput:
+class TestCompareRunsRefuses:
     @pytest.mark.parametrize(
         ("groups", "text"),
         [
@@ -21,15 +21,15 @@ class TestBadInput:
             ({"A": ["no/such"]}, "there is no run at no/such"),
         ],
     )
-    def test_groups_without_runs(self, groups, text):
+    def test_groups_without_runs_are_refused(self, groups, text):
         with pytest.raises(ValueError, match=text):
             rra.compare_runs(groups)
 
-    def test_an_empty_directory(self, tmp_path):
+    def test_a_directory_without_snapshots_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match="holds no snapshots"):
             rra.compare_runs({"A": [tmp_path]})
 
-    def test_a_run_named_twice(self, runs):
+    def test_a_run_named_twice_is_refused(self, runs):
         with pytest.raises(ValueError, match="twice"):
             rra.compare_runs({"A": [runs["A"][0], runs["A"][0] + "/"]})
 
@@ -38,11 +38,11 @@ class TestBadInput:
             rra.compare_runs(runs, epoch=7)
 
     @pytest.mark.parametrize("epoch", ["first", True, 1.5])
-    def test_an_epoch_that_is_none(self, runs, epoch):
+    def test_an_epoch_that_is_no_number_is_refused(self, runs, epoch):
         with pytest.raises(ValueError, match="expected a number of completed epochs, or 'last'"):
             rra.compare_runs(runs, epoch=epoch)
 
-    def test_an_unknown_probe_or_group(self, runs, found):
+    def test_an_unknown_probe_or_group_is_refused(self, runs, found):
         with pytest.raises(ValueError, match="no probe 'test'; its probes: train, val"):
             rra.compare_runs(runs, probe="test")
         with pytest.raises(ValueError, match="no group 'C'; the groups: A, B"):

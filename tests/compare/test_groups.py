@@ -11,8 +11,8 @@ from tests.helpers.digit_runs import LAYERS, last, stored, train
 from tests.helpers.snapshots import snapshot_of
 
 
-class TestCurves:
-    def test_are_mean_and_deviation_over_the_runs_at_every_epoch(self, found, runs):
+class TestGroup:
+    def test_curves_are_mean_and_deviation_over_the_runs_at_every_epoch(self, found, runs):
         stores = [rra.RunStore(path) for path in runs["B"]]
         group = found.groups["B"]
         assert group.epochs == (0, 1, 2)
@@ -26,7 +26,7 @@ class TestCurves:
             assert row["sd"] == pytest.approx(math.sqrt(sum((v - sum(values) / 3) ** 2 for v in values) / 2))
             assert row["runs"] == 3
 
-    def test_end_with_each_run_s_own_last_snapshot(self, digits, runs, tmp_path):
+    def test_curves_end_with_each_runs_own_last_snapshot(self, digits, runs, tmp_path):
         longer = train(tmp_path / "longer", digits, 5, epochs=3)
         comparison = rra.compare_runs({"A": [runs["A"][0], longer]})
         group = comparison.groups["A"]
@@ -35,20 +35,20 @@ class TestCurves:
         np.testing.assert_array_equal(group.id[1, -1], last(longer).id)
         assert any("end at different epochs (2, 3)" in note for note in comparison.notes)
 
-    def test_of_disjoint_epochs_are_those_of_the_last_snapshots(self, tmp_path):
+    def test_curves_of_disjoint_epochs_are_those_of_the_last_snapshots(self, tmp_path):
         paths = [stored(tmp_path / str(at), snapshot_of(at), snapshot_of(at + 4)) for at in (0, 1)]
         comparison = rra.compare_runs({"A": paths})
         assert comparison.groups["A"].epochs == ()
         assert comparison.groups["A"].id.shape == (2, 1, 3)
         assert any("no epoch in common" in note for note in comparison.notes)
 
-    def test_of_unlabelled_runs_have_no_class_similarity(self, tmp_path):
+    def test_unlabelled_runs_have_no_nncs(self, tmp_path):
         paths = [stored(tmp_path / str(seed), snapshot_of(0, labelled=False, seed=seed)) for seed in (0, 1)]
         comparison = rra.compare_runs({"A": paths})
         assert comparison.groups["A"].nncs is None
         assert comparison.between("A", "A").nnls.shape == (2, 3, 3)
 
-    def test_average_the_runs_where_a_value_is_defined(self, tmp_path):
+    def test_curves_average_the_runs_where_a_value_is_defined(self, tmp_path):
         undefined = dataclasses.replace(snapshot_of(0), id=np.array([2.0, np.nan, np.nan]))
         other = dataclasses.replace(snapshot_of(0), id=np.array([4.0, 3.0, np.nan]))
         comparison = rra.compare_runs({"A": [stored(tmp_path / "0", undefined), stored(tmp_path / "1", other)]})
@@ -57,7 +57,7 @@ class TestCurves:
         np.testing.assert_equal([row["sd"] for row in rows], [np.sqrt(2), np.nan, np.nan])
         assert [row["runs"] for row in rows] == [2, 1, 0]
 
-    def test_of_the_health_of_graphs_are_there_too_and_ties_are_said(self, tmp_path):
+    def test_curves_have_the_health_of_graphs_and_ties_are_noted(self, tmp_path):
         shots = [snapshot_of(0, seed=seed) for seed in range(2)]
         shots = [
             dataclasses.replace(shot, ties=np.array([0.0, 0.9, at]), hubness=np.full(3, np.nan))

@@ -64,11 +64,11 @@ def test_a_shelf_in_the_fall_is_a_double_hunchback(level):
         pytest.param([51, 51.5, 52, 60, 74, 50, 30, 20, 13, 8], 50_000, id="before the peak"),
     ],
 )
-def test_what_is_no_shelf_leaves_a_hunchback(curve, n):
+def test_hunchback_without_a_shelf(curve, n):
     assert set(kinds(snapshot(n=n, k=n // 100, id=curve))) == {"id_peak", "hunchback"}
 
 
-def test_a_second_maximum_within_the_error_leaves_a_hunchback():
+def test_hunchback_where_a_second_maximum_lies_within_the_error():
     assert set(kinds(snapshot(id=[20, 60, 30, 33, 10]))) == {"id_peak", "hunchback"}
 
 

@@ -13,14 +13,14 @@ from tests.helpers.snapshots import snapshot_of
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-def test_curves_show_every_layer_and_the_untrained_network(labelled):
+def test_curves_figure_shows_every_layer_and_the_untrained_network(labelled):
     figure = curves_figure(snapshot_of(5, labelled=labelled), snapshot_of(0, labelled=labelled))
     assert len(figure.axes) == (2 if labelled else 1)
     assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["input", "a/b c", "fc"]
     assert {text.get_text() for text in figure.legends[0].get_texts()} >= {"epoch 0", "epoch 5"}
 
 
-def test_heatmaps_share_a_fixed_scale_and_name_their_layers():
+def test_nnls_figure_has_a_fixed_scale_and_names_its_layers():
     snapshot, other = snapshot_of(5), snapshot_of(4, layers=("input", "fc"))
     matches = {"prev": rra.match(snapshot, snapshot_of(3), "prev"), "ref-a": rra.match(snapshot, other, "ref-a")}
     figure = nnls_figure(snapshot, matches)
@@ -68,14 +68,14 @@ def in_views():
     return dataclasses.replace(snapshot, settings=settings, aliases=aliases)
 
 
-def test_views_are_lines_over_the_same_layers(in_views):
+def test_curves_figure_draws_views_as_lines_over_the_same_layers(in_views):
     axis = curves_figure(in_views, snapshot_of(0)).axes[-1]
     assert [text.get_text() for text in axis.get_xticklabels()] == ["input", "a", "fc"]
     (pooled,) = [line for line in axis.lines if line.get_label() == "avg2"]
     np.testing.assert_array_equal(pooled.get_ydata(), in_views.nncs[[1, 3, 4]])
 
 
-def test_heatmaps_of_views_are_with_themselves_and_of_the_full_with_them(in_views):
+def test_views_figure_has_views_with_themselves_and_the_full_one_with_them(in_views):
     matches = {"prev": rra.match(in_views, snapshot_of(3, layers=("input", "input@avg2", "fc")), "prev")}
     panels = nnls_figure(in_views, matches).axes
     assert [axis.images[0].get_array().shape for axis in panels[:2]] == [(3, 3), (3, 2)]
@@ -98,7 +98,7 @@ def test_the_montage_has_every_picture_above_the_next(in_views):
         assert (picture[top:bottom] < 128).any()
 
 
-def test_nothing_global_is_touched():
+def test_figures_leave_pyplot_and_the_backend_alone():
     before = matplotlib.get_backend()
     curves_figure(snapshot_of(1)).canvas.draw()
     import matplotlib.pyplot as plt

@@ -11,7 +11,8 @@ import torch
 
 import rra_monitor as rra
 from rra_monitor.graph import exact, sieve
-from tests.helpers.truth import CASES, assert_same_but_for_ties, truth
+from tests.helpers.ranks.gloo_ranks import CASES
+from tests.helpers.truth import assert_same_but_for_ties, truth
 
 pytestmark = pytest.mark.usefixtures("two_threads")
 

@@ -11,8 +11,8 @@ from sklearn.datasets import load_digits
 from rra_monitor.graph import KnnGraph
 from rra_monitor.metrics import nncs, nnls, twonn
 from tests.helpers import ROOT
-from tests.helpers.ranks.gloo_ranks import share
-from tests.helpers.truth import CASES, truth
+from tests.helpers.ranks.gloo_ranks import CASES, share
+from tests.helpers.truth import truth
 
 
 @pytest.fixture(params=[1, 2, 4], ids=lambda ranks: f"{ranks} ranks")
@@ -21,7 +21,7 @@ def outcome(request, gloo):
 
 
 @pytest.mark.parametrize("name", ["digits", "binary", "duplicates", "constant"])
-def test_of_exact_ties_the_lower_indices_win(outcome, name):
+def test_exact_ties_are_won_by_the_lower_indices(outcome, name):
     # Distances of integers are exact: no tolerance is needed.
     assert (outcome.graph(name).indices == truth(*CASES[name]).indices).all()
 
@@ -56,7 +56,7 @@ def test_the_example_of_the_documentation_runs_under_torchrun(tmp_path):
     assert said[0][2] == said[1][2]
 
 
-def test_gathered_every_rank_has_the_whole_graph(outcome):
+def test_gather_graph_gives_every_rank_the_whole_graph(outcome):
     for rank, (indices, distances) in enumerate(outcome.shares("digits gathered")):
         assert (indices == outcome.graph("digits").indices).all()
         assert (distances == outcome.graph("digits").distances).all()
@@ -77,7 +77,7 @@ def test_metrics_over_ranks_are_those_of_the_whole_graph(outcome):
                 assert value == pytest.approx(twonn(outcome.graph(name)), rel=1e-12, nan_ok=True)
 
 
-def test_every_rank_gets_the_same_bits(outcome):
+def test_metrics_are_bit_identical_on_every_rank(outcome):
     for values in outcome.values:
         for name in ("nncs", "nnls", "nnls_matrix"):
             assert values[name] == outcome.values[0][name]

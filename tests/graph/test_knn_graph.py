@@ -35,7 +35,7 @@ def test_neighbours_agree_with_scikit_learn(feature_maps):
     np.testing.assert_allclose(graph.distances, distances[:, 1:], rtol=1e-5)
 
 
-def test_blocks_do_not_show(feature_maps, monkeypatch):
+def test_size_of_blocks_does_not_change_the_result(feature_maps, monkeypatch):
     whole = rra.knn_graph(feature_maps, k=20)
     monkeypatch.setattr(sieve, "TILES", (77,))
     monkeypatch.setattr(distances, "CHUNK", 100)
@@ -102,7 +102,7 @@ def test_a_sample_is_never_its_own_neighbour_even_among_duplicates():
     assert graph.zeros == 1.0
 
 
-def test_distances_ascend(feature_maps):
+def test_knn_graph_distances_ascend(feature_maps):
     assert (np.diff(rra.knn_graph(feature_maps, k=60).distances, axis=1) >= 0).all()
 
 

@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_neighbours_on_any_fixed_number_of_threads(
         assert (again_squared == squared).all()
 
 
-def test_more_effort_finds_more(hard):
+def test_nn_descent_finds_more_with_more_effort(hard):
     exact = exact_graph(hard, 10)
     found = []
     for effort in range(len(nn_descent.EFFORTS)):

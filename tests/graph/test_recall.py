@@ -79,13 +79,13 @@ def test_the_standard_error_is_that_of_the_mean_over_rows(points, exact):
     assert np.mean([audit.standard_error(graph) for audit in audits]) == pytest.approx(spread, rel=0.25)
 
 
-def test_no_miss_seen_is_no_proof_of_none(points, exact):
+def test_standard_error_is_not_zero_where_no_miss_was_seen(points, exact):
     audit = draw_audit(points, K)
     assert audit.recall(exact) == 1.0
     assert audit.standard_error(exact) == pytest.approx(np.sqrt(1 - 256 / N) / 256)
 
 
-def test_another_of_those_that_tie_for_the_last_place_counts_as_found():
+def test_recall_counts_another_neighbour_that_ties_for_the_last_place():
     corners = Points(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [5.0, 5.0]]))
     audit, graph = draw_audit(corners, 1), exact_graph(corners, 1)
     swapped = graph.indices.copy()

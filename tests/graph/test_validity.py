@@ -15,7 +15,7 @@ def with_first(array, value, dtype=None):
     return found
 
 
-class TestNeighbours:
+class TestKnnGraphNeighbours:
     @pytest.mark.parametrize(
         ("indices", "words"),
         [
@@ -52,7 +52,7 @@ class TestNeighbours:
         assert rra.KnnGraph(RIGHT.astype(dtype), DISTANCES).k == 2
 
 
-class TestDistances:
+class TestKnnGraphDistances:
     @pytest.mark.parametrize("row", [[2, 1], [-1, 1], [np.nan, 1], [1, np.nan], [1, np.inf], [np.inf, np.inf]])
     def test_graph_refuses_distances_that_no_row_has(self, row):
         distances = DISTANCES.copy()

@@ -15,7 +15,7 @@ from tests.helpers.training import Classifier, epochs, fit
 
 class TestRRACallbackMoments:
     @pytest.mark.parametrize(("every", "expected"), [(1, [0, 1, 2, 3]), (2, [0, 2, 3]), (5, [0, 3])])
-    def test_untrained_every_nth_and_last(self, digits, tmp_path, sample, every, expected):
+    def test_snapshots_before_training_every_nth_epoch_and_at_the_end(self, digits, tmp_path, sample, every, expected):
         callback = RRACallback(probes={"train": sample}, every_n_epochs=every, dirpath=tmp_path / "run")
         fit(digits, tmp_path, [callback])
         store = rra.RunStore(tmp_path / "run")

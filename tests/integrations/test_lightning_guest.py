@@ -20,9 +20,9 @@ def unlucky(module, steps):
     return forward
 
 
-class TestGuest:
+class TestRRACallbackGuest:
     @pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
-    def test_training_is_the_same_to_the_last_bit(self, digits, tmp_path, precision, sample):
+    def test_training_is_bit_identical_with_the_callback(self, digits, tmp_path, precision, sample):
         def outcome(callbacks):
             trainer = fit(digits, tmp_path / str(len(callbacks)), callbacks, augmented=True, precision=precision)
             return trainer.model.state_dict(), trainer.optimizers[0].state_dict(), streams()
@@ -39,7 +39,7 @@ class TestGuest:
             assert torch.equal(value["momentum_buffer"], watched[1]["state"][slot]["momentum_buffer"])
         assert plain[2] == watched[2]
 
-    def test_drawing_samples_from_the_trainer_changes_nothing_either(self, digits, tmp_path):
+    def test_drawing_samples_from_the_trainer_leaves_weights_and_random_stream(self, digits, tmp_path):
         plain = fit(digits, tmp_path / "a").model.state_dict()
         stream = torch.get_rng_state()
         watched = fit(digits, tmp_path / "b", [RRACallback(on_error="raise")]).model.state_dict()
@@ -66,7 +66,7 @@ class TestGuest:
         assert module.steps == 12
         assert epochs(callback.store) == [0, 1]
 
-    def test_or_raises_on_request(self, digits, tmp_path, sample):
+    def test_a_failing_snapshot_raises_when_on_error_is_raise(self, digits, tmp_path, sample):
         module = Classifier()
 
         with pytest.raises(ValueError, match="out of luck"):

@@ -19,8 +19,8 @@ from tests.helpers.wandb_files import offline_runs
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-class TestSamples:
-    def test_without_arguments_they_come_from_the_trainer(self, digits, tmp_path):
+class TestRRACallbackSamples:
+    def test_samples_are_drawn_from_the_trainers_data_by_default(self, digits, tmp_path):
         callback = RRACallback()
         fit(digits, tmp_path, [callback], epochs=1)
         assert callback.store.probes() == ("train", "val")
@@ -84,14 +84,14 @@ class TestSamples:
         assert module.steps == 0
 
 
-class TestTrainers:
+class TestRRACallbackTrainers:
     @pytest.mark.parametrize("precision", ["bf16-true", "16-mixed", "64-true"])
-    def test_other_precisions(self, digits, tmp_path, sample, precision):
+    def test_callback_measures_in_every_precision(self, digits, tmp_path, sample, precision):
         callback = RRACallback(probes={"train": sample}, on_error="raise")
         fit(digits, tmp_path, [callback], epochs=1, precision=precision)
         assert np.isfinite(callback.store.load("train", 4).id).all()
 
-    def test_pytorch_lightning(self, digits, tmp_path, sample):
+    def test_callback_works_in_a_trainer_of_pytorch_lightning(self, digits, tmp_path, sample):
         import pytorch_lightning as pl
 
         class Module(pl.LightningModule):
@@ -109,7 +109,7 @@ class TestTrainers:
         assert callback.store.path == f"{logger.log_dir}/rra"
         assert "rra/train/id_peak" in trainer.callback_metrics
 
-    def test_a_lightning_cli_file(self, tmp_path):
+    def test_callback_is_configured_by_a_lightning_cli_file(self, tmp_path):
         script = tmp_path / "train.py"
         script.write_text(
             "import torch\n"
@@ -163,7 +163,7 @@ class TestTrainers:
         assert ranks[0]["measured"] == ranks[1]["measured"]
         assert len(ranks[1]["measured"]) == 3
 
-    def test_it_says_what_it_will_do(self, digits, tmp_path, sample, caplog):
+    def test_the_plan_is_logged_before_training(self, digits, tmp_path, sample, caplog):
         logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
         logger.addHandler(caplog.handler)
         with caplog.at_level(logging.INFO):

@@ -19,7 +19,7 @@ from tests.helpers.wandb_runs import records, wandb_logger
 pytestmark = pytest.mark.usefixtures("wandb_offline", "wandb_finished")
 
 
-class TestChoosingSinks:
+class TestLoggerSinks:
     def test_loggers_of_both_packages_and_subclasses_are_recognised(self, tmp_path):
         class Mine(WandbLogger):
             pass

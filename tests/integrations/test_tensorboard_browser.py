@@ -63,14 +63,14 @@ def opened(page, server):
 
 
 @pytest.mark.parametrize("loader", [FAST, SLOW], ids=["fast", "slow"])
-def test_the_walk(logdir, loader, browser_page):
+def test_walk_through_two_runs_and_back_by_the_address(logdir, loader, browser_page):
     with shown(browser_page, logdir, *loader) as server:
         read_whole(server)
         opened(browser_page, server)
         drive(browser_page, tab)
 
 
-def test_it_shows_the_values_of_the_store(logdir, browser_page):
+def test_curves_and_matrices_are_those_of_the_store(logdir, browser_page):
     with shown(browser_page, logdir) as server:
         read_whole(server)
         frame = opened(browser_page, server)

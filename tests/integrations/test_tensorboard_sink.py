@@ -115,7 +115,7 @@ def in_views(digits, tmp_path_factory):
     return rra.RunStore(callback.store.path), accumulator
 
 
-class TestViews:
+class TestTensorBoardSinkViews:
     def test_scalars_are_of_layers_as_they_are(self, in_views):
         store, events = in_views
         tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("rra/")]
@@ -187,7 +187,7 @@ def charts_of(events):
     return {chart.title: chart.multiline.tag[0] for chart in category.chart}
 
 
-class TestTensors:
+class TestTensorBoardSinkTensors:
     def test_a_tag_has_one_description_however_often_it_is_written(self, tmp_path):
         records = [made_up_record(step, ["prev"] if step else []) for step in range(3)]
         tags = [tag for tag in written(tmp_path, records).Tags()["tensors"] if tag.startswith("rra/curves")]

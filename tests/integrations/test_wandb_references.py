@@ -17,8 +17,8 @@ from tests.helpers.wandb_runs import wandb_logger
 pytestmark = pytest.mark.usefixtures("wandb_offline", "wandb_finished")
 
 
-class TestArtifacts:
-    def test_a_version_is_a_directory_that_a_store_reads(self, digits, tmp_path, sample):
+class TestWandbSinkArtifacts:
+    def test_artifact_is_a_directory_that_a_store_reads(self, digits, tmp_path, sample):
         callback = RRACallback(probes={"train": sample}, artifacts=True)
         fit(digits, tmp_path, [callback], 2, logger=wandb_logger(tmp_path, "kept"))
         wandb.finish()
@@ -36,7 +36,7 @@ class TestArtifacts:
         np.testing.assert_array_equal(copy.load("train", 8).nnls, callback.store.load("train", 8).nnls)
         assert copy.graph_steps("train") == (0, 4, 8)
 
-    def test_there_are_none_unasked(self, together):
+    def test_no_artifact_is_logged_by_default(self, together):
         assert not [artifact for artifact in together[2].artifacts if artifact.type == "rra-snapshot"]
 
     @pytest.mark.parametrize(
@@ -47,18 +47,18 @@ class TestArtifacts:
             (None, {"every": 0}, "every=0; expected 1 snapshot or more"),
         ],
     )
-    def test_options_that_can_not_work_are_refused(self, store, options, words):
+    def test_artifacts_without_a_local_store_are_refused(self, store, options, words):
         with pytest.raises(ValueError, match=words):
             WandbSink(None, store, **options)
 
-    def test_they_need_a_logger_that_has_them(self, digits, tmp_path, sample):
+    def test_artifacts_need_a_wandb_logger(self, digits, tmp_path, sample):
         module = Classifier()
         with pytest.raises(ValueError, match="no logger has artifacts; add a WandbLogger"):
             fit(digits, tmp_path, [RRACallback({"train": sample}, artifacts=True)], module=module)
         assert module.steps == 0
 
 
-class TestReferences:
+class TestReferencePath:
     @pytest.fixture
     def online(self, monkeypatch):
         """The network API, which alone is a stand-in; it knows one artifact."""
@@ -77,13 +77,13 @@ class TestReferences:
         assert second.store.matches("train", 4)["ref-seed0"].epoch == 1
 
     @pytest.mark.parametrize("address", ["wandb:mine/rra-a:latest", "wandb:me/mine/rra-a", "wandb:", "wandb:a/b/c/d:e"])
-    def test_an_incomplete_address_is_refused(self, address, online):
+    def test_reference_path_refuses_an_incomplete_address(self, address, online):
         with pytest.raises(ValueError, match=r"expected wandb:<entity>/<project>/<artifact>:<alias>"):
             reference_path(address)
         online.artifact.assert_not_called()
 
     @pytest.mark.parametrize("mode", ["offline", "dryrun", "disabled"])
-    def test_offline_it_says_so_at_once(self, mode, online, monkeypatch):
+    def test_reference_path_refuses_an_artifact_offline(self, mode, online, monkeypatch):
         monkeypatch.setenv("WANDB_MODE", mode)
         with pytest.raises(ValueError, match=rf"W&B is {mode} \(WANDB_MODE\); download it where there is"):
             reference_path("wandb:me/mine/rra-a:latest")
@@ -98,6 +98,6 @@ class TestReferences:
         assert module.steps == 0
         assert not (tmp_path / "rra").exists()
 
-    def test_paths_stay_as_they_are(self, tmp_path):
+    def test_reference_path_leaves_other_paths_as_they_are(self, tmp_path):
         assert reference_path(tmp_path) == str(tmp_path)
         assert reference_path("s3://bucket/wandb:run") == "s3://bucket/wandb:run"

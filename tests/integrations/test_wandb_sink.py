@@ -42,7 +42,7 @@ def together(digits, tmp_path_factory):
     return path, callback.store, run
 
 
-class TestThreeLoggersAtOnce:
+class TestWandbSinkBesideOtherLoggers:
     def test_each_key_is_logged_once_per_snapshot_with_the_stores_value(self, together):
         _, store, run = together
         rows = run.rows("rra/seconds")
@@ -94,7 +94,7 @@ class TestThreeLoggersAtOnce:
         assert not any("loss" in row for row in run.rows("rra/epoch"))
         assert run.metrics["*"][0].step_metric == "trainer/global_step"
 
-    def test_the_other_loggers_have_the_same(self, together):
+    def test_tensorboard_and_csv_have_the_same_values(self, together):
         path, _, run = together
         events = EventAccumulator(str(path / "tb" / "v"), size_guidance={"scalars": 0})
         events.Reload()
@@ -160,8 +160,8 @@ def hundred(tmp_path_factory):
 
 
 @pytest.mark.slow
-class TestAHundredSnapshots:
-    def test_there_are_fewer_than_200_files(self, hundred):
+class TestWandbSinkOfAHundredSnapshots:
+    def test_a_hundred_snapshots_leave_fewer_than_200_files(self, hundred):
         assert 100 < len(hundred[1].files()) < 200
 
     def test_each_expected_key_is_there_once_per_snapshot(self, hundred):
@@ -185,7 +185,7 @@ def test_pictures_of_a_thousand_snapshots_stay_few():
     assert sum(number % picture_stride(number) == 0 for number in range(1000)) < 120
 
 
-class TestWhatIsLoggedWhen:
+class TestWandbSink:
     def test_undefined_values_are_left_out(self, tmp_path):
         (record,) = records(1)
         record.snapshots["val"].id[1] = math.nan
@@ -238,7 +238,7 @@ class TestWhatIsLoggedWhen:
         assert not list(tmp_path.rglob("*.wandb"))
 
 
-class TestResume:
+class TestWandbSinkResume:
     def test_the_table_of_a_resumed_training_goes_on(self, digits, tmp_path, sample):
         def train(epochs, **options):
             saver = ModelCheckpoint(tmp_path / "checkpoints", save_top_k=-1, filename="{epoch}")
@@ -289,7 +289,7 @@ def test_an_interrupted_training_has_its_table(digits, tmp_path, sample):
     assert {row[0] for row in run.table()} == {0, 1}
 
 
-def test_training_is_the_same_to_the_last_bit(digits, tmp_path, sample):
+def test_training_is_bit_identical_with_the_callback(digits, tmp_path, sample):
     def outcome(name, callbacks):
         trainer = fit(digits, tmp_path, callbacks, 2, augmented=True, logger=wandb_logger(tmp_path, name))
         wandb.finish()
@@ -302,7 +302,7 @@ def test_training_is_the_same_to_the_last_bit(digits, tmp_path, sample):
     assert torch.equal(plain[3], watched[3])
 
 
-def test_the_module_is_there_without_wandb():
+def test_the_sinks_module_imports_without_wandb():
     code = (
         "import sys; sys.modules['wandb'] = None\n"
         "from rra_monitor.integrations.loggers import logger_sinks\n"

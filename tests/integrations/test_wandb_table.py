@@ -13,7 +13,7 @@ def rows_of(epoch, count=10):
     return [(epoch, "train", "full", "id", f"layer{number}", 1.0) for number in range(count)]
 
 
-class TestRows:
+class TestTableRows:
     def test_every_value_has_a_row_and_undefined_ones_have_none(self):
         snapshot = snapshot_of(5, epoch=2)
         snapshot = dataclasses.replace(snapshot, id=np.array([1.5, math.nan, 2.5]))
@@ -41,7 +41,7 @@ class TestRows:
         assert len(found) == 5
 
 
-class TestBound:
+class TestLongTable:
     def test_all_rows_stay_while_they_are_few(self):
         table = LongTable(max_rows=100)
         for epoch in range(10):

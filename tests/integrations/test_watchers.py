@@ -20,7 +20,7 @@ class Plateau(Classifier):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **self.schedule}}
 
 
-class TestWatchers:
+class TestRRACallbackWatchers:
     def test_early_stopping_and_checkpoints_find_the_values(self, digits, tmp_path, sample):
         stop = EarlyStopping("rra/train/id_peak", patience=0, min_delta=1e9)
         checkpoint = ModelCheckpoint(tmp_path / "best", monitor="rra/train/nnls_prev_mean", mode="max")
@@ -85,12 +85,12 @@ class TestWatchers:
             fit(digits, tmp_path, [RRACallback(probes={"train": sample}, every_n_epochs=2)], module=module)
         assert module.steps == 0
 
-    def test_a_first_epoch_that_is_cut_short_has_the_value_too(self, digits, tmp_path, sample):
+    def test_early_stopping_finds_the_value_after_a_first_epoch_that_is_cut_short(self, digits, tmp_path, sample):
         callbacks = [EarlyStopping("rra/train/nnls_prev_mean"), RRACallback(probes={"train": sample})]
         trainer = fit(digits, tmp_path, callbacks, max_steps=2)
         assert trainer.global_step == 2
 
-    def test_a_checkpoint_of_the_same_rhythm_is_fine(self, digits, tmp_path, sample):
+    def test_a_checkpoint_every_as_many_epochs_finds_the_value(self, digits, tmp_path, sample):
         checkpoint = ModelCheckpoint(tmp_path / "best", monitor="rra/train/id_peak", every_n_epochs=2)
         callbacks = [RRACallback(probes={"train": sample}, every_n_epochs=2), checkpoint]
         fit(digits, tmp_path, callbacks, epochs=4, enable_checkpointing=True)

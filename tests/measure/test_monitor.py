@@ -73,7 +73,7 @@ def test_an_undefined_id_is_said_once_in_a_run(small_net):
         assert np.isnan(monitor.measure(small_net, step=1, epoch=1)["p"].id).all()
 
 
-class TestViews:
+class TestMonitorViews:
     def test_each_view_equals_the_loop_reference(self, small_net, digits):
         images, labels = digits[0][:60], digits[1][:60]
         sample = rra.FixedSample.from_tensors(images, labels)

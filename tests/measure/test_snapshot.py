@@ -6,7 +6,7 @@ import rra_monitor as rra
 import rra_monitor.measure.monitor
 
 
-class TestViews:
+class TestSnapshotViews:
     def test_a_view_of_every_layer_is_found_under_its_own_name_or_its_equals(self, of_resnet):
         snapshot, _ = of_resnet
         base, pooled = snapshot.view(), snapshot.view("avg8")

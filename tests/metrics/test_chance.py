@@ -34,7 +34,7 @@ class TestNNCSChance:
         assert abs(np.mean([draw.micro.adjusted for draw in draws])) < 0.02
 
     @pytest.mark.parametrize("agreement", [half, near])
-    def test_holds_for_agreement_functions(self, agreement):
+    def test_chance_holds_for_agreement_functions(self, agreement):
         rng = np.random.default_rng(1)
         targets = rng.exponential(size=100)
         values = [nncs(rra.knn_graph(rng.normal(size=(100, 8)), 2), targets, agreement=agreement) for _ in range(60)]
@@ -42,7 +42,7 @@ class TestNNCSChance:
         assert abs(np.mean(values) - chance) < 3 * np.std(values, ddof=1) / math.sqrt(60)
         assert abs(adjusted(np.mean(values), chance, nncs_ceiling(targets, 2, agreement))) < 0.03
 
-    def test_levels_need_two_samples_and_a_possible_k(self):
+    def test_chance_and_ceiling_need_two_samples_and_a_possible_k(self):
         with pytest.raises(ValueError, match="at least 2 samples, got 1"):
             nncs_chance([3])
         with pytest.raises(ValueError, match="k=4 must lie in 1 to n-1=3"):
@@ -101,7 +101,7 @@ class TestAdjusted:
         np.testing.assert_allclose(adjusted(np.array([[0.2, 1.0], [0.6, 0.1]]), 0.2), [[0, 1], [0.5, -0.125]])
 
     @pytest.mark.parametrize(("n", "k"), [(50, 2), (700, 5), (700, 150)])
-    def test_a_graph_with_itself_gives_exactly_one(self, n, k):
+    def test_adjusted_nnls_of_a_graph_with_itself_is_exactly_one(self, n, k):
         graph = rra.knn_graph(RNG.normal(size=(n, 6)), k)
         assert nnls(graph, graph) == 1.0
         assert adjusted(nnls(graph, graph), nnls_chance(n, k)) == 1.0

@@ -6,7 +6,7 @@ from rra_monitor.metrics import nncs, nncs_by_class, nnls, nnls_per_sample, turn
 from tests.helpers.graphs import graph_of
 
 
-class TestBounds:
+class TestPairsOfGraphs:
     @pytest.mark.parametrize("wrong", [4, -1, 2**31 - 1])
     @pytest.mark.parametrize("compare", [nnls, nnls_per_sample, turnover])
     def test_a_neighbour_that_does_not_exist_is_refused(self, compare, wrong):
@@ -25,7 +25,7 @@ class TestBounds:
             compare(share, share)
 
 
-class TestNeighbours:
+class TestNNCS:
     def test_neighbours_that_do_not_exist_are_refused(self):
         with pytest.raises(ValueError, match="neighbour 0 of sample 1 is 3, expected positions among the 3 samples"):
             nncs(graph_of([[1], [3], [0]]), [0, 0, 1])

@@ -60,7 +60,7 @@ class TestLinearCKA:
         assert matrix[0, 2] == pytest.approx(linear_cka(layers[0], layers[2], unbiased))
 
     @pytest.mark.parametrize(("n", "d"), [(30, 7), (30, 9000)])
-    def test_keeps_no_more_than_the_smaller_form(self, n, d):
+    def test_linear_kernel_keeps_the_smaller_form(self, n, d):
         kernel = linear_kernel(RNG.normal(size=(n, d)).astype(np.float32))
         assert tuple(kernel.rows.shape) == (n, min(n, d))
         assert kernel.gram == (d > n)
@@ -79,7 +79,7 @@ class TestLinearCKA:
         with pytest.warns(UserWarning, match="equally far from each other"):
             assert math.isnan(linear_cka(np.eye(9), RNG.normal(size=(9, 3)), unbiased=True))
 
-    def test_what_does_not_compare_is_refused(self):
+    def test_cka_refuses_what_does_not_compare(self):
         a = RNG.normal(size=(6, 2))
         with pytest.raises(ValueError, match="found n=3 and n=6"):
             linear_cka(a, a[:3])

@@ -57,7 +57,7 @@ class TestGride:
         assert most_likely_dimension(logs, 2, 4) == pytest.approx(most_likely_dimension(nudged, 2, 4), rel=1e-6)
 
 
-def test_gride_but_for_one_sample_where_they_cut_no_outliers(golden):
+def test_gride_golden_values_but_for_one_sample(golden):
     graph, values = golden
     scales = gride(graph)
     checked = 0

@@ -14,7 +14,7 @@ def listed(points, k):
     return [[j for j, _ in row] for row in loops.neighbours(points, k)]
 
 
-class TestOccurrence:
+class TestKOccurrence:
     def test_equals_the_loop_reference(self):
         points = RNG.normal(size=(60, 8))
         graph, counts = rra.knn_graph(points, 5), similarity.occurrence(listed(points, 5))
@@ -50,7 +50,7 @@ class TestOccurrence:
             graph_health(graph)
 
 
-class TestDistances:
+class TestGraphHealth:
     def test_counts_ties_and_zeros_as_the_loop_does(self):
         points = RNG.integers(0, 4, size=(50, 3))
         rows = [[distance for _, distance in row] for row in loops.neighbours(points, 6)]
@@ -65,7 +65,7 @@ class TestDistances:
         health = graph_health(rra.knn_graph(np.ones((20, 3)), 4))
         assert (health.ties, health.tied_distances, health.zeros, health.zero_distances) == (1, 1, 1, 1)
 
-    def test_a_healthy_one_has_none(self):
+    def test_a_healthy_layer_has_no_ties_and_zeros(self):
         health = graph_health(rra.knn_graph(RNG.normal(size=(200, 5)), 4))
         assert (health.zeros, health.zero_distances, health.recall) == (0, 0, 1)
         assert health.tied_distances < 0.01

@@ -44,7 +44,7 @@ def test_induced_errors_are_differences_of_the_metrics_where_all_rows_are_audite
     assert errors.nnls > 0.001
 
 
-def test_without_labels_or_a_second_neighbour_the_rest_is_given(points):
+def test_induced_errors_without_labels_or_a_second_neighbour(points):
     errors = rra.metrics.induced_errors(nn_descent_graph(points, 1, min_recall=0.0))
     assert np.isnan(errors.id)
     assert errors.nncs is None

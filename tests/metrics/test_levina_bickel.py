@@ -25,7 +25,7 @@ class TestLevinaBickel:
             levina_bickel(rra.knn_graph(cloud(50, 3), 7), k=k)
 
 
-def test_levina_bickel(golden):
+def test_levina_bickel_golden_values(golden):
     graph, values = golden
     for k, expected in values["skdim.id.MLE.fit(comb='mle')"].items():
         assert levina_bickel(graph, int(k)) == pytest.approx(expected, rel=1e-5)

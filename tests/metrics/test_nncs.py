@@ -34,7 +34,7 @@ class TestNNCS:
             nncs(graph_of([[1], [0], [3], [2]]), labels)
 
 
-class TestPerSample:
+class TestNNCSPerSample:
     def test_equals_the_loop_and_has_the_nncs_as_its_mean(self, classes):
         points, labels, graph = classes
         expected = similarity.nncs_per_sample(listed(points, 7), lambda i, j: labels[i] == labels[j])
@@ -60,7 +60,7 @@ class TestPerSample:
                 measure(share, labels[:9])
 
 
-class TestAgreement:
+class TestNNCSAgreement:
     @pytest.mark.parametrize("agreement", [half, near])
     def test_equals_the_loop_reference(self, agreement):
         points, targets = RNG.normal(size=(40, 3)), RNG.uniform(0, 3, 40)
@@ -75,12 +75,12 @@ class TestAgreement:
         assert nncs_chance(targets, agreement) == pytest.approx(similarity.chance(40, agree))
         assert nncs_ceiling(targets, 6, agreement) == pytest.approx(similarity.ceiling(40, 6, agree))
 
-    def test_gets_the_sample_first_and_the_neighbour_second(self):
+    def test_agreement_gets_the_sample_first_and_the_neighbour_second(self):
         points, targets = RNG.normal(size=(40, 3)), RNG.uniform(0, 3, 40)
         expected = np.mean(similarity.nncs_per_sample(listed(points, 6), lambda i, j: targets[i] < targets[j]))
         assert nncs(rra.knn_graph(points, 6), targets, agreement=np.less) == pytest.approx(expected)
 
-    def test_of_equal_classes_is_the_nncs_with_its_chance_and_ceiling(self, classes):
+    def test_agreement_of_equal_classes_is_the_nncs_with_its_chance_and_ceiling(self, classes):
         _, labels, graph = classes
         assert nncs(graph, labels, agreement=np.equal) == nncs(graph, labels)
         assert nncs_chance(labels, np.equal) == pytest.approx(nncs_chance(labels))
@@ -92,7 +92,7 @@ class TestAgreement:
         expected = similarity.nncs_per_sample(listed(points, 5), lambda i, j: any(sets[i] & sets[j]))
         assert found == pytest.approx(np.mean(expected))
 
-    def test_blocks_do_not_show(self, monkeypatch):
+    def test_size_of_blocks_does_not_change_the_result(self, monkeypatch):
         targets, graph = RNG.uniform(0, 3, 40), rra.knn_graph(RNG.normal(size=(40, 3)), 6)
         whole = (nncs(graph, targets, agreement=half), nncs_chance(targets, half), nncs_ceiling(targets, 6, half))
         monkeypatch.setattr("rra_monitor.metrics._targets.BLOCK", 100)

@@ -9,7 +9,7 @@ from tests.helpers.graphs import listed
 RNG = np.random.default_rng(5)
 
 
-class TestByClass:
+class TestNNCSByClass:
     def test_the_matrix_equals_the_loop_reference(self, classes):
         points, labels, graph = classes
         found = nncs_by_class(graph, labels)

@@ -26,7 +26,7 @@ class TestNNLS:
             nnls_matrix([])
 
 
-class TestMatrix:
+class TestNNLSMatrix:
     @pytest.mark.parametrize(("la", "lb"), [(3, 3), (2, 70), (130, 1)])
     def test_the_matrix_equals_its_cells_for_any_number_of_layers(self, la, lb):
         graphs_a = [random_graph(20, 4, RNG) for _ in range(la)]
@@ -46,7 +46,7 @@ class TestMatrix:
         assert (np.diag(matrix) == 1).all()
 
 
-class TestPerSample:
+class TestNNLSPerSample:
     def test_equals_the_loop_and_has_the_nnls_as_its_mean(self, layers):
         a, b = layers
         found = nnls_per_sample(rra.knn_graph(a, 9), rra.knn_graph(b, 9))

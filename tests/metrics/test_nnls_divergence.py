@@ -10,7 +10,7 @@ from tests.helpers import similarity
 RNG = np.random.default_rng(7)
 
 
-class TestDivergence:
+class TestNNLSDivergence:
     def test_equals_the_loop_reference(self):
         p, q = RNG.random(size=(2, 5, 7))
         p[0, :3], q[0, 1:4] = 0, 0

@@ -8,39 +8,39 @@ from rra_monitor.metrics import decimated_twonn, gride, levina_bickel, ratio_his
 from tests.helpers.manifolds import cloud
 
 ESTIMATES = {
-    "ml": twonn,
-    "regression": lambda graph: twonn(graph, method="regression"),
-    "censored": lambda graph: twonn(graph, method="censored"),
+    "twonn": twonn,
+    "twonn regression": lambda graph: twonn(graph, method="regression"),
+    "twonn censored": lambda graph: twonn(graph, method="censored"),
     "levina_bickel": levina_bickel,
     "gride": lambda graph: gride(graph).dimensions[-1],
-    "standard error": twonn_standard_error,
-    "decimated": lambda graph: decimated_twonn(graph, parts=[1]).dimensions[0],
-    "histogram": lambda graph: ratio_histogram(graph).dimension,
+    "twonn_standard_error": twonn_standard_error,
+    "decimated_twonn": lambda graph: decimated_twonn(graph, parts=[1]).dimensions[0],
+    "ratio_histogram": lambda graph: ratio_histogram(graph).dimension,
 }
 
 
-WARNING = [name for name in ESTIMATES if name != "histogram"]
+WARNING = [name for name in ESTIMATES if name != "ratio_histogram"]
 
 
-class TestUndefined:
+class TestIDEstimates:
     @pytest.mark.parametrize("name", WARNING)
-    def test_is_nan_with_the_reason_where_all_are_duplicates(self, name):
+    def test_estimate_is_nan_with_the_reason_where_all_are_duplicates(self, name):
         graph = rra.knn_graph(np.repeat(cloud(10, 3), 3, axis=0), 2)
         with pytest.warns(UserWarning, match="30 of 30 samples have a duplicate, 0 remain"):
             assert math.isnan(ESTIMATES[name](graph))
 
     @pytest.mark.parametrize("name", WARNING)
-    def test_is_nan_with_the_reason_where_all_ratios_are_one(self, name):
+    def test_estimate_is_nan_with_the_reason_where_all_ratios_are_one(self, name):
         with pytest.warns(UserWarning, match="all 12 samples are equally far from their"):
             assert math.isnan(ESTIMATES[name](rra.knn_graph(np.eye(12), 2)))
 
     @pytest.mark.parametrize("name", list(ESTIMATES))
-    def test_needs_two_neighbours(self, name):
+    def test_estimate_needs_two_neighbours(self, name):
         with pytest.raises(ValueError, match=r"k=1\b|k=1 must lie"):
             ESTIMATES[name](rra.knn_graph([[0.0], [1.0], [3.0]], 1))
 
     @pytest.mark.parametrize("name", list(ESTIMATES))
-    def test_one_ranks_share_of_a_graph_is_refused(self, name):
+    def test_estimate_refuses_one_ranks_shard(self, name):
         graph = rra.knn_graph(cloud(20, 2), 4)
         with pytest.raises(ValueError, match="holds 10 of 20 samples"):
             ESTIMATES[name](rra.KnnGraph(graph.indices[:10], graph.distances[:10], total=20))

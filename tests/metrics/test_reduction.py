@@ -8,7 +8,7 @@ from tests.helpers import ROOT
 from tests.helpers.ranks.dimension_ranks import estimates, whole_graph
 
 
-def test_over_the_ranks_of_a_group_each_gets_the_value_of_the_whole_graph(tmp_path):
+def test_id_estimates_over_ranks_are_those_of_the_whole_graph(tmp_path):
     script = ROOT / "tests" / "helpers" / "ranks" / "dimension_ranks.py"
     processes = [
         subprocess.Popen([sys.executable, script, str(rank), tmp_path], stderr=subprocess.PIPE, text=True)
@@ -43,7 +43,7 @@ dist.destroy_process_group()
 """
 
 
-def test_ranks_that_share_a_graph_get_the_values_of_the_whole(tmp_path):
+def test_nncs_and_health_over_ranks_are_those_of_the_whole_graph(tmp_path):
     ranks = [
         subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(tmp_path)], stderr=subprocess.PIPE, text=True)
         for rank in range(3)

@@ -10,7 +10,7 @@ from tests.helpers.manifolds import cloud, torus
 
 class TestStandardError:
     @pytest.mark.parametrize("method", ["ml", "regression", "censored"])
-    def test_is_what_draws_of_a_known_manifold_spread_by(self, method):
+    def test_standard_error_is_the_spread_over_draws_of_a_known_manifold(self, method):
         graphs = [rra.knn_graph(torus(600, 4, seed), 2) for seed in range(60)]
         spread = np.std([twonn(graph, method=method) for graph in graphs], ddof=1)
         stated = np.mean([twonn_standard_error(graph, method=method, replicates=100) for graph in graphs[:8]])

@@ -57,7 +57,7 @@ class TestTurnover:
         ]
         assert abs(np.mean(shares) - 4 / 99) < 3 * np.std(shares, ddof=1) / math.sqrt(50)
 
-    def test_a_sequence_gives_one_between_each_two(self, layers):
+    def test_turnovers_are_between_each_two_graphs_of_a_sequence(self, layers):
         graphs = [rra.knn_graph(points, 9) for points in (*layers, layers[0])]
         found = turnovers(graphs)
         assert [(t.before, t.after) for t in found] == [(graphs[0], graphs[1]), (graphs[1], graphs[2])]

@@ -121,7 +121,7 @@ class TestStac:
             STAC(4, kernels=kernels)
 
 
-class TestRivals:
+class TestSqueezeExcitation:
     def test_squeeze_and_excitation_of_two_channels_by_hand(self):
         se = SqueezeExcitation(2)
         fill(se.conv1, [[[[1.0]], [[0.0]]], [[[0.0]], [[-1.0]]]], [0.0, 0.0])
@@ -131,6 +131,8 @@ class TestRivals:
         expected = [0.5, 1.5, 4 * sigmoid(4.5), 8 * sigmoid(4.5)]
         assert se(y).flatten().tolist() == pytest.approx(expected)
 
+
+class TestBAM:
     def test_bam_adds_the_map_weighed_by_channel_and_pixel_by_hand(self):
         bam = BAM(1, dilation=1)
         for convolution in (module for module in bam.modules() if isinstance(module, nn.Conv2d)):
@@ -162,7 +164,7 @@ class TestRivals:
         assert seen.max(0).values.tolist() == [24, 24]
 
 
-class TestContract:
+class TestAttentionLayers:
     def test_gradients_are_right_in_double_precision(self, layer):
         y = torch.randn(2, 6, 8, 8, dtype=torch.float64, requires_grad=True)
         weights = [weight.double().detach().requires_grad_() for weight in layer.parameters()]

@@ -63,23 +63,23 @@ def check_compiled(build, shape, backend):
 
 
 @pytest.mark.parametrize(("build", "shape"), VARIANTS)
-def test_compiled_in_one_graph(build, shape):
+def test_compile_gives_the_same_in_one_graph(build, shape):
     check_compiled(build, shape, "eager")
 
 
 @pytest.mark.parametrize(("build", "shape"), [pytest.param(LAYERS[name], SMALL, id=name) for name in LAYERS])
-def test_backward_passes_are_traced_too(build, shape):
+def test_compile_traces_backward_passes_too(build, shape):
     check_compiled(build, shape, "aot_eager")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("build", "shape"), VARIANTS)
-def test_compiled_to_machine_code(build, shape):
+def test_compile_to_machine_code_gives_the_same(build, shape):
     check_compiled(build, shape, "inductor")
 
 
 @pytest.mark.parametrize(("build", "shape"), VARIANTS)
-def test_exported_with_batches_of_any_size(build, shape):
+def test_export_takes_batches_of_any_size(build, shape):
     model, images = built(build).eval(), torch.randn(shape)
     program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=64)},))
     for n in (2, 5):

@@ -39,7 +39,7 @@ def weights_by_value(network):
     return {id(weights): weights.detach().clone() for weights in network.parameters()}
 
 
-class TestInserted:
+class TestInsertAttention:
     @pytest.mark.parametrize("placement", ["standard", "post"])
     def test_a_gate_leaves_the_output_unchanged_and_every_weight_as_it_was(self, network, placement):
         images, before = torch.randn(IMAGES), weights_by_value(network)
@@ -157,9 +157,9 @@ class TestInserted:
         assert type(holder["backbone"].layer3[0].bn2) is Attended
 
 
-class TestRefused:
+class TestInsertAttentionRefuses:
     @pytest.mark.parametrize("build", [torchvision.models.vgg11, partial(timm.create_model, "convnext_atto")])
-    def test_networks_without_residual_blocks(self, build):
+    def test_networks_without_residual_blocks_are_refused(self, build):
         with torch.device("meta"):
             network = build()
         with pytest.raises(ValueError, match=f"{type(network).__name__} has no residual blocks: no module with conv1"):
@@ -167,7 +167,7 @@ class TestRefused:
 
     @pytest.mark.parametrize("build", [torchvision.models.resnet18, resnet20])
     @pytest.mark.parametrize("placement", ["standard", "post"])
-    def test_attention_where_there_is_some_already(self, build, placement):
+    def test_attention_where_there_is_some_already_is_refused(self, build, placement):
         network = insert_attention(build(), "se", placement)
         with pytest.raises(ValueError, match=r"'layer1.0.*' has attention already. Insert into a fresh network"):
             insert_attention(network)

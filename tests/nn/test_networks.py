@@ -70,7 +70,7 @@ CIFAR10_FLOPS = [
 ]
 
 
-class TestCost:
+class TestNetworkCost:
     @pytest.mark.parametrize(("build", "classes", "count"), PARAMETERS)
     def test_parameters_are_the_thesiss_to_the_last_unit(self, build, classes, count):
         with torch.device("meta"):
@@ -125,7 +125,7 @@ class TestCost:
         assert all(torch.equal(values, before[name]) for name, values in network.state_dict().items())
 
 
-class TestForward:
+class TestResNetForward:
     def by_hand(self, block, x):
         branch = block.norm2(block.conv2(block.norm1(block.conv1(x)).relu()))
         return branch, block.shortcut(x)
@@ -169,7 +169,7 @@ class TestForward:
         assert [name for name, weights in network.named_parameters() if not weights.grad.abs().sum() > 0] == []
 
 
-class TestNames:
+class TestResNetLayers:
     @pytest.mark.parametrize("attention", [None, "stac", "se", "bam", ("stac", None, "se")])
     @pytest.mark.parametrize("placement", ["standard", "post"])
     def test_layers_keep_the_thesiss_numbering_with_any_attention(self, attention, placement):
@@ -195,7 +195,7 @@ class TestNames:
             torch.testing.assert_close(torch.as_tensor(found), network.layer1[0](network.stem(images)))
 
 
-class TestRefused:
+class TestResNetRefuses:
     def test_a_window_larger_than_a_stages_map_names_the_stage_the_map_and_what_is_possible(self):
         network = resnet20(attention="stac", window=8)
         message = r"stage 3 \(layer3.0\): a window of 8 x 8 .* the map of 4 x 4; possible is up to 4 x 4, or 'global'"

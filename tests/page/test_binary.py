@@ -8,8 +8,8 @@ from rra_monitor.page.payload import fractions, run_payload
 from tests.helpers.page_runs import made_up_run
 
 
-class TestPacking:
-    def test_nothing_is_rounded_and_json_stays_json(self):
+class TestPacked:
+    def test_packed_rounds_nothing_and_keeps_json(self):
         run = made_up_run()
         symmetric = fractions(np.array([[[[1, 0.2], [0.2, np.nan]]]] * 3))
         payload = run_payload(run) | {"more": [symmetric]}

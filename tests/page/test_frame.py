@@ -11,7 +11,7 @@ def in_views(snapshot, *views, **aliases):
     return dataclasses.replace(snapshot, settings=dataclasses.replace(snapshot.settings, views=views), aliases=aliases)
 
 
-class TestMoment:
+class TestProbeFrame:
     def test_a_comparison_has_the_views_that_both_sides_have(self):
         layers = ("input", "a", "a@avg2", "a@avg-global", "fc")
         snapshot = in_views(snapshot_of(1, layers=layers), "full", "avg2", "avg-global")

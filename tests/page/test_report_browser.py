@@ -42,13 +42,13 @@ def caption(frame, key):
     return frame.locator(f"figure[data-key='{key}'] figcaption").inner_text()
 
 
-def test_the_walk(folder, tmp_path, browser_page):
+def test_walk_through_two_runs_and_back_by_the_address(folder, tmp_path, browser_page):
     made("report", folder / "a0", folder / "b0", "--out", tmp_path / "r.html")
     opened(browser_page, tmp_path / "r.html")
     drive(browser_page)
 
 
-def test_it_shows_the_values_of_the_store(folder, tmp_path, browser_page):
+def test_curves_and_matrices_are_those_of_the_store(folder, tmp_path, browser_page):
     made("report", folder / "a0", "--out", tmp_path / "r.html")
     frame = opened(browser_page, tmp_path / "r.html")
     store = rra.RunStore(folder / "a0")

@@ -19,8 +19,8 @@ def run(digits, tmp_path_factory):
     return train(tmp_path_factory.mktemp("runs") / "a0", digits, 0, views=("full", "avg-global"))
 
 
-class TestSeries:
-    def test_its_values_are_the_stores(self, run):
+class TestStoredSeries:
+    def test_series_has_the_values_of_the_store(self, run):
         store = rra.RunStore(run)
         series = stored_series(store, "a0", "A")
         assert [frame.step for frame in series.frames] == list(store.steps("train"))
@@ -43,7 +43,7 @@ class TestSeries:
                     else:
                         assert np.isnan(values).all()
 
-    def test_its_payload_is_json_and_keeps_the_values(self, run):
+    def test_payload_of_a_series_is_json_and_keeps_the_values(self, run):
         series = stored_series(rra.RunStore(run), "a0")
         plain = json.loads(json.dumps(run_payload(series), allow_nan=False))
         for name, probe in series.probes.items():

@@ -315,7 +315,7 @@ RECIPE_OF = {recipe.data: recipe for recipe in RECIPES.values()}
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_data_know_their_probes(name, tmp_path):
+def test_probes_are_as_large_as_the_data_says(name, tmp_path):
     data, given = DATA[name], options(tmp_path, RECIPE_OF[name].name, n=None)
     assert len(data.normalization[0]) == len(data.normalization[1]) == data.channels
     plan = training_plan(given)

@@ -101,6 +101,6 @@ def test_the_largest_uniform_window_is_the_last_maps_side():
         (snapshot([]), (32,), "no residual stages: no layers layer1.0, … among input, network.fc"),
     ],
 )
-def test_what_windows_can_not_be_read_from_is_named(given, sides, text):
+def test_max_cs_names_a_snapshot_that_has_no_windows_to_choose_from(given, sides, text):
     with pytest.raises(ValueError, match=text):
         max_cs(given, sides)

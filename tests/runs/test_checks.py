@@ -168,7 +168,7 @@ SAMPLE = {
 }
 
 
-class TestOneOddFile:
+class TestRunStoreOneOddFile:
     """It costs its snapshot, with a warning that names it; the others are read."""
 
     @pytest.mark.parametrize("change", [*METADATA.values(), *CURVES.values()], ids=[*METADATA, *CURVES])
@@ -278,7 +278,7 @@ def test_store_takes_little_memory_for_small_files_that_speak_of_large_arrays(ru
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
-class TestSaving:
+class TestRunStoreSaving:
     @pytest.mark.parametrize("probe", ["../../victim/snapshots/train", "..", "a/b", "a\\b", "a\nb", "", "a" * 300, 5])
     def test_store_saves_no_probe_whose_name_is_a_path(self, tmp_path, probe):
         store = rra.RunStore(tmp_path / "mine")

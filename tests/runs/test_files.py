@@ -56,7 +56,7 @@ KINDS = {
 }
 
 
-class TestOddFiles:
+class TestRunStoreOddFiles:
     @pytest.mark.parametrize(("words", "make"), KINDS.items(), ids=KINDS)
     def test_store_leaves_out_a_snapshot_that_is_no_file(self, run, words, make):
         replaced(curves_file(run), make)
@@ -123,7 +123,7 @@ class TestOddFiles:
         assert rra.RunStore(f"file://{run}").steps("train") == (0, 5, 9)
 
 
-class TestLinks:
+class TestRunStoreLinks:
     """Links that lead out of the run's directory are not followed: nothing there is read, written, moved or removed."""
 
     def test_store_reads_no_file_outside(self, run, outside):

@@ -128,7 +128,7 @@ class TestJSONLSink:
         assert probe["nnls"]["ref-seed0"]["epoch"] == 1
         assert len(probe["nncs"]) == len(probe["layers"]) == 3
 
-    def test_it_mends_before_its_first_line(self, tmp_path):
+    def test_a_sink_mends_the_file_before_its_first_line(self, tmp_path):
         path = tmp_path / "records.jsonl"
         left = line(seconds=1, step=0) + line(step=0) + line(step=5)[:30]
         path.write_bytes(left)

@@ -13,5 +13,5 @@ import rra_monitor as rra
         (None, "rra/p/id"),
     ],
 )
-def test_keys_have_no_character_that_a_dashboard_trips_over(layer, key):
+def test_metric_key_has_no_character_that_a_dashboard_trips_over(layer, key):
     assert rra.metric_key("p", "id", layer) == key

@@ -18,7 +18,7 @@ class TestScalars:
         expected |= {"rra/epoch", "rra/seconds", "rra/overhead"}
         assert keys == expected - {"rra/train/id/a/b-c"}  # undefined
 
-    def test_the_lowest_recall_is_said_where_a_graph_is_an_approximation(self, tmp_path):
+    def test_scalars_have_the_lowest_recall_where_a_graph_is_an_approximation(self, tmp_path):
         exact = snapshot_of(10)
         near = dataclasses.replace(exact, recall=np.where(np.arange(len(exact.layers)) == 1, 0.97, 1.0))
         recorder = rra.Recorder(rra.RunStore(tmp_path))

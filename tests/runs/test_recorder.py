@@ -37,7 +37,7 @@ class TestFindings:
         lines = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
         assert lines[0]["findings"][0]["sentence"] == records[0].findings[0].sentence
 
-    def test_a_fault_in_them_costs_nothing_else(self, monkeypatch):
+    def test_an_error_in_findings_costs_the_findings_alone(self, monkeypatch):
         def broken(*_):
             raise RuntimeError("out of luck")
 
@@ -49,7 +49,7 @@ class TestFindings:
 
 
 class TestPrevious:
-    def test_the_first_snapshot_has_none_and_each_later_one_has_the_one_before(self, tmp_path):
+    def test_previous_is_the_snapshot_before_and_the_first_has_none(self, tmp_path):
         recorder = rra.Recorder(rra.RunStore(tmp_path))
         records = [recorder.record({"train": snapshot_of(step)}) for step in (0, 10, 20)]
         assert records[0].matches["train"] == {}
@@ -57,7 +57,7 @@ class TestPrevious:
         assert (match.step, match.epoch) == (10, 10)
         assert match.nnls[0, 2] == pytest.approx(nnls_by_hand(snapshot_of(20), snapshot_of(10), "input", "fc"))
 
-    def test_it_comes_from_disk_after_a_resume(self, tmp_path):
+    def test_previous_is_read_from_disk_after_a_resume(self, tmp_path):
         rra.Recorder(rra.RunStore(tmp_path)).record({"train": snapshot_of(10)})
         record = rra.Recorder(rra.RunStore(tmp_path)).record({"train": snapshot_of(20)})
         assert record.matches["train"]["prev"].step == 10
@@ -75,12 +75,12 @@ class TestPrevious:
         stored = rra.RunStore(tmp_path).matches("train", 20)["prev"]
         np.testing.assert_array_equal(stored.nnls, record.matches["train"]["prev"].nnls)
 
-    def test_works_without_a_store(self):
+    def test_previous_is_remembered_without_a_store(self):
         recorder = rra.Recorder(None)
         recorder.record({"train": snapshot_of(0)})
         assert recorder.record({"train": snapshot_of(1)}).matches["train"]["prev"].step == 0
 
-    def test_one_that_is_not_comparable_is_left_out_with_a_warning(self, tmp_path):
+    def test_previous_that_is_not_comparable_is_left_out_with_a_warning(self, tmp_path):
         rra.RunStore(tmp_path).save(snapshot_of(0, k=5))
         with pytest.warns(UserWarning, match="k=4 here, k=5 there"):
             record = rra.Recorder(rra.RunStore(tmp_path)).record({"train": snapshot_of(1)})
@@ -108,7 +108,7 @@ class TestCost:
 class TestFaults:
     """What is broken elsewhere must not cost this run its own values."""
 
-    def test_an_unreadable_previous_snapshot(self, tmp_path):
+    def test_an_unreadable_previous_snapshot_is_passed_over(self, tmp_path):
         store = rra.RunStore(tmp_path)
         store.save(snapshot_of(0))
         store.save(snapshot_of(1))
@@ -119,7 +119,7 @@ class TestFaults:
         assert store.steps("train") == (0, 1, 2)
 
     @pytest.mark.parametrize("align", ["epoch", "last"])
-    def test_a_reference_that_breaks_during_the_run(self, tmp_path, align):
+    def test_a_reference_that_breaks_during_the_run_costs_its_own_match(self, tmp_path, align):
         reference = stored_run(tmp_path / "ref", (0, 1))
         store = rra.RunStore(tmp_path / "run")
         recorder = rra.Recorder(store, references={"a": reference}, align=align)
@@ -147,13 +147,13 @@ class TestFaults:
 
 
 class TestReferences:
-    def test_by_epoch_there_is_no_value_where_the_reference_has_none(self, tmp_path):
+    def test_align_epoch_has_no_value_where_the_reference_has_no_epoch(self, tmp_path):
         reference = stored_run(tmp_path / "ref", (0, 2))
         recorder = rra.Recorder(None, references={"seed0": reference})
         found = [recorder.record({"train": snapshot_of(step)}).matches["train"].get("ref-seed0") for step in (0, 1, 2)]
         assert [match and match.epoch for match in found] == [0, None, 2]
 
-    def test_by_last_every_snapshot_meets_the_last(self, tmp_path):
+    def test_align_last_compares_every_snapshot_with_the_last(self, tmp_path):
         recorder = rra.Recorder(None, references={"seed0": stored_run(tmp_path / "ref", (0, 2))}, align="last")
         assert recorder.record({"train": snapshot_of(1)}).matches["train"]["ref-seed0"].epoch == 2
 
@@ -203,7 +203,7 @@ class TestCheck:
 
         return saved
 
-    def test_equal_samples_pass(self, monitor, reference):
+    def test_check_passes_equal_samples(self, monitor, reference):
         reference().check(monitor)
 
     def test_every_snapshot_of_the_reference_is_looked_at(self, monitor, reference):
@@ -211,15 +211,15 @@ class TestCheck:
         with pytest.raises(ValueError, match="k=2 here, k=3 there"):
             reference(step=9).check(monitor)
 
-    def test_another_k_names_both(self, monitor, reference):
+    def test_check_names_both_k(self, monitor, reference):
         with pytest.raises(ValueError, match="k=2 here, k=3 there"):
             reference(k=3).check(monitor)
 
-    def test_other_ids_name_the_first_difference(self, monitor, reference, sample):
+    def test_check_names_the_first_different_id(self, monitor, reference, sample):
         with pytest.raises(ValueError, match=rf"200 of 200 ids do \(at position 0: {sample.ids[0]} here"):
             reference(ids=sample.ids + 1).check(monitor)
 
-    def test_other_labels(self, monitor, reference, sample):
+    def test_check_refuses_a_reference_without_labels(self, monitor, reference, sample):
         with pytest.raises(ValueError, match="labels are present here, absent there"):
             reference(labels=None).check(monitor)
 
@@ -231,7 +231,7 @@ class TestCheck:
         with pytest.raises(ValueError, match="has the probes validation, this run has train"):
             reference(probe="validation").check(monitor)
 
-    def test_no_graphs_kept(self, monitor, reference, tmp_path):
+    def test_check_refuses_a_reference_without_graphs(self, monitor, reference, tmp_path):
         recorder = reference()
         for path in tmp_path.rglob("*.graphs.safetensors"):
             path.unlink()

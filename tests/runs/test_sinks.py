@@ -13,7 +13,7 @@ class Collected:
         self.records.append(record)
 
 
-def test_a_failing_sink_is_reported_once_and_does_not_stop_the_others():
+def test_fan_out_reports_a_failing_sink_once_and_goes_on_with_the_others():
     class Broken:
         def write(self, record):
             raise OSError("disk full")

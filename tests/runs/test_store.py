@@ -91,7 +91,7 @@ class TestRunStoreSteps:
         assert store.probes() == ("train", "val")
         assert store.steps("train") == (4, 30, 1_000_000_000)
 
-    def test_the_same_step_replaces(self, path):
+    def test_saving_a_step_again_replaces_it(self, path):
         store = rra.RunStore(path)
         store.save(snapshot_of(5))
         newer = snapshot_of(5, epoch=9, seed=100)

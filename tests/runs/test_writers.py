@@ -60,7 +60,7 @@ class TestRunStoreKilledWriter:
         assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     @pytest.mark.parametrize("renames", [0, 1])
-    def test_the_next_writer_mends(self, tmp_path, killed, renames):
+    def test_the_next_writer_mends_what_a_killed_one_left(self, tmp_path, killed, renames):
         rra.RunStore(tmp_path).save(snapshot_of(1))
         newer = snapshot_of(1, seed=7)
         killed(rra.RunStore(tmp_path), newer, renames)
@@ -223,7 +223,7 @@ class TestRunStoreCost:
         assert 0 < len(listed) <= 4
         assert len(store.graph_steps("train")) == (40 if keep == "all" else 3)
 
-    def test_what_others_wrote_is_seen(self, tmp_path):
+    def test_graphs_that_another_writer_stored_are_pruned_too(self, tmp_path):
         one, other = rra.RunStore(tmp_path, keep_graphs=2), rra.RunStore(tmp_path)
         for step in range(10):
             (other if step % 2 else one).save(snapshot_of(step))

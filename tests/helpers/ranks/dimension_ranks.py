@@ -1,4 +1,4 @@
-"""Run by test_intrinsic_dimension.py as one of two gloo ranks: every estimate over the ranks, written as JSON.
+"""Run by test_reduction.py as one of two gloo ranks: every estimate over the ranks, written as JSON.
 
 python tests/helpers/ranks/dimension_ranks.py RANK FOLDER
 """

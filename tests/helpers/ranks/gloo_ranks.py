@@ -52,6 +52,9 @@ def cases():
     return {name: (points.astype(np.float32), k) for name, (points, k) in found.items()}
 
 
+CASES = cases()
+
+
 def share(n, rank, ranks):
     """The rows of a rank: uneven shares, and among four ranks one without a row and one with a single row."""
     cuts = {1: [0, n], 2: [0, n * 2 // 3, n], 4: [0, n // 2, n // 2, n // 2 + 1, n]}[ranks]
@@ -70,11 +73,11 @@ def main():
         arrays[f"{name}.indices"], arrays[f"{name}.distances"] = graph.indices, graph.distances
         values[name] = [graph.offset, graph.total, graph.ties, graph.zeros]
 
-    for name, (points, k) in cases().items():
+    for name, (points, k) in CASES.items():
         here = share(len(points), rank, ranks)
         graphs[name] = distributed_graph(torch.from_numpy(points[here]), k, group)
         note(name, graphs[name])
-    digits = torch.from_numpy(cases()["digits"][0][share(500, rank, ranks)])
+    digits = torch.from_numpy(CASES["digits"][0][share(500, rank, ranks)])
     with patch.dict(ring.BLOCK_BYTES, cpu=10_000):
         note("digits in small blocks", distributed_graph(digits, 20, group))
     note("digits in half precision", distributed_graph(digits.reshape(-1, 1, 8, 8).half(), 20, group))
