@@ -40,8 +40,8 @@ def test_the_demos_folder_has_its_runs_in_tensorboards_tab(demo, loader):
         assert server.json("data/plugins_listing")["rra"]["enabled"]
         for seed in ("seed0", "seed1"):
             store = rra.RunStore(demo[0] / seed / "rra")
-            run = server.run(seed, lambda run: len(run["moments"]) == 2)
-            assert tuple(moment["step"] for moment in run["moments"]) == store.steps("train")
+            run = server.run(seed, lambda run: len(run["frames"]) == 2)
+            assert tuple(frame["step"] for frame in run["frames"]) == store.steps("train")
             assert tuple(run["probes"]["train"]["layers"]) == store.load("train", 0).view().layers
 
 

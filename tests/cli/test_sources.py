@@ -76,10 +76,12 @@ class TestNamedModel:
         with pytest.raises(ValueError, match="needs timm, which is not installed: pip install timm"):
             named_model("timm:resnet18")
 
-    def test_an_error_in_code_of_ones_own_keeps_its_trace(self, here):
+    def test_an_error_in_code_of_ones_own_keeps_its_trace(self, tmp_path, monkeypatch):
+        (tmp_path / "breaking_code.py").write_text('def broken():\n    raise ValueError("no weights today")\n')
+        monkeypatch.syspath_prepend(tmp_path)
         # Not one of the errors that the command shows in one sentence.
-        with pytest.raises(RuntimeError, match="'own_code:broken': calling it failed: no weights today") as caught:
-            named_model("own_code:broken")
+        with pytest.raises(RuntimeError, match="'breaking_code:broken': calling it failed: no weights today") as caught:
+            named_model("breaking_code:broken")
         assert isinstance(caught.value.__cause__, ValueError)
 
 
@@ -142,7 +144,7 @@ class TestSamples:
             ("/no/where:at", None, None, "are no folder, and not of the form"),
             ("cifar10:/no/where", None, None, "/no/where is no tree of images"),
             ("digits", 16, None, "--size is for folders of images"),
-            ("digits", None, "test", "have the parts train, val, no 'test'"),
+            ("digits", None, "test", "have the splits train, val, no 'test'"),
         ],
     )
     def test_what_is_no_data_is_named(self, spec, size, probe, text):

@@ -36,9 +36,6 @@ class TestWandbSinkArtifacts:
         np.testing.assert_array_equal(copy.load("train", 8).nnls, callback.store.load("train", 8).nnls)
         assert copy.graph_steps("train") == (0, 4, 8)
 
-    def test_no_artifact_is_logged_by_default(self, together):
-        assert not [artifact for artifact in together[2].artifacts if artifact.type == "rra-snapshot"]
-
     @pytest.mark.parametrize(
         ("store", "options", "words"),
         [

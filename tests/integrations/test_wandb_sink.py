@@ -43,6 +43,9 @@ def together(digits, tmp_path_factory):
 
 
 class TestWandbSinkBesideOtherLoggers:
+    def test_no_artifact_is_logged_by_default(self, together):
+        assert not [artifact for artifact in together[2].artifacts if artifact.type == "rra-snapshot"]
+
     def test_each_key_is_logged_once_per_snapshot_with_the_stores_value(self, together):
         _, store, run = together
         rows = run.rows("rra/seconds")

@@ -67,11 +67,11 @@ function createPage(root, state, plotly, fetchRuns) {
   const bar = toolbar(state, theme);
   const runs = sidebar(state);
   const message = h("p", { class: "message", role: "status", hidden: true });
-  const message = h("p", { class: "muted remarks", role: "status", "aria-live": "polite" });
+  const notes = h("p", { class: "muted remarks", role: "status", "aria-live": "polite" });
   const panels = [curvesPanel(plotly), matricesPanel(plotly, state), developmentPanel(plotly), differencePanel(plotly, state), findingsPanel()];
   const body = h("main", {}, panels.map((panel) => panel.root));
   const empty = h("p", { class: "empty", hidden: true }, EMPTY);
-  const shell = h("div", { class: "shell" }, runs.root, h("div", { class: "content" }, bar.root, message, body));
+  const shell = h("div", { class: "shell" }, runs.root, h("div", { class: "content" }, bar.root, notes, body));
   replace(root, message, empty, shell);
   let waiting = false;
 
@@ -96,7 +96,7 @@ function createPage(root, state, plotly, fetchRuns) {
     const words = remarks(selection);
     if (selection.waiting.length) words.unshift(`Reading ${selection.waiting.map((entry) => entry.name).join(", ")} …`);
     else if (!selection.shown.length && entries.length) words.unshift("No run is chosen: tick one on the list of runs.");
-    if (message.textContent !== words.join(" ")) message.textContent = words.join(" ");
+    if (notes.textContent !== words.join(" ")) notes.textContent = words.join(" ");
     body.hidden = !selection.shown.length;
     panels.forEach((panel) => updateOrReport(panel, selection));
     root.dataset.epoch = state.get().epoch;
