@@ -27,7 +27,8 @@ class Faster(Classifier):
 @pytest.fixture(scope="module")
 def logdir(digits, tmp_path_factory):
     """Two trainings in two views."""
-    path = tmp_path_factory.mktemp("logs")
+    path = tmp_path_factory.mktemp("trainings") / "logs"
+    path.mkdir()
     for name, module in {"a": Classifier(), "b": Faster()}.items():
         callback = RRACallback(views=["full", "avg-global"], dirpath=path.parent / f"store-{name}")
         logger = TensorBoardLogger(path, name=name, version="v")

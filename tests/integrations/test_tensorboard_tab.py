@@ -30,7 +30,8 @@ ODD_LAYERS = ("input", "a/b c", "<i>&amp;", "net.0@avg2", "ü:é")
 @pytest.fixture(scope="module")
 def logdir(digits, tmp_path_factory):
     """A folder of runs that are good, odd and bad."""
-    path = tmp_path_factory.mktemp("logs")
+    path = tmp_path_factory.mktemp("trainings") / "logs"
+    path.mkdir()
     first = RRACallback(dirpath=path.parent / "first-store")
     fit(digits, path, [first], logger=[TensorBoardLogger(path, name="trained", version="first")], epochs=1)
     second = RRACallback(
