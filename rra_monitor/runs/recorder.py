@@ -161,7 +161,8 @@ class Recorder:
             before = {probe: earlier for probe, each in snapshots.items() if (earlier := self._previous(each))}
             return tuple(findings(snapshots, before))
         except Exception as error:
-            warnings.warn(f"no findings: {error!r}", stacklevel=3)
+            where = "" if self.store is None else f" in {self.store.path}"
+            warnings.warn(f"no findings{where}: {error!r}", stacklevel=3)
             return ()
 
     def _previous(self, snapshot: Snapshot) -> Snapshot | None:
