@@ -5,18 +5,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 import rra_monitor as rra
 from rra_monitor.cli.analyze import computed_anew, run_analyze
 from tests.helpers import ROOT
+from tests.helpers.checkpoints import save_checkpoints
 from tests.helpers.digit_runs import network, overlap
 
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
@@ -55,40 +54,12 @@ text = "no function"
 """
 
 
-class Fitted(L.LightningModule):
-    """A network that a LightningModule holds, with weights beside it that are no part of it."""
-
-    def __init__(self):
-        super().__init__()
-        self.model = network()
-        self.teacher = nn.Linear(2, 2)
-
-    def training_step(self, batch, index):
-        return nn.functional.cross_entropy(self.model(batch[0]), batch[1])
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, digits):
     """A working directory with code of one's own and a Lightning checkpoint of two epochs."""
     where = tmp_path_factory.mktemp("work")
     (where / "own_code.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{CODE}")
-    torch.manual_seed(0)
-    trainer = L.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
-    images, labels = digits
-    data = TensorDataset(images[:320], labels[:320])
-    trainer.fit(Fitted(), DataLoader(data, 64))
-    trainer.save_checkpoint(where / "last.ckpt")
-    torch.save(trainer.lightning_module.model.state_dict(), where / "weights.pt")
+    save_checkpoints(where, digits)
     return where
 
 
