@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rra_monitor.datasets.normalization import CIFAR10_INPUTS, IMAGENET_INPUTS, Normalization
+from rra_monitor.datasets.normalization import CIFAR10_NORMALIZATION, IMAGENET_NORMALIZATION, Normalization
 
 SUBSET_PROBES = (30_000, 2_500)
 """Samples of the training and of the validation probe of ImageNet64x64-50: the first is printed (5.4), the second is
@@ -43,10 +43,10 @@ class Data:
 DATA: dict[str, Data] = {
     data.name: data
     for data in (
-        Data("cifar10", "CIFAR-10", 10, 3, 32, CIFAR10_INPUTS, (15_000, 10_000)),
-        Data("imagenet64-50", "ImageNet64x64, 50 classes", 50, 3, 64, IMAGENET_INPUTS, SUBSET_PROBES),
-        Data("imagenet64", "ImageNet64x64", 1000, 3, 64, IMAGENET_INPUTS, IMAGENET_PROBES),
-        Data("images", "a tree of images", None, 3, 64, IMAGENET_INPUTS, (2_000, 2_000)),
+        Data("cifar10", "CIFAR-10", 10, 3, 32, CIFAR10_NORMALIZATION, (15_000, 10_000)),
+        Data("imagenet64-50", "ImageNet64x64, 50 classes", 50, 3, 64, IMAGENET_NORMALIZATION, SUBSET_PROBES),
+        Data("imagenet64", "ImageNet64x64", 1000, 3, 64, IMAGENET_NORMALIZATION, IMAGENET_PROBES),
+        Data("images", "a tree of images", None, 3, 64, IMAGENET_NORMALIZATION, (2_000, 2_000)),
         Data("digits", "scikit-learn's digits", 10, 1, 16, ((0.0,), (1.0,)), (1_000, 300)),
     )
 }
