@@ -31,9 +31,6 @@ MOST_VIEWS = 100
 ROUNDING = 1e-9
 """Tolerance of a fraction outside 0 to 1."""
 
-_DIGEST = re.compile(r"[0-9a-f]{16}")
-_PAIR = re.compile(r"[0-9a-f]{32}")
-
 
 @dataclass(frozen=True)
 class Values:
@@ -223,9 +220,7 @@ def check_digest(digest: object) -> str:
     Raises:
         ValueError: anything but 16 hexadecimal digits.
     """
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise ValueError(f"its sample is {reprlib.repr(digest)}, expected 16 hexadecimal digits")
-    return digest
+    return _hexadecimal(digest, "sample", 16)
 
 
 def check_pair(pair: object) -> str:
@@ -234,9 +229,13 @@ def check_pair(pair: object) -> str:
     Raises:
         ValueError: anything but 32 hexadecimal digits.
     """
-    if not isinstance(pair, str) or not _PAIR.fullmatch(pair):
-        raise ValueError(f"its pair is {reprlib.repr(pair)}, expected 32 hexadecimal digits")
-    return pair
+    return _hexadecimal(pair, "pair", 32)
+
+
+def _hexadecimal(value: object, name: str, digits: int) -> str:
+    if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value):
+        raise ValueError(f"its {name} is {reprlib.repr(value)}, expected {digits} hexadecimal digits")
+    return value
 
 
 def check_shape(array: npt.NDArray[Any], name: str, shape: tuple[int, ...], dtypes: tuple[npt.DTypeLike, ...]) -> None:
