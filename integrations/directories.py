@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from rra_monitor.runs.locate import CALLBACK_FOLDER
 from rra_monitor.runs.store import RunStore
 
 
@@ -13,11 +14,11 @@ def default_directory(trainer: Trainer) -> str:
     if trainer.loggers:
         logger = trainer.loggers[0]
         version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-        return os.path.join(logger.save_dir or trainer.default_root_dir, str(logger.name), version, "rra")
-    number, path = 0, os.path.join(trainer.default_root_dir, "rra")
+        return os.path.join(logger.save_dir or trainer.default_root_dir, str(logger.name), version, CALLBACK_FOLDER)
+    number, path = 0, os.path.join(trainer.default_root_dir, CALLBACK_FOLDER)
     while RunStore(path).probes():
         number += 1
-        path = os.path.join(trainer.default_root_dir, f"rra-{number}")
+        path = os.path.join(trainer.default_root_dir, f"{CALLBACK_FOLDER}-{number}")
     return path
 
 

@@ -25,7 +25,7 @@ from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.checkpoint import load_checkpoint
 from rra_monitor.runs.locate import open_run
 from rra_monitor.runs.store import RunStore
-from rra_monitor.utils.paths import free_folder, named_folder
+from rra_monitor.utils.paths import free_path, named_folder
 from rra_monitor.utils.terminal import cell, print_line
 from rra_monitor.utils.text import sentence, some
 from rra_monitor.utils.trees import iter_tensors
@@ -75,7 +75,7 @@ def run_analyze(
             "rra-monitor analyze --from RUN"
         )
     else:
-        folder = folder or free_folder("rra-analysis")
+        folder = folder or free_path("rra-analysis")
         if (images := folder_of_run(data)) is not None:
             print_line(console, f"Images, from where the run says: {images}", soft_wrap=True)
         with _warnings_as(notes):

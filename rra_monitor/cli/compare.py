@@ -16,7 +16,7 @@ from rra_monitor.compare.groups import Group
 from rra_monitor.compare.settling import Settling, settling
 from rra_monitor.compare.statistics import Floats, deviation, mean
 from rra_monitor.compare.tables import write_tables
-from rra_monitor.utils.paths import free_folder, named_folder
+from rra_monitor.utils.paths import free_path, named_folder
 from rra_monitor.utils.terminal import cell, heading, print_line
 from rra_monitor.utils.text import visible
 
@@ -56,7 +56,7 @@ def run_compare(
         several = [(name if group else None, run) for name, paths in groups.items() for run in paths]
         say(console, comparison_report(found, several, page))
         return
-    folder = folder or free_folder("rra-compare")
+    folder = folder or free_path("rra-compare")
     files = write_tables(found, folder, settled)
     print_line(console, f"Files: {folder}/ ({', '.join(file.name for file in files)})", soft_wrap=True)
 

@@ -27,6 +27,7 @@ from rra_monitor.page.report import write_report
 from rra_monitor.page.series import stored_series
 from rra_monitor.runs.recorder import Recorder
 from rra_monitor.runs.store import RunStore
+from rra_monitor.utils.paths import free_path
 from rra_monitor.utils.terminal import print_line
 
 BATCH = 64
@@ -156,10 +157,7 @@ def table(start: Snapshot, end: Snapshot, similarity: np.ndarray[Any, np.dtype[n
 
 
 def _folder(out: str | None) -> Path:
-    number, folder = 0, Path(out or "rra-demo")
-    while out is None and folder.exists():
-        number += 1
-        folder = Path(f"rra-demo-{number}")
+    folder = Path(out) if out else free_path("rra-demo")
     if any(RunStore(folder / f"seed{seed}" / "rra").probes() for seed in (0, 1)):
         raise ValueError(f"{folder} holds an earlier run; pass another --out, or delete that directory")
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from rra_monitor.page.comparison import comparison_payload
 from rra_monitor.page.report import Report, write_report
 from rra_monitor.page.series import RunSeries, stored_series
 from rra_monitor.runs.locate import open_run, runs_below
-from rra_monitor.utils.paths import free_file
+from rra_monitor.utils.paths import free_path
 from rra_monitor.utils.terminal import print_line
 
 
@@ -28,7 +28,7 @@ def run_report(runs: Sequence[str], group: Sequence[Sequence[str]], out: str | N
     found: list[tuple[str | None, str]] = [(None, run) for given in runs for run in runs_below(given)]
     for name, paths in (groups_named(group) if group else {}).items():
         found += [(name, path) for path in paths]
-    path = Path(out) if out else free_file("rra-report.html")
+    path = Path(out) if out else free_path("rra-report.html")
     if path.is_dir():
         raise ValueError(f"--out {out} is a directory; name a file, as in --out {path / 'report.html'}")
     say(console, write_report(read(named(found)), path))

@@ -34,8 +34,8 @@ def _within(filesystem: Any, place: str, name: str) -> Iterable[str]:
     return [each for each in listed if fnmatch.fnmatchcase(posixpath.basename(each), name)]
 
 
-def free_file(name: str) -> Path:
-    """A file of that name, or the first of name-1, name-2, … that is not there yet."""
+def free_path(name: str) -> Path:
+    """A file or folder of that name, or the first of name-1, name-2, … that is not there yet."""
     path, number = Path(name), 0
     while path.exists():
         number += 1
@@ -52,12 +52,3 @@ def named_folder(out: str) -> Path:
     if Path(out).is_file():
         raise ValueError(f"--out {out} is a file; name a folder")
     return Path(out)
-
-
-def free_folder(name: str) -> Path:
-    """A folder of that name, or the first of name-1, name-2, … that is not there yet."""
-    number, folder = 0, Path(name)
-    while folder.exists():
-        number += 1
-        folder = Path(f"{name}-{number}")
-    return folder
