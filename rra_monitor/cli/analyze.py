@@ -195,7 +195,9 @@ def refuse_mixing(store: RunStore, monitor: Monitor, step: int) -> None:
                     f"{store.path} holds step {step} of probe {probe!r} already; give another --out, or delete it"
                 )
             earlier = store.load(probe, steps[-1], graphs=False).settings
-            check_comparable(monitor.settings(probe), earlier, f"what {store.path} holds (give another --out)")
+            what = f"what {store.path} holds (give another --out)"
+            for remark in check_comparable(monitor.settings(probe), earlier, what):
+                warnings.warn(remark, stacklevel=2)
 
 
 def table(snapshot: Snapshot) -> Table:

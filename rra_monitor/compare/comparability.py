@@ -1,6 +1,5 @@
 """Which quantities of two groups cannot be compared, and why."""
 
-import warnings
 from collections.abc import Sequence
 
 from rra_monitor.compare.groups import Group, Run, When
@@ -34,11 +33,8 @@ def refusals(
         bare = group_a.name if group_a.nncs is None else group_b.name
         found["nncs"] = f"NNCS needs labels, and {bare} has none; give its sample labels"
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            check_pairs(a, b, epoch)
         # One content of the inputs in each group: say it once.
-        notes += [str(warning.message) for warning in caught[:1]]
+        notes += check_pairs(a, b, epoch)[:1]
     except ValueError as error:
         found["nnls"] = str(error)
     return found
@@ -53,12 +49,13 @@ def _remedy(here: Settings, there: Settings) -> str:
     return "measure with one n"
 
 
-def check_pairs(a: Sequence[Run], b: Sequence[Run], epoch: When) -> None:
-    """Refuse an NNLS between runs that has no pairs, no graphs or no meaning."""
+def check_pairs(a: Sequence[Run], b: Sequence[Run], epoch: When) -> list[str]:
+    """Refuse an NNLS between runs that has no pairs, no graphs or no meaning; remarks on the rest."""
     places = {(run.path, run.probe) for run in (*a, *b)}
     if len(places) == 1:
         raise ValueError(f"{a[0].path} is the only run, and a run is not paired with itself; add another seed")
     runs = list(a) if a is b else [*a, *b]
+    remarks = []
     for run in runs:
         step = run.at(epoch).step
         if step not in run.store.graph_steps(run.probe):
@@ -67,4 +64,5 @@ def check_pairs(a: Sequence[Run], b: Sequence[Run], epoch: When) -> None:
                 "keep_graphs='all' or a number"
             )
         there = f"probe {run.probe!r} of {run.path} (here: probe {runs[0].probe!r} of {runs[0].path})"
-        check_comparable(runs[0].at(epoch).settings, run.at(epoch).settings, there)
+        remarks += check_comparable(runs[0].at(epoch).settings, run.at(epoch).settings, there)
+    return remarks

@@ -42,14 +42,14 @@ class Match:
         return np.array([self.nnls[row, column[name]] if name in column else math.nan for row, name in enumerate(here)])
 
 
-def check_comparable(settings: Settings, other: Settings, what: str = "the other snapshot") -> None:
+def check_comparable(settings: Settings, other: Settings, what: str = "the other snapshot") -> list[str]:
     """Refuse an NNLS that would mean nothing.
+
+    Returns:
+        Remarks for the reader, one sentence each: equal ids whose inputs differ in content.
 
     Raises:
         ValueError: other samples or labels, or another n, k or metric; both values are named.
-
-    Warns:
-        UserWarning: equal ids whose inputs differ in content.
     """
     for name in ("n", "k", "metric"):
         here, there = getattr(settings, name), getattr(other, name)
@@ -72,12 +72,12 @@ def check_comparable(settings: Settings, other: Settings, what: str = "the other
                 f"do (at position {first}: {mine[first]} here, {theirs[first]} there). Draw both samples from the same "
                 "data with the same n and seed."
             )
-    if settings.fingerprint != other.fingerprint:
-        warnings.warn(
-            f"the inputs have the ids of those of {what}, but other contents (fingerprints {settings.fingerprint} and "
-            f"{other.fingerprint}): another normalisation or decoder? Similarities at the input will be below 1.",
-            stacklevel=2,
-        )
+    if settings.fingerprint == other.fingerprint:
+        return []
+    return [
+        f"the inputs have the ids of those of {what}, but other contents (fingerprints {settings.fingerprint} and "
+        f"{other.fingerprint}): another normalisation or decoder? Similarities at the input will be below 1."
+    ]
 
 
 def match(snapshot: Snapshot, other: Snapshot, name: str) -> Match:
@@ -90,6 +90,9 @@ def match(snapshot: Snapshot, other: Snapshot, name: str) -> Match:
 
     Raises:
         ValueError: not comparable (see `check_comparable`), or graphs that were not kept.
+
+    Warns:
+        UserWarning: equal ids whose inputs differ in content.
     """
     for side in (snapshot, other):
         if not side.graphs:
@@ -97,7 +100,8 @@ def match(snapshot: Snapshot, other: Snapshot, name: str) -> Match:
                 f"the graphs of probe {side.probe!r} at step {side.step} were not kept, and NNLS needs them; keep them "
                 "with keep_graphs='all' or a number"
             )
-    check_comparable(snapshot.settings, other.settings, f"step {other.step} of {name!r}")
+    for remark in check_comparable(snapshot.settings, other.settings, f"step {other.step} of {name!r}"):
+        warnings.warn(remark, stacklevel=2)
     return Match(
         name=name,
         epoch=other.epoch,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from rra_monitor.graph.points import Points
+from rra_monitor.metrics._estimate import Estimate, or_warning
 
 CHUNK = 4096
 """Features read at once for a Gram matrix."""
@@ -117,8 +117,10 @@ def cka_matrix(
     kernels_a = [_as_kernel(features) for features in features_a]
     kernels_b = kernels_a if features_b is None else [_as_kernel(features) for features in features_b]
     _check(kernels_a, kernels_b, unbiased)
-    own_a = [_own(kernel, unbiased) for kernel in kernels_a]
-    own_b = own_a if features_b is None else [_own(kernel, unbiased) for kernel in kernels_b]
+    own_a = [or_warning(_own(kernel, unbiased), "CKA undefined") for kernel in kernels_a]
+    own_b = own_a
+    if features_b is not None:
+        own_b = [or_warning(_own(kernel, unbiased), "CKA undefined") for kernel in kernels_b]
     matrix = np.empty((len(kernels_a), len(kernels_b)))
     for row, a in enumerate(kernels_a):
         for column, b in enumerate(kernels_b):
@@ -144,14 +146,13 @@ def _check(kernels_a: list[LinearKernel], kernels_b: list[LinearKernel], unbiase
         raise ValueError(f"the unbiased CKA needs at least 4 samples, got {sizes[0]}; take more, or unbiased=False")
 
 
-def _own(kernel: LinearKernel, unbiased: bool) -> float:
-    """HSIC of a kernel with itself; NaN, with a warning, where it is only rounding."""
+def _own(kernel: LinearKernel, unbiased: bool) -> Estimate:
+    """HSIC of a kernel with itself; undefined where it is only rounding."""
     own, scale = _dependence(kernel, kernel, unbiased), float(kernel.squares.sum()) ** 2
     if own <= ROUNDING * scale:
         why = "equally far from each other" if scale > 0 else "equal"
-        warnings.warn(f"CKA undefined: all {kernel.n} samples are {why} in a representation", stacklevel=4)
-        return math.nan
-    return own
+        return Estimate.undefined(f"all {kernel.n} samples are {why} in a representation")
+    return Estimate(own)
 
 
 def _dependence(a: LinearKernel, b: LinearKernel, unbiased: bool) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._estimate import Estimate, or_warning
 from rra_monitor.metrics._ratios import log_ratios_of_all
 from rra_monitor.metrics._reduction import sums_over_samples
 from rra_monitor.metrics._twonn import undefined_reason
@@ -77,11 +77,9 @@ def _fitted(graph: KnnGraph, near: int, group: ProcessGroup | None) -> tuple[flo
     """The ID between ranks near and 2 near, and its standard error."""
     logs = log_ratios_of_all(graph, near, 2 * near, group)
     value = most_likely_dimension(logs, near, 2 * near)
-    reason = undefined_reason(len(logs), graph.samples, value)
-    if reason:
-        ranks = f"{near}-th and {2 * near}-th neighbours"
-        warnings.warn(f"ID undefined: {reason.replace('two nearest neighbours', ranks)}", stacklevel=3)
-        return math.nan, math.nan
+    reason = undefined_reason(len(logs), graph.samples, value, f"{near}-th and {2 * near}-th neighbours")
+    if reason is not None:
+        return or_warning(Estimate.undefined(reason), "ID undefined", stacklevel=4), math.nan
     return value, 1 / math.sqrt(-_slope(value, logs, 2 * near - near - 1))
 
 

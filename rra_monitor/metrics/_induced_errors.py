@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._estimate import or_warning
 from rra_monitor.metrics._targets import checked_labels
 from rra_monitor.metrics._twonn import twonn_of_rows
 
@@ -46,9 +48,13 @@ def induced_errors(graph: KnnGraph, labels: Any = None) -> InducedErrors:
     shared = np.array([len(np.intersect1d(a, b)) for a, b in zip(found, true, strict=True)])
     dimension, class_similarity = float("nan"), None
     if graph.k >= 2:
-        dimension = twonn_of_rows(graph.distances[audit.rows]) - twonn_of_rows(audit.distances)
+        dimension = _dimension(graph.distances[audit.rows]) - _dimension(audit.distances)
     if labels is not None:
         classes = checked_labels(labels, graph.n)
         own = classes[audit.rows, None]
         class_similarity = float((classes[found] == own).mean() - (classes[true] == own).mean())
     return InducedErrors(dimension, class_similarity, float(1 - (shared / (2 * graph.k - shared)).mean()))
+
+
+def _dimension(distances: npt.NDArray[np.float32]) -> float:
+    return or_warning(twonn_of_rows(distances), "ID undefined", stacklevel=4)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._estimate import Estimate, or_warning
 from rra_monitor.metrics._reduction import sums_over_samples
 from rra_monitor.metrics._twonn import undefined_reason
 
@@ -52,11 +52,8 @@ def levina_bickel(graph: KnnGraph, k: int | None = None, group: ProcessGroup | N
     sums = sums_over_samples(lambda: _count_and_logarithms(graph, use), [graph], group)
     count, total = int(sums[0]), float(sums[1])
     value = count * (use - 1) / total if total > 0 else math.nan
-    reason = undefined_reason(count, graph.samples, value)
-    if reason:
-        warnings.warn(f"ID undefined: {reason.replace('two', str(use))}", stacklevel=2)
-        return math.nan
-    return value
+    reason = undefined_reason(count, graph.samples, value, f"{use} nearest neighbours")
+    return or_warning(Estimate(value) if reason is None else Estimate.undefined(reason), "ID undefined")
 
 
 def _count_and_logarithms(graph: KnnGraph, k: int) -> npt.NDArray[np.float64]:

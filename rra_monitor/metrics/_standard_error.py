@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._estimate import Estimate, or_warning
 from rra_monitor.metrics._ratios import Method, check_fit, exponential_rate, log_ratios
 from rra_monitor.metrics._reduction import refuse_shard
 from rra_monitor.metrics._twonn import undefined_reason
@@ -57,6 +56,19 @@ def twonn_standard_error(
 
     Source: Efron 1979; drawing pairs together is our choice, measured as above.
     """
+    estimate = estimated_standard_error(graph, group, method, discard, replicates, seed)
+    return or_warning(estimate, "standard error of the ID undefined")
+
+
+def estimated_standard_error(
+    graph: KnnGraph,
+    group: ProcessGroup | None = None,
+    method: Method = "ml",
+    discard: float = 0.1,
+    replicates: int = 200,
+    seed: int = 0,
+) -> Estimate:
+    """The standard error as `twonn_standard_error` gives it, with the reason where it is undefined."""
     check_fit(method, discard)
     seed = whole_number("seed", seed, 0)
     if whole_number("replicates", replicates) < 2:
@@ -72,9 +84,8 @@ def twonn_standard_error(
     order = np.argsort(logs, kind="stable")
     ascending = logs[order]
     reason = undefined_reason(len(logs), len(usable), exponential_rate(ascending, method, discard))
-    if reason:
-        warnings.warn(f"standard error of the ID undefined: {reason}", stacklevel=2)
-        return math.nan
+    if reason is not None:
+        return Estimate.undefined(reason)
     unit_of = _units(nearest)[usable][order]
     units, unit_of = np.unique(unit_of, return_inverse=True)
     rng = np.random.default_rng(seed)
@@ -83,7 +94,7 @@ def twonn_standard_error(
         times = np.bincount(rng.integers(len(units), size=len(units)), minlength=len(units))
         # Repeating in place keeps the order: no replicate is sorted anew.
         estimates[replicate] = exponential_rate(np.repeat(ascending, times[unit_of]), method, discard)
-    return float(np.std(estimates, ddof=1))
+    return Estimate(float(np.std(estimates, ddof=1)))
 
 
 def _units(nearest: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

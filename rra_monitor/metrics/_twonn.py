@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._estimate import Estimate, or_warning
 from rra_monitor.metrics._ratios import (
     Method,
     check_fit,
@@ -64,6 +64,13 @@ def twonn(graph: KnnGraph, group: ProcessGroup | None = None, method: Method = "
     >>> round(twonn(graph, method="censored", discard=0.25), 4) == round(3 / math.log(2 * 2 * 1.5 * 1.5), 4)
     True
     """
+    return or_warning(estimated_twonn(graph, group, method, discard), "ID undefined")
+
+
+def estimated_twonn(
+    graph: KnnGraph, group: ProcessGroup | None = None, method: Method = "ml", discard: float = 0.1
+) -> Estimate:
+    """The TwoNN dimension as `twonn` gives it, with the reason where it is undefined."""
     check_fit(method, discard)
     n = graph.samples
     if method == "ml":
@@ -76,33 +83,37 @@ def twonn(graph: KnnGraph, group: ProcessGroup | None = None, method: Method = "
     return _defined(value, count, n)
 
 
-def twonn_of_rows(distances: npt.NDArray[np.float32]) -> float:
+def twonn_of_rows(distances: npt.NDArray[np.float32]) -> Estimate:
     """The maximum-likelihood TwoNN of some rows of a graph.
 
     Args:
         distances: (r, k) distances of the rows, k >= 2.
 
     Returns:
-        The dimension, as `twonn`; NaN, with a warning, where it is undefined.
+        The dimension, as `twonn`.
     """
     count, total = _count_and_sum(log_ratios_of_rows(distances, 1, 2))
     return _defined(float(count / total) if total > 0 else math.nan, int(count), len(distances))
 
 
-def _defined(value: float, count: int, n: int) -> float:
+def _defined(value: float, count: int, n: int) -> Estimate:
     reason = undefined_reason(count, n, value)
-    if reason:
-        warnings.warn(f"ID undefined: {reason}", stacklevel=3)
-        return math.nan
-    return value
+    return Estimate(value) if reason is None else Estimate.undefined(reason)
 
 
-def undefined_reason(count: int, n: int, value: float) -> str | None:
-    """The reason why the ID is undefined if `count` of n samples have no duplicate; None if it is defined."""
+def undefined_reason(count: int, n: int, value: float, neighbours: str = "two nearest neighbours") -> str | None:
+    """The reason why an ID is undefined; None if it is defined.
+
+    Args:
+        count: number of samples that have no duplicate.
+        n: number of all samples.
+        value: the estimate, NaN where all ratios are 1.
+        neighbours: neighbours whose distances it is computed from.
+    """
     if count < max(3, n / 10):
         return f"{n - count} of {n} samples have a duplicate, {count} remain"
     if math.isnan(value):
-        return f"all {count} samples are equally far from their two nearest neighbours"
+        return f"all {count} samples are equally far from their {neighbours}"
     return None
 
 

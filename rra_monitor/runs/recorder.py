@@ -65,6 +65,9 @@ class Recorder:
 
         Raises:
             ValueError: other samples, n or k; no probe in common; no graphs kept.
+
+        Warns:
+            UserWarning: equal ids whose inputs differ in content.
         """
         for name, reference in self.references.items():
             shared = [probe for probe in monitor.probes if probe in reference.probes()]
@@ -84,7 +87,8 @@ class Recorder:
                 found = (snapshot.settings for snapshot in reference.curves(probe))
                 kinds = {(s.n, s.k, s.metric, s.fingerprint, id(s.ids)): s for s in found}
                 for settings in kinds.values():
-                    check_comparable(measured, settings, f"probe {probe!r} of reference {name!r}")
+                    for remark in check_comparable(measured, settings, f"probe {probe!r} of reference {name!r}"):
+                        warnings.warn(remark, stacklevel=2)
 
     def record(self, snapshots: Mapping[str, Snapshot]) -> Record:
         """Compare, store and pass on the snapshots of one step.
