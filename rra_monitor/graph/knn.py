@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,34 @@ class KnnGraph:
         """Number of neighbours of each sample."""
         return int(self.indices.shape[1])
 
+    def nearest(self, k: int) -> KnnGraph:
+        """The graph of the k nearest of these neighbours, with its own fraction of ties and its own recall.
+
+        Args:
+            k: number of neighbours, 1 to this graph's.
+
+        Raises:
+            ValueError: a k out of range; one rank's shard of a graph.
+        """
+        if not 1 <= k <= self.k:
+            raise ValueError(f"k={k} must lie in 1 to {self.k}, the number of neighbours that the graph has")
+        if k == self.k:
+            return self
+        if self.total is not None:
+            raise ValueError(
+                f"the graph holds {self.n} of {self.samples} samples, this rank's shard; build it with k={k} instead"
+            )
+        near, far = self.distances[:, k - 1], self.distances[:, k]
+        audit = None if self.audit is None else self.audit.nearest(k)
+        cut = replace(
+            self,
+            indices=self.indices[:, :k],
+            distances=self.distances[:, :k],
+            ties=float(np.mean(far - near <= TIE_TOLERANCE * far)),
+            audit=audit,
+        )
+        return cut if audit is None else replace(cut, recall=audit.recall(cut))
+
     def __repr__(self) -> str:
         share = "" if self.total is None else f"offset={self.offset}, total={self.total}, "
         return (
@@ -134,6 +162,10 @@ class Audit:
     indices: npt.NDArray[np.int32]
     distances: npt.NDArray[np.float32]
     n: int
+
+    def nearest(self, k: int) -> Audit:
+        """The audit of the k nearest neighbours."""
+        return replace(self, indices=self.indices[:, :k], distances=self.distances[:, :k])
 
     def recall(self, graph: KnnGraph) -> float:
         """The fraction of the true neighbours that the graph found, estimated: the mean of `shares`, 0 to 1."""

@@ -103,17 +103,49 @@ def nnls_per_sample(graph_a: KnnGraph, graph_b: KnnGraph) -> npt.NDArray[np.floa
     return overlap
 
 
+def nnls_of_neighbours(
+    neighbours_a: Sequence[npt.NDArray[np.int32]], neighbours_b: Sequence[npt.NDArray[np.int32]]
+) -> npt.NDArray[np.float64]:
+    """`nnls_matrix` of whole graphs of which only the neighbours are held.
+
+    Args:
+        neighbours_a: la arrays (n, k), the `indices` of graphs.
+        neighbours_b: lb more of them.
+
+    Raises:
+        ValueError: an empty list, or arrays of different shapes.
+    """
+    _check_given(neighbours_a, neighbours_b)
+    if len(shapes := {each.shape for each in (*neighbours_a, *neighbours_b)}) > 1:
+        raise ValueError(f"NNLS compares graphs of the same samples with the same k, found (n, k) of {sorted(shapes)}")
+    n = len(neighbours_a[0])
+    return _sums(neighbours_a, neighbours_b, n) / n
+
+
 def _overlaps(graphs_a: Sequence[KnnGraph], others: Sequence[KnnGraph]) -> npt.NDArray[np.float64]:
     """(la, lb) sums over the rows of the Jaccard indices."""
-    if not graphs_a or not others:
-        raise ValueError("an NNLS matrix needs at least one graph on each side, got an empty list")
+    _check_given(graphs_a, others)
     check_alike([*graphs_a, *others])
     for graph in {id(graph): graph for graph in (*graphs_a, *others)}.values():
         checked_neighbours(graph)
-    n, samples, k = graphs_a[0].n, graphs_a[0].samples, graphs_a[0].k
-    rows = np.stack([graph.indices for graph in graphs_a])
-    matrix = np.empty((len(graphs_a), len(others)))
-    symmetric = others is graphs_a
+    neighbours = [graph.indices for graph in graphs_a]
+    theirs = neighbours if others is graphs_a else [graph.indices for graph in others]
+    return _sums(neighbours, theirs, graphs_a[0].samples)
+
+
+def _check_given(graphs_a: Sequence[Any], graphs_b: Sequence[Any]) -> None:
+    if not graphs_a or not graphs_b:
+        raise ValueError("an NNLS matrix needs at least one graph on each side, got an empty list")
+
+
+def _sums(
+    neighbours: Sequence[npt.NDArray[np.int32]], others: Sequence[npt.NDArray[np.int32]], samples: int
+) -> npt.NDArray[np.float64]:
+    """(la, lb) sums over the rows of the Jaccard indices of arrays (n, k); of one list with itself half is computed."""
+    rows = np.stack(neighbours)
+    _, n, k = rows.shape
+    matrix = np.empty((len(rows), len(others)))
+    symmetric = others is neighbours
     threads = max(1, min(_available_threads(), n // 256))
     cuts = np.linspace(0, n, threads + 1).astype(int)
     shared = np.arange(k + 1)
@@ -122,9 +154,9 @@ def _overlaps(graphs_a: Sequence[KnnGraph], others: Sequence[KnnGraph]) -> npt.N
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(others), WORD):
             some = others[first : first + WORD]
-            columns = rows[first : first + WORD] if symmetric else np.stack([graph.indices for graph in some])
+            columns = rows[first : first + WORD] if symmetric else np.stack(some)
             # Of one list with itself, the pairs above the diagonal are enough.
-            least = np.maximum(np.arange(len(graphs_a)) - first, 0) if symmetric else np.zeros(len(graphs_a), np.int64)
+            least = np.maximum(np.arange(len(rows)) - first, 0) if symmetric else np.zeros(len(rows), np.int64)
             counts = pool.map(partial(_count_shared, rows, columns, least, samples), cuts[:-1], cuts[1:])
             # Counts of samples by number of shared neighbours are integers, so the sum does not depend on the order.
             matrix[:, first : first + WORD] = sum(counts) @ overlap
