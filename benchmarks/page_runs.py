@@ -37,7 +37,7 @@ def _probe(rng, frames, names, views):
     curves |= {"recall": np.ones(shape)}
     matrices = {"self": Matrix(names, names, tuple(views), own)}
     matrices |= {"prev": Matrix(names, names, tuple(views), before)}
-    return ProbeSeries(N, K, CLASSES, 0.1, 0.005, names, tuple(views), curves, matrices)
+    return ProbeSeries(N, K, CLASSES, {"nncs": 0.1, "nnls": 0.005}, names, tuple(views), curves, matrices)
 
 
 def _frame(at, names):

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -10,17 +10,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from rra_monitor.capture.features import Forward, call_model
-from rra_monitor.capture.names import FULL
+from rra_monitor.capture.features import call_model
 from rra_monitor.capture.sample import FixedSample
-from rra_monitor.capture.views import checked_views
 from rra_monitor.integrations.directories import default_directory, lies_where_the_trainer_writes
 from rra_monitor.integrations.loggers import logger_sinks
 from rra_monitor.integrations.tensorboard.charts import Choice, checked_choice
 from rra_monitor.integrations.wandb.references import reference_path
 from rra_monitor.integrations.watchers import check_watchers
 from rra_monitor.measure.estimate import CostEstimate
-from rra_monitor.measure.monitor import Monitor, check_options, checked_layers, checked_probes
+from rra_monitor.measure.monitor import Monitor, checked_probes
+from rra_monitor.measure.options import MonitorOptions, check_names
 from rra_monitor.runs.jsonl import JSONLSink
 from rra_monitor.runs.record import summaries
 from rra_monitor.runs.recorder import Align, Recorder
@@ -52,17 +51,14 @@ class RRACallback(Callback):
             own, if that is below the trainer's `default_root_dir` or a logger's `save_dir`.
         keep_graphs: "all", "last" or a number of snapshots whose graphs stay on disk.
         on_error: effect of a failing snapshot: "warn" or "raise".
-        layers: layers to watch, see `Monitor`.
-        views: views of each layer, "full" and poolings such as "avg2" and "avg-global", see `Monitor`.
-        k: neighbours of each sample, see `Monitor`.
-        forward: function of this module and a batch, for networks that are not called with one tensor.
         n: size of the samples drawn from the trainer's data; smaller if a class has too few.
         seed: seed of that draw.
         artifacts: whether the run's snapshots become an artifact of its W&B run, which later runs can refer to, see
             `WandbSink`.
         tensorboard_scalars: scalars in addition to the tab RRA, which shows everything: "summaries" of each probe, also
             those of single "layers" (three and more for each), or "all", with those of pooled views.
-        monitor_options: options `backend`, `batch_size`, `memory_budget`, `cka` of `Monitor`.
+        monitor_options: options of measuring, see `MonitorOptions`: layers, views, k, forward, backend, batch_size,
+            memory_budget, cka, quantities.
 
     Example::
 
@@ -72,16 +68,13 @@ class RRACallback(Callback):
     def __init__(
         self,
         probes: Mapping[str, FixedSample] | None = None,
+        *,
         every_n_epochs: int = 1,
         references: Mapping[str, str] | None = None,
         align: Align = "epoch",
         dirpath: str | os.PathLike[str] | None = None,
         keep_graphs: KeepGraphs = "all",
         on_error: Literal["warn", "raise"] = "warn",
-        layers: str | Sequence[str] = "auto",
-        views: Sequence[str] = (FULL,),
-        k: int | None = None,
-        forward: Forward | None = None,
         n: int = 2000,
         seed: int = 0,
         artifacts: bool = False,
@@ -92,20 +85,16 @@ class RRACallback(Callback):
         n, seed = whole_number("n", n, 3), whole_number("seed", seed, 0)
         if on_error not in ("warn", "raise"):
             raise ValueError(f"on_error={on_error!r}; expected 'warn' or 'raise'")
-        if unknown := set(monitor_options) - _MONITOR_OPTIONS:
-            raise TypeError(
-                f"RRACallback has no option {', '.join(sorted(unknown))}; "
-                f"beside its own it takes {', '.join(sorted(_MONITOR_OPTIONS))}"
-            )
+        check_names("RRACallback", monitor_options)
+        options = MonitorOptions(**monitor_options)
         if probes is not None:
-            probes = checked_probes(probes, k)
+            probes = checked_probes(probes, options.k)
         if references is not None and not isinstance(references, Mapping):
             raise TypeError(f"references={references!r:.80}; expected a dictionary of names and directories of runs")
         if not isinstance(artifacts, bool):
             raise TypeError(f"artifacts={artifacts!r:.80}; expected True or False")
         if dirpath is not None and not isinstance(dirpath, (str, os.PathLike)):
             raise TypeError(f"dirpath={dirpath!r:.80}; expected a path")
-        check_options(k=k, forward=forward, **monitor_options)
         # What these two would refuse at fit start. Nothing is opened.
         Recorder(None, align=align)
         RunStore("memory://", keep_graphs)
@@ -116,15 +105,11 @@ class RRACallback(Callback):
         self.dirpath = dirpath
         self.keep_graphs = keep_graphs
         self.on_error = on_error
-        self.layers = checked_layers(layers)
-        self.views = checked_views(views)
-        self.k = k
-        self.forward = forward or call_model
         self.n = n
         self.seed = seed
         self.artifacts = artifacts
         self.tensorboard_scalars = checked_choice("tensorboard_scalars", tensorboard_scalars)
-        self.monitor_options = monitor_options
+        self.options = options
         self.store: RunStore | None = None
         self._resumed: str | None = None
         self._measured: int | None = None
@@ -140,15 +125,15 @@ class RRACallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the samples, refuse what cannot work, print what will be measured, and measure the untrained network."""
 
+        forward = self.options.forward or call_model
+
         def in_precision(model: nn.Module, batch: Any) -> Any:
             precision = trainer.strategy.precision_plugin
             with precision.forward_context():
-                return self.forward(model, precision.convert_input(batch))
+                return forward(model, precision.convert_input(batch))
 
         probes = self.probes or samples_of(trainer, self.n, self.seed)
-        self._monitor = Monitor(
-            probes, layers=self.layers, views=self.views, k=self.k, forward=in_precision, **self.monitor_options
-        )
+        self._monitor = Monitor(probes, options=self.options, forward=in_precision)
         check_watchers(trainer, self._monitor, self.every_n_epochs)
         self._open_on_rank_zero(trainer)
         rank_zero_info(self._announcement(self._monitor.plan(pl_module)))
@@ -290,9 +275,9 @@ class RRACallback(Callback):
             lines.append(f"  {probe}: {len(plan.layers)} layers of {plan.n} samples ({kind}), k = {plan.k}")
         layers = [layer.name for layer in next(iter(plans.values())).layers]
         lines.append(f"  layers: {', '.join(layers)}")
-        if len(self.views) > 1:
+        if len(views := tuple(self.options.views)) > 1:
             graphs = next(iter(plans.values())).graphs
-            lines.append(f"  views of each layer: {', '.join(self.views)}; {graphs} different ones in all")
+            lines.append(f"  views of each layer: {', '.join(views)}; {graphs} different ones in all")
         rhythm = "every epoch" if self.every_n_epochs == 1 else f"every {self.every_n_epochs} epochs"
         seconds, size = sum(plan.seconds for plan in plans.values()), sum(plan.bytes for plan in plans.values())
         cost = f"about {max(seconds, 0.1):.1f} s and {max(size / 1e6, 0.1):.1f} MB"
@@ -304,9 +289,6 @@ class RRACallback(Callback):
         if self.references:
             lines.append(f"  compared with {', '.join(f'{name} ({path})' for name, path in self.references.items())}")
         return "\n".join(lines)
-
-
-_MONITOR_OPTIONS = {"backend", "batch_size", "memory_budget", "cka"}
 
 
 def samples_of(trainer: Trainer, n: int, seed: int) -> dict[str, FixedSample]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rra_monitor.measure.monitor import Monitor
 from rra_monitor.runs.keys import metric_key
-from rra_monitor.runs.record import SUMMARIES
+from rra_monitor.runs.record import summary_names
 
 
 def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
@@ -19,10 +19,9 @@ def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
         ValueError: an unknown value, a schedule with gaps, or a watcher that reads at another time.
     """
     known = [
-        metric_key(probe, quantity)
+        metric_key(probe, name)
         for probe, sample in monitor.probes.items()
-        for quantity in SUMMARIES
-        if quantity != "nncs_last" or sample.labels is not None
+        for name in summary_names(monitor.quantities, sample.labels is not None)
     ]
     for watcher, value, every, remedy in _watchers(trainer):
         if not isinstance(value, str) or not value.startswith("rra/"):

@@ -21,7 +21,9 @@ from .measure.invariance import invariance as invariance
 from .measure.match import Match as Match
 from .measure.match import match as match
 from .measure.monitor import Monitor as Monitor
-from .measure.snapshot import Settings as Settings
+from .measure.options import MonitorOptions as MonitorOptions
+from .measure.quantity import Quantity as Quantity
+from .measure.settings import Settings as Settings
 from .measure.snapshot import Snapshot as Snapshot
 from .runs.jsonl import JSONLSink as JSONLSink
 from .runs.keys import metric_key as metric_key

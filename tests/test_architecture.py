@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import tomllib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 PUBLIC = {
-    "rra_monitor": """Comparison FixedSample Finding Group Invariance JSONLSink KnnGraph Match Monitor Pairs Record
-        Recorder RunStore Settings Settling Sink Snapshot __version__ compare_runs default_k findings graph invariance
-        iter_features knn_graph match metric_key metrics pooled scalars settling undisturbed write_tables""",
+    "rra_monitor": """Comparison FixedSample Finding Group Invariance JSONLSink KnnGraph Match Monitor
+        MonitorOptions Pairs Quantity Record Recorder RunStore Settings Settling Sink Snapshot __version__ compare_runs
+        default_k findings graph invariance iter_features knn_graph match metric_key metrics pooled scalars settling
+        undisturbed write_tables""",
     "rra_monitor.graph": "KnnGraph default_k gather_graph knn_graph",
     "rra_monitor.metrics": """Agreement ClassSimilarity Decimation GraphHealth HardClass HardSample InducedErrors Level
         LinearKernel RatioHistogram Scales Turnover adjusted cka_matrix decimated_twonn graph_health gride
@@ -101,3 +103,60 @@ def test_public_names_are_imported_from_where_they_were(module, names):
     assert [
         name for name in names.split() if f"{module}.{name}" in sources() and name not in ("graph", "metrics")
     ] == []
+
+
+HOMES = ("rra_monitor.measure.quantities", "rra_monitor.measure.snapshot", "rra_monitor.compare.groups")
+"""Where a quantity may be told by its name: its definition, and properties of a snapshot and of a group."""
+
+
+def quantity_names():
+    from rra_monitor.measure.quantities import KNOWN
+
+    return frozenset(KNOWN)
+
+
+def branches_by_name(tree, names):
+    """Lines that compare with the name of a quantity, subscript by it, or list several."""
+
+    def is_name(node):
+        return isinstance(node, ast.Constant) and node.value in names
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+            parts += [each for part in parts if isinstance(part, ast.Tuple | ast.List | ast.Set) for each in part.elts]
+            wrong = any(map(is_name, parts))
+        elif isinstance(node, ast.MatchValue):
+            wrong = is_name(node.value)
+        elif isinstance(node, ast.Subscript):
+            wrong = is_name(node.slice)
+        elif isinstance(node, ast.Tuple | ast.List | ast.Set):
+            wrong = sum(map(is_name, node.elts)) > 1
+        else:
+            wrong = False
+        if wrong:
+            yield node.lineno
+
+
+def test_no_code_outside_its_home_tells_a_quantity_by_its_name():
+    names = quantity_names()
+    found = {
+        module: lines
+        for module, path in sources().items()
+        if not module.startswith(HOMES) and (lines := list(branches_by_name(ast.parse(path.read_text()), names)))
+    }
+    assert found == {}
+    sample = "if name == 'id': pass\nx['nncs']\nfor each in ('ties', 'zeros'): pass\nif name in ('cka',): pass\n"
+    assert sorted(branches_by_name(ast.parse(sample), names)) == [1, 2, 3, 4]
+
+
+def test_the_page_tells_no_quantity_by_its_name():
+    names = quantity_names()
+    literal = re.compile(r"""(["'`])(\w+)\1""")
+    found = {
+        path.name: words
+        for path in (ROOT / "rra_monitor" / "page" / "static").glob("*.js")
+        if (words := [word for _, word in literal.findall(path.read_text()) if word in names])
+    }
+    assert found == {}
+    assert [word for _, word in literal.findall('name === "nncs" ? a : `ties`')] == ["nncs", "ties"]

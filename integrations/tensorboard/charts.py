@@ -1,12 +1,15 @@
 """A record in TensorBoard's own dashboards: scalars, and charts of several of them."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from rra_monitor.capture.names import FULL, split_view
 from rra_monitor.measure.match import PREVIOUS
+from rra_monitor.measure.quantities.layer_similarity import NNLS
+from rra_monitor.measure.quantity import PAIRED, Quantity
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.keys import metric_key
-from rra_monitor.runs.record import Record, scalars
+from rra_monitor.runs.record import PREVIOUS_MEAN, Record, main_curves, scalars
 
 Choice = Literal["summaries", "layers", "all"]
 
@@ -18,27 +21,14 @@ def checked_choice(option: str, choice: Choice) -> Choice:
     return choice
 
 
-TITLES = {
-    "id": "intrinsic dimension (ID)",
-    "nncs": "class similarity (NNCS)",
-    PREVIOUS: "similarity to previous (NNLS)",
-}
-
-SUMMARY_CHARTS = {
-    "summary of ID": ("id_peak", "id_last"),
-    "summary of NNCS and NNLS": ("nncs_last", "nnls_prev_mean"),
-}
-"""Two charts, since a dimension and a fraction have no common axis."""
-
-
 def chosen_scalars(record: Record, choice: Choice) -> dict[str, float]:
     """The `scalars` of a record without those that were not chosen: of pooled views, or of all layers."""
     left_out = set()
     for probe, snapshot in record.snapshots.items():
-        quantities = ["id", "nncs", *(f"nnls_{name}" for name in record.matches.get(probe, {}))]
+        names = main_curves(snapshot, record.matches.get(probe, {}))
         for layer in snapshot.layers:
             if choice == "summaries" or (choice == "layers" and split_view(layer)[1] != FULL):
-                left_out |= {metric_key(probe, quantity, layer) for quantity in quantities}
+                left_out |= {metric_key(probe, name, layer) for name in names}
     return {key: value for key, value in scalars(record).items() if key not in left_out}
 
 
@@ -46,22 +36,34 @@ def custom_layout(record: Record, choice: Choice) -> dict[str, dict[str, list[An
     """For each probe a category with one chart of all layers per quantity and view; expressions select the tags."""
     layout: dict[str, dict[str, list[Any]]] = {}
     for probe, snapshot in record.snapshots.items():
-        quantities = ["id"] + ([] if snapshot.nncs is None else ["nncs"])
-        charts = {TITLES[quantity]: quantity for quantity in quantities}
-        charts[TITLES[PREVIOUS]] = f"nnls_{PREVIOUS}"
-        for name in record.matches.get(probe, {}):
-            if name != PREVIOUS:
-                charts[f"similarity to {name.removeprefix('ref-')} (NNLS)"] = f"nnls_{name}"
+        main = [quantity for quantity, _ in snapshot.measured() if quantity.rank == "main"]
+        charts = {one.phrase: one.name for one in main}
+        for name in dict.fromkeys([PREVIOUS, *record.matches.get(probe, {})]):
+            other = "previous" if name == PREVIOUS else name.removeprefix("ref-")
+            charts[f"similarity to {other} ({NNLS.symbol})"] = f"{PAIRED}{name}"
         views = {"summaries": (), "layers": (FULL,), "all": snapshot.settings.views}[choice]
         expressions = {
             title if view == FULL else f"{title}, {view}": [_tags(snapshot, quantity, view, len(views) > 1)]
             for view in views
             for title, quantity in charts.items()
         }
-        for title, names in SUMMARY_CHARTS.items():
-            expressions[title] = [f"^{metric_key(probe, quantity)}$" for quantity in names]
+        for title, names in _summary_charts(main).items():
+            expressions[title] = [f"^{metric_key(probe, name)}$" for name in names]
         layout[f"RRA {probe}"] = {title: ["Multiline", tags] for title, tags in expressions.items()}
     return layout
+
+
+def _summary_charts(main: Sequence[Quantity]) -> dict[str, list[str]]:
+    """Title to names: a chart of each quantity, and one of all fractions, which have an axis in common."""
+    charts: dict[str, list[str]] = {}
+    fractions = [one for one in main if one.fraction]
+    for one in main:
+        if not one.fraction:
+            charts[f"summary of {one.symbol}"] = [f"{one.name}_{suffix}" for suffix in one.summaries]
+    *most, last = [*(one.symbol for one in fractions), NNLS.symbol]
+    title = f"summary of {' and '.join([', '.join(most), last] if most else [last])}"
+    charts[title] = [f"{one.name}_{suffix}" for one in fractions for suffix in one.summaries] + [PREVIOUS_MEAN]
+    return charts
 
 
 def _tags(snapshot: Snapshot, quantity: str, view: str, several: bool) -> str:

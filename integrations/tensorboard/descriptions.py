@@ -9,6 +9,10 @@ from collections import Counter
 from reprlib import repr as short
 from typing import Any
 
+from rra_monitor.measure.description import described_only, present_quantities
+from rra_monitor.measure.quantities import STANDARD
+from rra_monitor.measure.quantities.layer_similarity import NNLS
+
 LONGEST = 1_000
 """Longest name in characters."""
 
@@ -28,13 +32,13 @@ def described_curves(about: dict[str, Any]) -> dict[str, Any]:
         check_whole("k", probe.get("k"), 1, probe["n"] - 1)
         if probe.get("classes") is not None:
             check_whole("classes", probe["classes"], 1, probe["n"])
-        if probe.get("nncs_chance") is not None:
-            number("nncs_chance", probe["nncs_chance"], 0, 1)
-        number("nnls_chance", probe.get("nnls_chance"), 0, 1)
+        chances = _chances(probe)
         axes = {part: names(part, probe.get(part), 1) for part in ("layers", "views")}
-        known = {name: probe.get(name) for name in ("name", "n", "k", "classes", "nncs_chance", "nnls_chance")}
+        known = {name: probe.get(name) for name in ("name", "n", "k", "classes")} | {"chances": chances}
         probes.append(known | axes | {"curves": frozenset(names("curves", probe.get("curves")))})
-    return {"kind": about["kind"], "metrics": names("metrics", about.get("metrics")), "probes": probes}
+    metrics = names("metrics", about.get("metrics"))
+    quantities = present_quantities(described_only(about.get("quantities", [])), metrics)
+    return {"kind": about["kind"], "metrics": metrics, "probes": probes, "quantities": quantities}
 
 
 def described_matrix(about: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +52,9 @@ def described_matrix(about: dict[str, Any]) -> dict[str, Any]:
         {"name": probe["name"]} | {part: names(part, probe.get(part)) for part in ("rows", "columns", "views")}
         for probe in _probes(about)
     ]
-    return {"kind": about["kind"], "matrix": matrix, "probes": probes}
+    known = present_quantities(described_only(about.get("quantities", [])), [matrix])
+    quantity = next((one for one in known if one.of_pairs and one.name == matrix), NNLS)
+    return {"kind": about["kind"], "matrix": matrix, "probes": probes, "quantity": quantity}
 
 
 def names(what: str, found: Any, fewest: int = 0) -> tuple[str, ...]:
@@ -88,6 +94,17 @@ def number(what: str, found: Any, low: float = -math.inf, high: float = math.inf
     if not known or not (low <= value <= high or (math.isnan(value) and math.isinf(low))):
         raise ValueError(f"{what} is {short(found)}, expected a number from {low:g} to {high:g}")
     return value
+
+
+def _chances(probe: dict[str, Any]) -> dict[str, float]:
+    """The chance levels by quantity; 0.1.0 wrote two of them beside each other."""
+    found = probe.get("chances", {one.name: probe.get(f"{one.name}_chance") for one in STANDARD})
+    if not isinstance(found, dict):
+        raise ValueError(f"chances is {short(found)}, expected quantities and levels")
+    names("names of chances", list(found))
+    return {
+        name: number(f"chance of {name}", level, -1e300, 1e300) for name, level in found.items() if level is not None
+    }
 
 
 def _probes(about: dict[str, Any]) -> list[dict[str, Any]]:

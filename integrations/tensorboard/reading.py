@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.integrations.tensorboard.listing import LoggedRun
 from rra_monitor.integrations.tensorboard.notes import few, left_out
 from rra_monitor.integrations.tensorboard.tags import CURVES, FINDINGS, MOMENT, NNLS
-from rra_monitor.integrations.tensorboard.values import check_curve, check_fractions, checked_findings, moment, parts_of
+from rra_monitor.integrations.tensorboard.values import check_values, checked_findings, moment, parts_of
+from rra_monitor.measure.quantities import layer_similarity
+from rra_monitor.measure.quantity import PAIRED, Quantity
 from rra_monitor.page.arrays import Floats, Matrix, ProbeFrame
 from rra_monitor.page.budget import Budget, numbers, too_large
 from rra_monitor.page.series import Frame, RunSeries, stacked
@@ -19,7 +22,7 @@ from rra_monitor.page.series import Frame, RunSeries, stacked
 Event = tuple[int, float]
 """A step and a wall time, which the tensors of one record share."""
 
-ABOUT = ("n", "k", "classes", "nncs_chance", "nnls_chance")
+ABOUT = ("n", "k", "classes", "chances")
 
 
 @dataclass
@@ -27,6 +30,7 @@ class _Part:
     """The data of one probe at one moment."""
 
     about: dict[str, Any] = field(default_factory=dict)
+    quantities: dict[str, Quantity] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
     curves: dict[str, Floats] = field(default_factory=dict)
@@ -66,7 +70,10 @@ def run_series(run: LoggedRun, read: Callable[[str], Sequence[Any]]) -> tuple[Ru
         for event, (epoch, seconds, overhead) in moments.items()
         if event in shown
     ]
-    return RunSeries(run.name, tuple(read_moments), probes), notes
+    quantities: dict[str, Quantity] = {}
+    for part in chain.from_iterable(here.values() for here in shown.values()):
+        quantities |= part.quantities
+    return RunSeries(run.name, tuple(read_moments), probes, quantities=tuple(quantities.values())), notes
 
 
 def _shown(
@@ -92,7 +99,10 @@ def _parts(run: LoggedRun, step: int, tensors: Sequence[tuple[str, Any]], notes:
     for tag, values in tensors:
         about = run.tags[tag]
         try:
-            (_add_curves if about["kind"] == CURVES else _add_matrix)(parts, about, values)
+            if about["kind"] == CURVES:
+                _add_curves(parts, about, values)
+            else:
+                _add_matrix(parts, about, values)
         except ValueError as error:
             notes.append(left_out(f"{tag} at step {step}", f"it is not as described: {error}"))
     return {probe: part for probe, part in parts.items() if part.about}
@@ -129,25 +139,28 @@ def _of(data: Sequence[Any], moments: Mapping[Event, Any]) -> Iterator[tuple[Eve
 def _add_curves(parts: dict[str, _Part], about: Mapping[str, Any], values: Any) -> None:
     shapes = [(len(about["metrics"]), len(probe["views"]), len(probe["layers"])) for probe in about["probes"]]
     by_probe = np.moveaxis(values, 1, 0) if np.ndim(values) > 1 else values
+    known = {one.name: one for one in about["quantities"]}
     for probe, found in zip(about["probes"], parts_of(by_probe, shapes), strict=True):
         curves = {}
         for name, curve in zip(about["metrics"], found, strict=True):
             # A comparison has its place in the axis before it has its first value.
-            if name in probe["curves"] and not (name.startswith("nnls_") and np.isnan(curve).all()):
-                check_curve(name, curve)
+            if name in probe["curves"] and not (name.startswith(PAIRED) and np.isnan(curve).all()):
+                check_values(name, curve, known.get(name, layer_similarity.NNLS))
                 curves[name] = curve
         part = parts[probe["name"]]
         part.about = {name: probe[name] for name in ABOUT}
         part.layers, part.views, part.curves = probe["layers"], probe["views"], curves
+        part.quantities |= known
 
 
 def _add_matrix(parts: dict[str, _Part], about: Mapping[str, Any], values: Any) -> None:
     shapes = [(len(probe["views"]), len(probe["rows"]), len(probe["columns"])) for probe in about["probes"]]
     for probe, found in zip(about["probes"], parts_of(values, shapes), strict=True):
-        check_fractions("NNLS", found)
+        check_values(about["matrix"], found, about["quantity"])
         if found.size:
-            matrix = Matrix(probe["rows"], probe["columns"], probe["views"], found)
-            parts[probe["name"]].matrices[about["matrix"]] = matrix
+            part = parts[probe["name"]]
+            part.matrices[about["matrix"]] = Matrix(probe["rows"], probe["columns"], probe["views"], found)
+            part.quantities[about["quantity"].name] = about["quantity"]
 
 
 def _probe_frame(part: _Part) -> ProbeFrame:

@@ -4,6 +4,7 @@ Each record is one event, so its tensors share a step and a wall time and are th
 
     rra/curves/<digest>         float32 (metrics, probes, views, layers)
     rra/nnls_<matrix>/<digest>  float32 (probes, views, rows, columns); a tag for `self`, `inter`, `prev`, `ref-<name>`
+    rra/<quantity>/<digest>     the same, of another quantity of pairs of layers
     rra/findings                a string: JSON, a list of findings
     rra/moment                  float64 (3,): epoch, seconds, overhead
 
@@ -13,8 +14,10 @@ values and values that were not measured are NaN, too.
 A tag's description is JSON in its summary metadata. TensorBoard keeps the first one it finds under a tag in a run, so
 it has to be constant: the digest is of the description, and a training that is resumed with other layers or another k
 continues under another tag. All have "schema" and "kind". Kind `curves` has {"metrics": [str, …], "probes": [{"name",
-"n", "k", "classes", "nncs_chance", "nnls_chance", "layers", "views", "curves"}, …]} where the last names the metrics
-that the probe has; kind `nnls` has {"matrix": str, "probes": [{"name", "rows", "columns", "views"}, …]}.
+"n", "k", "classes", "chances", "layers", "views", "curves"}, …], "quantities": [description, …]}: "curves" names the
+metrics that the probe has, "chances" has levels by quantity, and "quantities" describes those that a reader may not
+know, see `measure.description`. Kind `nnls` has {"matrix": str, "probes": [{"name", "rows", "columns", "views"}, …],
+"quantities": [description, …]}.
 """
 
 import hashlib

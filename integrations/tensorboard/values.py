@@ -11,16 +11,14 @@ import numpy.typing as npt
 from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.integrations.tensorboard.arrays import Unreadable
 from rra_monitor.integrations.tensorboard.descriptions import LARGEST, is_name, names, number
+from rra_monitor.measure.quantity import Quantity
 from rra_monitor.page.arrays import Floats
 
 LONGEST = 10_000
 """Longest sentence in characters."""
 
 ROUNDING = 1e-5
-"""Tolerance of a fraction outside 0 to 1."""
-
-NO_FRACTIONS = ("id", "id_error", "hubness")
-"""Curves that may be larger than 1."""
+"""Tolerance of a value outside the range of its quantity."""
 
 
 def moment(values: Any) -> tuple[int, float, float]:
@@ -57,19 +55,12 @@ def parts_of(values: Any, shapes: Sequence[tuple[int, ...]]) -> list[Floats]:
     return [part[tuple(map(slice, shape))] for part, shape in zip(numbers, shapes, strict=True)]
 
 
-def check_curve(name: str, values: Floats) -> None:
-    """Raise ValueError if there are values that the curve of this name cannot have."""
-    if name not in NO_FRACTIONS:
-        check_fractions(name, values)
-    elif np.isinf(values).any():
-        raise ValueError(f"{name} is infinite, expected numbers, or NaN where undefined")
-
-
-def check_fractions(what: str, values: Floats) -> None:
-    """Raise ValueError if a value is neither undefined nor from 0 to 1."""
-    outside = values[(values < -ROUNDING) | (values > 1 + ROUNDING)]
+def check_values(what: str, values: Floats, quantity: Quantity) -> None:
+    """Raise ValueError if there are values that the quantity cannot have."""
+    outside = values[quantity.outside(values, ROUNDING)]
     if outside.size:
-        raise ValueError(f"{what} has {outside.flat[0]:g}, expected 0 to 1, or NaN where undefined")
+        bounds = f"{quantity.low:g} to {quantity.high:g}"
+        raise ValueError(f"{what} has {outside.flat[0]:g}, expected finite values, {bounds}, or NaN where undefined")
 
 
 def checked_findings(values: Any) -> tuple[Finding, ...]:

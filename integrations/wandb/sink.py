@@ -179,6 +179,5 @@ def settings_of(snapshot: Snapshot) -> dict[str, Any]:
         "labelled": settings.labels is not None,
         "views": list(settings.views),
         "layers": list(snapshot.view().layers),
-        "nncs_chance": snapshot.nncs_chance,
-        "nnls_chance": snapshot.nnls_chance,
+        **{f"{name}_chance": chance for name, chance in snapshot.chances().items()},
     }

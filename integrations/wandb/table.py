@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from rra_monitor.measure.match import Match
 from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.runs.record import main_curves
 
 COLUMNS = ("epoch", "probe", "view", "metric", "layer", "value")
 
@@ -53,10 +54,7 @@ class LongTable:
 
 def table_rows(snapshot: Snapshot, matches: Mapping[str, Match]) -> Iterator[Row]:
     """Every defined value of a snapshot, view by view; a view that equals another one has rows of its own."""
-    curves = {"id": snapshot.id}
-    if snapshot.nncs is not None:
-        curves["nncs"] = snapshot.nncs
-    curves |= {f"nnls_{name}": match.same_layer(snapshot.layers) for name, match in matches.items()}
+    curves = main_curves(snapshot, matches)
     for view in snapshot.settings.views:
         rows = snapshot.view(view)
         for metric, curve in curves.items():

@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from rra_monitor.capture.names import FULL, split_view
 from rra_monitor.compare.tables import write_csv, write_json
 from rra_monitor.figures.ratios import ratios_figure
 from rra_monitor.figures.snapshot import curves_figure, nnls_figure, resolution, views_figure
-from rra_monitor.measure.quantities import HEALTH
-from rra_monitor.measure.snapshot import Curve, Snapshot
+from rra_monitor.measure.quantity import Quantity
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.utils.text import Row, plain
 
 SCHEMA = 1
@@ -27,14 +28,7 @@ def layer_rows(snapshot: Snapshot) -> list[Row]:
         about
         | {
             "layer": layer,
-            "id": float(snapshot.id[at]),
-            "id_error": float(snapshot.id_error[at]),
-            "nncs": _at(snapshot.nncs, at),
-            "nncs_chance": snapshot.nncs_chance,
-            "ties": float(snapshot.ties[at]),
-            "zeros": float(snapshot.zeros[at]),
-            "recall": float(snapshot.recall[at]),
-            "hubness": float(snapshot.hubness[at]),
+            **_values(snapshot, at),
             "n": settings.n,
             "k": settings.k,
         }
@@ -43,16 +37,19 @@ def layer_rows(snapshot: Snapshot) -> list[Row]:
 
 
 def pair_rows(snapshot: Snapshot) -> Iterator[Row]:
-    """One row for each pair of layers; the CKA, if it was asked for, of pairs without pooled views."""
+    """One row for each pair of layers; None where a quantity is not of pooled views."""
     full = [layer for layer in snapshot.layers if split_view(layer)[1] == FULL]
     place = {layer: at for at, layer in enumerate(full)}
     for a, first in enumerate(snapshot.layers):
         for b, second in enumerate(snapshot.layers):
             row: Row = {"probe": snapshot.probe, "layer_a": first, "layer_b": second}
-            row |= {"nnls": float(snapshot.nnls[a, b]), "chance": snapshot.nnls_chance}
-            if snapshot.cka is not None:
-                both = first in place and second in place
-                row["cka"] = float(snapshot.cka[place[first], place[second]]) if both else None
+            for quantity in snapshot.quantities:
+                if quantity.name in snapshot.matrices:
+                    values = snapshot.matrices[quantity.name]
+                    whole = len(values) == len(snapshot.layers)
+                    places = (a, b) if whole else (place.get(first), place.get(second))
+                    row[quantity.name] = None if None in places else float(values[places])
+            row["chance"] = snapshot.nnls_chance
             yield row
 
 
@@ -74,12 +71,7 @@ def write_analysis(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
             "metric": snapshot.settings.metric,
             "fingerprint": snapshot.settings.fingerprint,
             "layers": snapshot.layers,
-            "id": plain(snapshot.id),
-            "id_error": plain(snapshot.id_error),
-            "nncs": None if snapshot.nncs is None else {"values": plain(snapshot.nncs), "chance": snapshot.nncs_chance},
-            "nnls": {"values": plain(snapshot.nnls), "chance": snapshot.nnls_chance},
-            "cka": None if snapshot.cka is None else plain(snapshot.cka),
-            **{name: plain(curve) for name in HEALTH if (curve := getattr(snapshot, name)) is not None},
+            **{one.name: _as_json(snapshot, one) for one in snapshot.quantities},
             "aliases": dict(snapshot.aliases),
         }
         for snapshot in snapshots
@@ -107,5 +99,20 @@ def _file_name(probe: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", probe)[:LETTERS]
 
 
-def _at(curve: Curve | None, at: int) -> float | None:
-    return None if curve is None else float(curve[at])
+def _values(snapshot: Snapshot, at: int) -> Row:
+    """The values of one layer by quantity, a chance level after its quantity; None without labels."""
+    chances, row = snapshot.chances(), Row()
+    for one in snapshot.quantities:
+        if not one.of_pairs:
+            row[one.name] = float(snapshot.curves[one.name][at]) if one.name in snapshot.curves else None
+            if one.chance is not None:
+                row[f"{one.name}_chance"] = chances.get(one.name)
+    return row
+
+
+def _as_json(snapshot: Snapshot, quantity: Quantity) -> Any:
+    """The values of a quantity, with its chance level if it has one; None where it was not measured."""
+    values = (snapshot.matrices if quantity.of_pairs else snapshot.curves).get(quantity.name)
+    if values is None or quantity.chance is None:
+        return None if values is None else plain(values)
+    return {"values": plain(values), "chance": snapshot.chances().get(quantity.name)}

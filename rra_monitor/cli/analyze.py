@@ -15,18 +15,19 @@ from rich.table import Table
 
 from rra_monitor.capture.features import CallError
 from rra_monitor.capture.names import displayed
-from rra_monitor.cli.analysis_files import layer_rows, pictures, write_analysis
+from rra_monitor.cli.analysis_files import pictures, write_analysis
 from rra_monitor.cli.sources import folder_of_run, named_model, samples
 from rra_monitor.conclusions.findings import findings
+from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.match import check_comparable
 from rra_monitor.measure.monitor import Monitor
-from rra_monitor.measure.quantities import layer_curves
+from rra_monitor.measure.quantities import ON_REQUEST
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.checkpoint import load_checkpoint
 from rra_monitor.runs.locate import open_run
 from rra_monitor.runs.store import RunStore
 from rra_monitor.utils.paths import free_path, named_folder
-from rra_monitor.utils.terminal import cell, print_line
+from rra_monitor.utils.terminal import cell, heading, print_line
 from rra_monitor.utils.text import sentence, some
 from rra_monitor.utils.trees import iter_tensors
 
@@ -119,7 +120,8 @@ def measured_analysis(
 ) -> list[Snapshot]:
     """A snapshot of each split of the data, stored; remarks for the reader are added to the notes."""
     # The data first: without them the model need not be built.
-    monitor = Monitor(samples(data, n, size, probe, seed), **options)
+    more = [one for one in ON_REQUEST if not one.of_pairs]
+    monitor = Monitor(samples(data, n, size, probe, seed), quantities=more, **options)
     if bare := [name for name, sample in monitor.probes.items() if sample.labels is None]:
         notes.append(
             f"No NNCS of {', '.join(bare)}: the data have no integer classes. Other targets need a function that says "
@@ -173,10 +175,13 @@ def stored_analysis(source: str, probe: str | None = None) -> list[Snapshot]:
 
 
 def computed_anew(snapshot: Snapshot) -> Snapshot:
-    """The snapshot with every curve computed from its graphs and labels."""
+    """The snapshot with every curve computed from its graphs and labels; what needs more than these stays as it is."""
+    able = [one for one in snapshot.quantities if one.compute is not None and one.of in ("graph", "graph pairs")]
     # In the snapshot's order; an ID without a value is said in the table.
-    curves, _ = layer_curves({layer: snapshot.graphs[layer] for layer in snapshot.layers}, snapshot.settings.labels)
-    return replace(snapshot, **curves)
+    collector = Collector(able, snapshot.settings.labels)
+    for layer in snapshot.layers:
+        collector.add(layer, snapshot.graphs[layer])
+    return snapshot.changed(**collector.curves(), **collector.matrices())
 
 
 def refuse_mixing(store: RunStore, monitor: Monitor, step: int) -> None:
@@ -201,24 +206,27 @@ def refuse_mixing(store: RunStore, monitor: Monitor, step: int) -> None:
 
 
 def table(snapshot: Snapshot) -> Table:
-    """ID with its standard error, NNCS, ties and hubness of every layer."""
-    digits = {"id": 1, "id_error": 1, "nncs": 3, "ties": 3, "hubness": 1}
-    titles = {"id": "ID", "id_error": "± error", "nncs": "NNCS"}
-    shown = {name: count for name, count in digits.items() if name != "nncs" or snapshot.nncs is not None}
+    """The quantities of every layer, but for those that only check the graphs."""
+    shown = [(quantity, curve) for quantity, curve in snapshot.measured() if quantity.rank != "check"]
     found = Table()
     found.add_column("layer")
-    for name in shown:
-        found.add_column(titles.get(name, name), justify="right")
-    for layer, row in zip(displayed(snapshot.layers), layer_rows(snapshot), strict=True):
-        found.add_row(cell(layer), *(_cell(row[name], count) for name, count in shown.items()))
+    for quantity, _ in shown:
+        found.add_column(heading(quantity.symbol), justify="right")
+    for at, layer in enumerate(displayed(snapshot.layers)):
+        found.add_row(cell(layer), *(_cell(float(curve[at]), quantity.digits) for quantity, curve in shown))
     return found
 
 
 def _legend(snapshot: Snapshot) -> str:
     chance = snapshot.nncs_chance
     classes = "" if chance is None else f"NNCS: fraction of neighbours of the same class (by chance {chance:.3f}). "
+    more = "".join(
+        f"{one.symbol}: {one.lower_title}" + (f", {one.unit}" if one.unit else "") + ". "
+        for one, _ in snapshot.measured()
+        if one.rank == "main" and not one.always and not one.defined
+    )
     return (
-        f"ID: dimensions that a layer uses, with the standard error over draws of the samples. {classes}Ties: "
+        f"ID: dimensions that a layer uses, with the standard error over draws of the samples. {classes}{more}Ties: "
         "fraction of samples whose neighbourhood ends arbitrarily; near 1 the layer has collapsed. Hubness: above "
         "about 1 some samples are neighbours of very many."
     )

@@ -1,7 +1,7 @@
 """The command `rra-monitor compare`: tables on the terminal, CSV and JSON in a folder, or a report."""
 
-import warnings
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,10 @@ from rich.table import Table
 from rra_monitor.capture.names import FULL, displayed, merged_layers, split_view
 from rra_monitor.cli.arguments import groups_named, run_names
 from rra_monitor.cli.report import comparison_report, say
-from rra_monitor.compare.comparison import Comparison, compare_runs
-from rra_monitor.compare.groups import Group
-from rra_monitor.compare.settling import Settling, settling
+from rra_monitor.compare.comparability import symbols
+from rra_monitor.compare.comparison import Comparison, compared, opened_groups
+from rra_monitor.compare.groups import Group, Run
+from rra_monitor.compare.settling import Settling, settling_of
 from rra_monitor.compare.statistics import Floats, deviation, mean
 from rra_monitor.compare.tables import write_tables
 from rra_monitor.utils.paths import free_path, named_folder
@@ -44,8 +45,9 @@ def run_compare(
         )
     groups = groups_named(group) if group else {name: [run] for name, run in run_names(runs).items()}
     probes = None if probe is None else [name.strip() for name in probe.split(",")]
-    found = compare_runs(groups, probe=probes, epoch="last" if epoch is None else epoch)
-    settled, notes = _settlings(found)
+    members = opened_groups(groups, probes)
+    found = compared(members, "last" if epoch is None else epoch)
+    settled, notes = _settlings(list(chain.from_iterable(members.values())))
     for table in (*_curve_tables(found, console.width), *_pair_tables(found, console.width)):
         console.print(table)
     for table in _settling_tables(found, settled):
@@ -54,45 +56,41 @@ def run_compare(
         print_line(console, f"• {note}")
     if page:
         several = [(name if group else None, run) for name, paths in groups.items() for run in paths]
-        say(console, comparison_report(found, several, page))
+        opened = {run.opened.given: run.opened for run in chain.from_iterable(members.values())}
+        say(console, comparison_report(found, several, page, opened))
         return
     folder = folder or free_path("rra-compare")
     files = write_tables(found, folder, settled)
     print_line(console, f"Files: {folder}/ ({', '.join(file.name for file in files)})", soft_wrap=True)
 
 
-def _settlings(comparison: Comparison) -> tuple[list[Settling], list[str]]:
+def _settlings(runs: Sequence[Run]) -> tuple[list[Settling], list[str]]:
     """How each run settled, and the reasons why some have no result."""
     found, notes = [], []
-    for run, probe in dict.fromkeys((run, group.probe) for group in comparison.groups.values() for run in group.runs):
+    for run in {(run.path, run.probe): run for run in runs}.values():
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # compare_runs has said it
-                found.append(settling(run, probe))
+            found.append(settling_of(run))
         except ValueError as error:
             notes.append(f"No settling: {error}.")
     return found, notes
 
 
 def _curve_tables(comparison: Comparison, width: int) -> list[Table]:
-    """ID and NNCS at the end, one column for each group."""
-    groups = comparison.groups.values()
-    values = {"ID": {group.name: (displayed(group.layers), group.id[:, -1]) for group in groups}}
-    values["NNCS"] = {
-        group.name: (displayed(group.layers), group.nncs[:, -1]) for group in groups if group.nncs is not None
-    }
-    titles = {"ID": "intrinsic dimension (ID), last snapshots", "NNCS": "class similarity (NNCS), last snapshots"}
-    chances = [f"{chance:.3f}" for group in groups if (chance := group.nncs_chance) is not None]
-    titles["NNCS"] += f"; chance {' to '.join(sorted({min(chances), max(chances)}))}" if chances else ""
+    """Each main quantity at the end, one column for each group."""
     tables = []
-    for quantity, columns in values.items():
-        digits = 1 if quantity == "ID" else 3
-        cells = {
-            name: dict(zip(layers, _cells(mean(array), deviation(array), digits), strict=True))
-            for name, (layers, array) in columns.items()
-        }
-        runs = {name: f"{visible(name)}\n{_counted(len(array), 'run')}" for name, (_, array) in columns.items()}
-        tables += _tables(titles[quantity], _shown(comparison), {runs[name]: cells[name] for name in cells}, width)
+    named = {one.name: one for group in comparison.groups.values() for one in group.quantities if one.rank == "main"}
+    for quantity in named.values():
+        groups = [group for group in comparison.groups.values() if quantity.name in group.curves]
+        columns = {}
+        for group in groups:
+            values = group.curves[quantity.name][:, -1]
+            cells = _cells(mean(values), deviation(values), quantity.digits)
+            head = f"{visible(group.name)}\n{_counted(len(values), 'run')}"
+            columns[head] = dict(zip(displayed(group.layers), cells, strict=True))
+        chances = [group.chances[quantity.name] for group in groups if quantity.name in group.chances]
+        levels = " to ".join(sorted({f"{chance:.3f}" for chance in (min(chances), max(chances))})) if chances else ""
+        title = f"{quantity.phrase}, last snapshots" + (f"; chance {levels}" if levels else "")
+        tables += _tables(title, _shown(comparison), columns, width)
     return tables
 
 
@@ -100,7 +98,7 @@ def _pair_tables(comparison: Comparison, width: int) -> list[Table]:
     """NNLS of the layers with the same name, one column for each pair of groups."""
     columns, chances = {}, set()
     for pairs in comparison.pairs.values():
-        if "nnls" in pairs.refused or not set(pairs.layers_a) & set(pairs.layers_b):
+        if not pairs.comparable or not set(pairs.layers_a) & set(pairs.layers_b):
             continue
         cells = _cells(mean(pairs.same_layer()), pairs.same_layer_deviation(), 3)
         head = f"within {pairs.a}" if pairs.a == pairs.b else f"{pairs.a} ~ {pairs.b}"
@@ -185,8 +183,9 @@ def _counted(count: int, what: str) -> str:
 
 def _refusals(comparison: Comparison) -> list[str]:
     found = []
+    shown = symbols(comparison.groups.values())
     for (a, b), pairs in comparison.pairs.items():
         for quantity, reason in pairs.refused.items():
             if a != b or len(comparison.groups[a].runs) > 1:  # one run alone is in the notes
-                found.append(f"{a} and {b}: {quantity.upper().replace('_', ' ')} not comparable: {reason.rstrip('.')}.")
+                found.append(f"{a} and {b}: {shown.get(quantity, quantity)} not comparable: {reason.rstrip('.')}.")
     return found

@@ -1,6 +1,6 @@
 """The command `rra-monitor report`: runs as one HTML file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +11,8 @@ from rra_monitor.compare.comparison import Comparison
 from rra_monitor.page.comparison import comparison_payload
 from rra_monitor.page.report import Report, write_report
 from rra_monitor.page.series import RunSeries, stored_series
-from rra_monitor.runs.locate import open_run, runs_below
+from rra_monitor.runs.locate import runs_below
+from rra_monitor.runs.opened import OpenedRun
 from rra_monitor.utils.paths import free_path
 from rra_monitor.utils.terminal import print_line
 
@@ -34,15 +35,18 @@ def run_report(runs: Sequence[str], group: Sequence[Sequence[str]], out: str | N
     say(console, write_report(read(named(found)), path))
 
 
-def comparison_report(comparison: Comparison, runs: Iterable[tuple[str | None, str]], path: Path) -> Report:
+def comparison_report(
+    comparison: Comparison, runs: Iterable[tuple[str | None, str]], path: Path, opened: Mapping[str, OpenedRun]
+) -> Report:
     """Write the report of compared runs, with their comparison.
 
     Args:
         comparison: comparison of the runs.
         runs: group (None for none) and directory of each run.
         path: path of the file.
+        opened: path of each run's store to the run, which is read already.
     """
-    return write_report(read(named(runs)), path, comparison_payload(comparison))
+    return write_report(read(named(runs), opened), path, comparison_payload(comparison))
 
 
 def say(console: Console, report: Report) -> None:
@@ -53,9 +57,10 @@ def say(console: Console, report: Report) -> None:
     print_line(console, f"Report: {report.path} ({size}, one file, works offline)", soft_wrap=True)
 
 
-def read(runs: Sequence[Named]) -> list[RunSeries]:
-    """The runs from their stores, with a progress bar."""
+def read(runs: Sequence[Named], opened: Mapping[str, OpenedRun] | None = None) -> list[RunSeries]:
+    """The runs from their stores, or as they were opened, with a progress bar."""
+    known = opened or {}
     console = Console(stderr=True)
     with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
         steps = progress.track(runs, description="reading runs")
-        return [stored_series(open_run(path), name, group) for name, group, path in steps]
+        return [stored_series(known.get(path) or OpenedRun.at(path), name, group) for name, group, path in steps]

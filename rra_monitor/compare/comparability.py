@@ -1,43 +1,75 @@
 """Which quantities of two groups cannot be compared, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from rra_monitor.compare.groups import Group, Run, When
+from rra_monitor.compare.pairs import ACROSS, WITHIN_RUN
 from rra_monitor.measure.match import check_comparable
-from rra_monitor.measure.snapshot import Settings, same_density
+from rra_monitor.measure.quantity import Quantity
+from rra_monitor.measure.settings import Settings, same_density
 
 
-def refusals(
-    group_a: Group, group_b: Group, a: Sequence[Run], b: Sequence[Run], epoch: When, notes: list[str]
-) -> dict[str, str]:
-    """Quantity to the reason why two groups cannot be compared by it; adds to the notes."""
+@dataclass(frozen=True)
+class Comparability:
+    """What of two groups can be compared.
+
+    Attributes:
+        refused: name of a quantity to the reason why the groups cannot be compared by it.
+        notes: remarks for the reader, one sentence each.
+    """
+
+    refused: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def symbols(groups: Iterable[Group]) -> dict[str, str]:
+    """Name of each refusable quantity to its symbol, for the reader."""
+    found = {one.name: one.symbol for group in groups for one in group.quantities}
+    return found | {ACROSS: "NNLS", WITHIN_RUN: "NNLS of the layers of one run"}
+
+
+def comparability(group_a: Group, group_b: Group, a: Sequence[Run], b: Sequence[Run], epoch: When) -> Comparability:
+    """Which main quantities of two groups cannot be compared, nor their NNLS, and remarks on the rest."""
     here, there = group_a.settings, group_b.settings
-    found = {}
-    counts = f"n={here.n}, k={here.k} in {group_a.name}, n={there.n}, k={there.k} in {group_b.name}"
+    refused: dict[str, str] = {}
+    notes: list[str] = []
     dense = here.dense_as(there)
+    counts = f"n={here.n}, k={here.k} in {group_a.name}, n={there.n}, k={there.k} in {group_b.name}"
     needs = f"{counts} (k/n {here.ndr:.4g} and {there.ndr:.4g})"
     if dense and here.k * there.n != there.k * here.n:
         notes.append(f"Curves are compared at k/n that differ by less than a tenth: {needs}.")
-    if here.metric != there.metric:
-        reason = f"metric {here.metric} in {group_a.name}, {there.metric} in {group_b.name}; measure both with one"
-        found = {"id": reason, "nncs": reason}
-    elif here.n != there.n:
-        if dense:
-            notes.append(f"The ID depends on n, which is {here.n} in {group_a.name} and {there.n} in {group_b.name}.")
-        else:
-            found["id"] = f"the ID needs the same n, or the same k/n: {needs}; {_remedy(here, there)}"
+    for quantity in _main(group_a, group_b):
+        name, symbol = quantity.name, quantity.symbol
+        bare = [group.name for group in (group_a, group_b) if name not in group.curves]
+        if bare and quantity.needs_labels:
+            refused[name] = f"{symbol} needs labels, and {bare[0]} has none; give its sample labels"
+        elif bare:
+            refused[name] = f"{bare[0]} was measured without {symbol}; measure it with quantities=[{name!r}]"
+        elif here.metric != there.metric:
+            metrics = f"metric {here.metric} in {group_a.name}, {there.metric} in {group_b.name}"
+            refused[name] = f"{metrics}; measure both with one"
+        elif quantity.depends_on_k and not dense:
+            refused[name] = f"{symbol} needs the same k/n: {needs}; {_remedy(here, there)}"
+        elif not quantity.depends_on_k and here.n != there.n and not dense:
+            refused[name] = f"the {symbol} needs the same n, or the same k/n: {needs}; {_remedy(here, there)}"
+        elif not quantity.depends_on_k and here.n != there.n:
+            sizes = f"{here.n} in {group_a.name} and {there.n} in {group_b.name}"
+            notes.append(f"The {symbol} depends on n, which is {sizes}.")
     if not dense:
-        found.setdefault("nncs", f"NNCS needs the same k/n: {needs}; {_remedy(here, there)}")
-        found["nnls_within_run"] = f"the NNLS of layers of one run needs the same k/n: {needs}; {_remedy(here, there)}"
-    if (group_a.nncs is None) != (group_b.nncs is None):
-        bare = group_a.name if group_a.nncs is None else group_b.name
-        found["nncs"] = f"NNCS needs labels, and {bare} has none; give its sample labels"
+        refused[WITHIN_RUN] = f"the NNLS of layers of one run needs the same k/n: {needs}; {_remedy(here, there)}"
     try:
         # One content of the inputs in each group: say it once.
         notes += check_pairs(a, b, epoch)[:1]
     except ValueError as error:
-        found["nnls"] = str(error)
-    return found
+        refused[ACROSS] = str(error)
+    return Comparability(refused, tuple(notes))
+
+
+def _main(group_a: Group, group_b: Group) -> Iterable[Quantity]:
+    """The main quantities of layers that either group has, each once."""
+    both = (*group_a.quantities, *group_b.quantities)
+    return {one.name: one for one in both if one.rank == "main"}.values()
 
 
 def _remedy(here: Settings, there: Settings) -> str:

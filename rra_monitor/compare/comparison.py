@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from rra_monitor.capture.names import aligned, displayed
-from rra_monitor.compare.comparability import refusals
+from rra_monitor.compare.comparability import comparability
 from rra_monitor.compare.groups import Group, Run, When, group_of, read_run
-from rra_monitor.compare.pairs import Pairs, pair_matrices
+from rra_monitor.compare.pairs import ACROSS, Pairs, pair_matrices
 from rra_monitor.compare.statistics import mean
 from rra_monitor.conclusions.evidence import TIED
-from rra_monitor.runs.locate import open_run, shared_probe
+from rra_monitor.runs.locate import shared_probe
+from rra_monitor.runs.opened import OpenedRun
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +89,13 @@ def compare_runs(
         found.groups["A"].id[:, -1].mean(axis=0)  # mean ID per layer at the end
         found.between("A", "B").mean()  # mean NNLS, layers of A by layers of B
     """
+    return compared(opened_groups(groups, probe), epoch)
+
+
+def compared(members: Mapping[str, Sequence[Run]], epoch: When = "last") -> Comparison:
+    """The comparison of groups of runs that are read already, see `compare_runs`."""
     if epoch != "last" and (isinstance(epoch, bool) or not isinstance(epoch, int)):
         raise ValueError(f"epoch={epoch!r}; expected a number of completed epochs, or 'last'")
-    members = _read(groups, probe)
     for run in itertools.chain.from_iterable(members.values()):
         run.at(epoch)  # refuse before any work
     found = {name: group_of(name, runs) for name, runs in members.items()}
@@ -98,12 +103,13 @@ def compare_runs(
     found = {name: dataclasses.replace(group, layers=layers) for (name, group), layers in named}
     notes = [note for group in found.values() for note in _notes(group)]
     names = list(itertools.combinations_with_replacement(found, 2))
-    refused = {(a, b): refusals(found[a], found[b], members[a], members[b], epoch, notes) for a, b in names}
+    judged = {(a, b): comparability(found[a], found[b], members[a], members[b], epoch) for a, b in names}
+    notes += [note for each in judged.values() for note in each.notes]
     flat = [(name, run) for name, runs in members.items() for run in runs]
     wanted = [
         (i, j)
         for (i, (a, first)), (j, (b, second)) in itertools.combinations(enumerate(flat), 2)
-        if "nnls" not in refused[a, b] and (first.path, first.probe) != (second.path, second.probe)
+        if ACROSS not in judged[a, b].refused and (first.path, first.probe) != (second.path, second.probe)
     ]
     matrices = pair_matrices([run for _, run in flat], wanted, epoch)
     pairs = {}
@@ -120,29 +126,31 @@ def compare_runs(
             runs=tuple((flat[i][1].path, flat[j][1].path) for i, j in ordered),
             nnls=np.array([here[at] for at in ordered]).reshape(-1, len(found[a].layers), len(found[b].layers)),
             chance=found[a].nnls_chance,
-            refused=refused[a, b],
+            refused=judged[a, b].refused,
         )
     return Comparison(found, epoch, pairs, tuple(dict.fromkeys(notes)))
 
 
-def _read(
-    groups: Mapping[str, Sequence[str | os.PathLike[str]]], probe: str | Sequence[str] | None
+def opened_groups(
+    groups: Mapping[str, Sequence[str | os.PathLike[str]]], probe: str | Sequence[str] | None = None
 ) -> dict[str, list[Run]]:
-    """Name of each group and probe to its runs."""
+    """Name of each group and probe to its runs, each run opened once; arguments and errors of `compare_runs`."""
     if not groups or not all(groups.values()):
         empty = [name for name, runs in groups.items() if not runs]
         raise ValueError(f"no runs to compare in {', '.join(map(repr, empty)) or 'groups, which is empty'}; name some")
-    stores = {}
+    stores: dict[str, list[OpenedRun]] = {}
+    known: dict[str, OpenedRun] = {}
     for name, paths in groups.items():
         if isinstance(paths, str | os.PathLike):
             raise ValueError(f"group {name!r} is {paths!r}; expected a list of directories, [{os.fspath(paths)!r}]")
-        stores[name] = [open_run(path) for path in paths]
-        places = [store.path if "://" in store.path else os.path.realpath(store.path) for store in stores[name]]
+        here = [OpenedRun.at(path) for path in paths]
+        places = [run.place for run in here]
+        stores[name] = [known.setdefault(place, run) for place, run in zip(places, here, strict=True)]
         twice = next((place for place in places if places.count(place) > 1), None)
         if twice is not None:
             raise ValueError(f"group {name!r} has {twice} twice; a run cannot be compared with itself. Name it once")
     if probe is None:
-        probe = shared_probe(list(itertools.chain.from_iterable(stores.values())))
+        probe = shared_probe([run.store for run in itertools.chain.from_iterable(stores.values())])
     probes = [probe] if isinstance(probe, str) else list(dict.fromkeys(probe))
     if not probes:
         raise ValueError("probe is an empty list; name one, or None for the first that all runs have")
@@ -162,7 +170,7 @@ def _notes(group: Group) -> list[str]:
             f"The runs of {group.name} end at different epochs ({', '.join(map(str, group.last_epochs))}): their last "
             "snapshots are of different age."
         )
-    ties = zip(displayed(group.layers), mean(group.others["ties"][:, -1]), strict=True)
+    ties = zip(displayed(group.layers), mean(group.ties[:, -1]), strict=True)
     if tied := [f"{layer} ({share:.0%})" for layer, share in ties if share > TIED]:
         found.append(
             f"In {group.name} most samples have a tied k-th neighbour at {', '.join(tied)}: NNCS and NNLS say little "

@@ -8,14 +8,14 @@ from typing import Any, Literal
 import numpy as np
 
 from rra_monitor.compare.statistics import Floats
-from rra_monitor.measure.quantities import HEALTH
-from rra_monitor.measure.snapshot import Settings, Snapshot
+from rra_monitor.measure.quantity import Quantity
+from rra_monitor.measure.settings import Settings
+from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.runs.opened import OpenedRun
 from rra_monitor.runs.store import RunStore
 
 When = int | Literal["last"]
 """Completed epochs, or the last snapshot of each run."""
-
-OTHERS = ("id_error", *HEALTH)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,18 +23,26 @@ class Run:
     """One probe of one run, without graphs.
 
     Attributes:
-        path: path of its store.
-        store: store that reads its graphs.
+        opened: run as it was opened.
         probe: name of the sample.
         epochs: completed epochs to the first snapshot of each.
         last: the newest snapshot.
     """
 
-    path: str
-    store: RunStore
+    opened: OpenedRun
     probe: str
     epochs: dict[int, Snapshot]
     last: Snapshot
+
+    @property
+    def path(self) -> str:
+        """Path of its store."""
+        return self.opened.path
+
+    @property
+    def store(self) -> RunStore:
+        """Store that reads its graphs."""
+        return self.opened.store
 
     def at(self, moment: When) -> Snapshot:
         """The snapshot of an epoch, or the last.
@@ -64,13 +72,11 @@ class Group:
         settings: settings of the first run's last snapshot; all runs have its n, k and metric.
         epochs: (E,) completed epochs at which all runs have a snapshot, ascending.
         last_epochs: (R,) epoch of each run's last snapshot.
-        id: (R, E + 1, L) intrinsic dimensions at those epochs and, last, of each run's last snapshot.
-        nncs: (R, E + 1, L) class similarities, 0 to 1, at the same epochs; None for unlabelled data.
+        quantities: quantities of layers that any run has, in the order in which they are shown.
+        curves: name of each quantity of layers to (R, E + 1, L) values at those epochs and, last, of each run's last
+            snapshot; NaN where undefined or not measured. `id` and `nncs` are properties, too.
         nnls: (R, E + 1, L, L) similarities of the layers of one run with each other, 0 to 1, at the same epochs.
-        others: name to (R, E + 1, L): the standard error of the ID and the health of the graphs, as in a `Snapshot`;
-            NaN where rows were not checked.
-        nncs_chance: the NNCS of features without class information; None for unlabelled data.
-        nnls_chance: the NNLS of unrelated layers.
+        chances: name of each quantity that has a chance level to that level, the mean over the runs.
     """
 
     name: str
@@ -80,12 +86,35 @@ class Group:
     settings: Settings
     epochs: tuple[int, ...]
     last_epochs: tuple[int, ...]
-    id: Floats
-    nncs: Floats | None
+    quantities: tuple[Quantity, ...]
+    curves: Mapping[str, Floats]
     nnls: Floats
-    others: Mapping[str, Floats]
-    nncs_chance: float | None
-    nnls_chance: float
+    chances: Mapping[str, float]
+
+    @property
+    def id(self) -> Floats:
+        """(R, E + 1, L) intrinsic dimensions."""
+        return self.curves["id"]
+
+    @property
+    def nncs(self) -> Floats | None:
+        """(R, E + 1, L) class similarities, 0 to 1; None for unlabelled data."""
+        return self.curves.get("nncs")
+
+    @property
+    def ties(self) -> Floats:
+        """(R, E + 1, L) fractions of samples with a tied k-th distance."""
+        return self.curves["ties"]
+
+    @property
+    def nncs_chance(self) -> float | None:
+        """The NNCS of features without class information; None for unlabelled data."""
+        return self.chances.get("nncs")
+
+    @property
+    def nnls_chance(self) -> float:
+        """The NNLS of unrelated layers."""
+        return self.chances["nnls"]
 
     @property
     def moments(self) -> tuple[When, ...]:
@@ -93,7 +122,7 @@ class Group:
         return (*self.epochs, "last")
 
 
-def read_run(store: RunStore, probe: str) -> Run:
+def read_run(opened: OpenedRun, probe: str) -> Run:
     """The curves of one probe of a run.
 
     Raises:
@@ -102,9 +131,10 @@ def read_run(store: RunStore, probe: str) -> Run:
     Warns:
         UserWarning: snapshots with other layers, n, k or metric than the last, which are left out.
     """
+    store = opened.store
     if probe not in store.probes():
         raise ValueError(f"{store.path} has no probe {probe!r}; its probes: {', '.join(store.probes())}")
-    snapshots = store.curves(probe)
+    snapshots = [snapshot for snapshot, _ in opened.compared(probe)]
     if not snapshots:
         raise ValueError(f"no snapshot of probe {probe!r} in {store.path} can be read; the warnings above say why")
     last = snapshots[-1]
@@ -118,7 +148,7 @@ def read_run(store: RunStore, probe: str) -> Run:
         )
     # In reverse, so that the first snapshot of an epoch stands, as in RunStore.epochs.
     epochs = {snapshot.epoch: snapshot for snapshot in reversed(alike)}
-    return Run(store.path, store, probe, dict(sorted(epochs.items())), last)
+    return Run(opened, probe, dict(sorted(epochs.items())), last)
 
 
 def group_of(name: str, runs: Sequence[Run]) -> Group:
@@ -137,7 +167,11 @@ def group_of(name: str, runs: Sequence[Run]) -> Group:
             )
     epochs = tuple(sorted(set.intersection(*(set(run.epochs) for run in runs))))
     moments: list[list[Snapshot]] = [[*(run.epochs[epoch] for epoch in epochs), run.last] for run in runs]
-    chances = [chance for run in runs if (chance := run.last.nncs_chance) is not None]
+    named = {one.name: one for run in runs for one, _ in run.last.measured()}
+    chances: dict[str, list[float]] = {}
+    for run in runs:
+        for quantity, chance in run.last.chances().items():
+            chances.setdefault(quantity, []).append(chance)
     return Group(
         name=name,
         probe=first.probe,
@@ -146,18 +180,16 @@ def group_of(name: str, runs: Sequence[Run]) -> Group:
         settings=first.last.settings,
         epochs=epochs,
         last_epochs=tuple(run.last.epoch for run in runs),
-        id=np.array([[snapshot.id for snapshot in run] for run in moments]),
-        nncs=np.array([[snapshot.nncs for snapshot in run] for run in moments], dtype=float) if chances else None,
+        quantities=tuple(named.values()),
+        curves={each: np.array([[_curve(snapshot, each) for snapshot in run] for run in moments]) for each in named},
         nnls=np.array([[snapshot.nnls for snapshot in run] for run in moments]),
-        others={name: np.array([[_curve(snapshot, name) for snapshot in run] for run in moments]) for name in OTHERS},
-        nncs_chance=float(np.mean(chances)) if chances else None,
-        nnls_chance=first.last.nnls_chance,
+        chances={each: float(np.mean(values)) for each, values in chances.items()},
     )
 
 
 def _curve(snapshot: Snapshot, name: str) -> Floats:
-    values = getattr(snapshot, name)
-    return np.full(len(snapshot.layers), np.nan) if values is None else np.asarray(values, dtype=float)
+    values = snapshot.curves.get(name)
+    return np.full(len(snapshot.layers), np.nan) if values is None else values
 
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:

@@ -1,18 +1,20 @@
 """Pairs of runs: the layer similarities of every run of one group with every run of another."""
 
-import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 
 from rra_monitor.compare.groups import Run, When
 from rra_monitor.compare.statistics import Floats, deviation, mean
-from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.metrics import nnls_matrix
+from rra_monitor.metrics._nnls import nnls_of_neighbours
+
+WITHIN_RUN, ACROSS = "nnls_within_run", "nnls"
+"""Names of the NNLS of the layers of one run with each other, and of the layers of two runs, among the refusals."""
 
 HELD_BYTES = 2 << 30
 """Bytes of neighbours held at once while runs are paired; beyond it graphs are read more than once."""
@@ -31,8 +33,8 @@ class Pairs:
         nnls: (P, La, Lb) similarity of each layer of the first run with each of the second, 0 to 1. P is 0 where
             it is refused.
         chance: the NNLS of unrelated layers.
-        refused: quantity (`id`, `nncs`, `nnls`, or `nnls_within_run` for the layers of one run with each other) to
-            the reason why the groups cannot be compared by it.
+        refused: name of a main quantity, of `ACROSS` or of `WITHIN_RUN` to the reason why the groups cannot be compared
+            by it.
     """
 
     a: str
@@ -43,6 +45,11 @@ class Pairs:
     nnls: Floats
     chance: float
     refused: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether there is an NNLS across the runs."""
+        return ACROSS not in self.refused
 
     def mean(self) -> Floats:
         """(La, Lb) mean NNLS over all pairs.
@@ -76,8 +83,8 @@ class Pairs:
         return deviation(values[[pair not in seen[:position] for position, pair in enumerate(seen)]])
 
     def _check(self) -> None:
-        if "nnls" in self.refused:
-            raise ValueError(f"no NNLS of {self.a!r} with {self.b!r}: {self.refused['nnls']}")
+        if not self.comparable:
+            raise ValueError(f"no NNLS of {self.a!r} with {self.b!r}: {self.refused[ACROSS]}")
 
 
 def pair_matrices(runs: Sequence[Run], wanted: Sequence[tuple[int, int]], epoch: When) -> dict[tuple[int, int], Floats]:
@@ -91,33 +98,29 @@ def pair_matrices(runs: Sequence[Run], wanted: Sequence[tuple[int, int]], epoch:
     with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("NNLS of pairs of runs", total=len(wanted))
         while missing := set(wanted) - set(found):
-            held: dict[int, list[KnnGraph]] = {}
+            held: dict[int, list[npt.NDArray[np.int32]]] = {}
             used, full = 0, False
             for at in sorted(set(itertools.chain.from_iterable(missing))):
                 partners = [other for other in held if (other, at) in missing]
                 if full and not partners:
                     continue
-                graphs = _neighbours(runs[at], epoch)
+                neighbours = _neighbours(runs[at], epoch)
                 for other in partners:
-                    found[other, at] = nnls_matrix(held[other], graphs)
+                    found[other, at] = nnls_of_neighbours(held[other], neighbours)
                     progress.advance(task)
-                size = sum(graph.indices.nbytes for graph in graphs)
+                size = sum(indices.nbytes for indices in neighbours)
                 full = full or (bool(held) and used + size > HELD_BYTES)
                 if not full:
-                    held[at] = graphs
+                    held[at] = neighbours
                     used += size
     return found
 
 
-def _neighbours(run: Run, epoch: When) -> list[KnnGraph]:
-    """The graphs of a run without their distances, which NNLS does not need."""
-    snapshot = run.store.load(run.probe, run.at(epoch).step)
+def _neighbours(run: Run, epoch: When) -> list[npt.NDArray[np.int32]]:
+    """The neighbours in the graphs of a run; NNLS does not need their distances."""
+    snapshot = run.store.with_graphs(run.at(epoch))
     if not snapshot.graphs:
         raise ValueError(
             f"{run.path}: the graphs of probe {run.probe!r} at step {snapshot.step} were removed meanwhile"
         )
-    nothing = np.float32(0)
-    return [
-        dataclasses.replace(graph, distances=np.broadcast_to(nothing, graph.indices.shape))
-        for graph in (snapshot.graphs[layer] for layer in snapshot.layers)
-    ]
+    return [snapshot.graphs[layer].indices for layer in snapshot.layers]

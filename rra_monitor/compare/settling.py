@@ -12,8 +12,10 @@ from rich.progress import track
 from rra_monitor.compare.groups import Run, read_run
 from rra_monitor.compare.statistics import Floats
 from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.metrics import nnls, nnls_chance
-from rra_monitor.runs.locate import open_run, shared_probe
+from rra_monitor.runs.locate import shared_probe
+from rra_monitor.runs.opened import OpenedRun
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +78,13 @@ def settling(run: str | os.PathLike[str], probe: str | None = None) -> Settling:
 
     Source: the thesis's section 3.1 (training analysis), with the NNLS of Eq. 3.2.
     """
-    store = open_run(run)
-    probe = shared_probe([store]) if probe is None else probe
-    whole = read_run(store, probe)
+    opened = OpenedRun.at(run)
+    return settling_of(read_run(opened, shared_probe([opened.store]) if probe is None else probe))
+
+
+def settling_of(whole: Run) -> Settling:
+    """How far each layer is from its final state, of a run that is read already; errors of `settling`."""
+    store, probe = whole.store, whole.probe
     kept = set(store.graph_steps(probe))
     moments = {found.step: found for found in (*whole.epochs.values(), whole.last) if found.step in kept}
     # From the last one on, which the others are compared with.
@@ -89,7 +95,7 @@ def settling(run: str | os.PathLike[str], probe: str | None = None) -> Settling:
     for step in track(
         newest_first, f"epochs of {store.path}", transient=True, console=console, disable=not console.is_terminal
     ):
-        graphs = _graphs(whole, step)
+        graphs = _graphs(whole, moments[step])
         if graphs:
             end = end or graphs
             rows[step] = [nnls(graphs[layer], end[layer]) for layer in whole.last.layers]
@@ -110,13 +116,13 @@ def settling(run: str | os.PathLike[str], probe: str | None = None) -> Settling:
     )
 
 
-def _graphs(run: Run, step: int) -> Mapping[str, KnnGraph]:
+def _graphs(run: Run, snapshot: Snapshot) -> Mapping[str, KnnGraph]:
     """The graphs of a snapshot; none, with a warning, where they cannot be read."""
     try:
-        graphs = run.store.load(run.probe, step).graphs
+        graphs = run.store.with_graphs(snapshot).graphs
         if set(run.last.layers) <= set(graphs):
             return graphs
-        problem = f"{run.path}: the graphs of probe {run.probe!r} at step {step} are gone"
+        problem = f"{run.path}: the graphs of probe {run.probe!r} at step {snapshot.step} are gone"
     except ValueError as error:
         problem = str(error)
     warnings.warn(f"{problem}; settling leaves that snapshot out", stacklevel=3)

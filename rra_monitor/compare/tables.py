@@ -11,7 +11,7 @@ import numpy as np
 
 from rra_monitor.compare.comparison import Comparison
 from rra_monitor.compare.groups import Group
-from rra_monitor.compare.pairs import Pairs
+from rra_monitor.compare.pairs import WITHIN_RUN, Pairs
 from rra_monitor.compare.settling import Settling
 from rra_monitor.compare.statistics import Floats, deviation, mean
 from rra_monitor.utils.text import Row, plain
@@ -132,7 +132,7 @@ def comparison_as_json(comparison: Comparison, runs: Sequence[Settling] = ()) ->
                 "moments": group.moments,
                 "last_epochs": group.last_epochs,
                 **curves,
-                "nnls_within_run": _summary(group.nnls[:, -1]) | {"chance": group.nnls_chance},
+                WITHIN_RUN: _summary(group.nnls[:, -1]) | {"chance": group.nnls_chance},
             }
         )
     return {
@@ -196,20 +196,17 @@ def _csv_cell(value: Any) -> Any:
 
 def _curves(group: Group) -> list[tuple[str, Floats, float | None]]:
     """Name, values (R, E + 1, L) and chance level of each curve of a group."""
-    curves: list[tuple[str, Floats, float | None]] = [("id", group.id, None)]
-    if group.nncs is not None:
-        curves.append(("nncs", group.nncs, group.nncs_chance))
-    return [*curves, *((name, values, None) for name, values in group.others.items())]
+    return [(one.name, group.curves[one.name], group.chances.get(one.name)) for one in group.quantities]
 
 
 def _defined(comparison: Comparison) -> list[Pairs]:
-    return [pairs for pairs in comparison.pairs.values() if "nnls" not in pairs.refused]
+    return [pairs for pairs in comparison.pairs.values() if pairs.comparable]
 
 
 def _pairs_as_json(pairs: Pairs) -> dict[str, Any]:
     about: dict[str, Any] = {"a": pairs.a, "b": pairs.b, "layers_a": pairs.layers_a, "layers_b": pairs.layers_b}
     about |= {"pairs": len(pairs.runs), "chance": pairs.chance, "refused": dict(pairs.refused)}
-    if "nnls" in pairs.refused:
+    if not pairs.comparable:
         return about | {"nnls": None, "same_layer": None}
     same = {"mean": plain(mean(pairs.same_layer())), "sd": plain(pairs.same_layer_deviation())}
     return about | {"nnls": plain(pairs.mean()), "same_layer": same}

@@ -2,9 +2,9 @@
 
 The factors of the standard errors are measured. Over 60 draws of 250 digits, four kinds of features and k = 2, 5, 20,
 the standard deviation of the NNCS was 0.5 to 1.2 times sqrt(p (1 - p) / n), that of a paired difference 1.3 to 1.6
-times the standard error of its samples, that of the ID 0.9 to 1.6 times ID / sqrt(n). On CIFAR-10's pixels that of the
-ID is 1.7 times at n = 2,000 and 2.8 times at 15,000, because it has many near-duplicates; a finding also needs a
-difference of a tenth.
+times the standard error of its samples. The standard error of an ID is the snapshot's own, a bootstrap over samples,
+which underestimates by up to a quarter on CIFAR-10's pixels (docs/metrics.md); a finding also needs a difference of a
+tenth.
 """
 
 import math
@@ -22,7 +22,7 @@ SURE = 0.99
 TIED = 0.5
 """Fraction of tied samples above which NNCS and NNLS mean little and are ignored."""
 
-ID_FACTOR, FRACTION_FACTOR, PAIRED_FACTOR = 2.0, math.sqrt(2), 2.0
+ID_FACTOR, FRACTION_FACTOR, PAIRED_FACTOR = 4 / 3, math.sqrt(2), 2.0
 
 
 @dataclass(frozen=True)
@@ -75,20 +75,23 @@ class Difference:
         """
         if not self.value >= at_least or self.value <= 0:
             return 0.0
+        if self.error == 0:
+            return 1.0
         return max(0.0, 1 - tries * math.erfc(self.value / self.error / math.sqrt(2)) / 2)
 
 
 def log_id_difference(here: Snapshot, a: int, there: Snapshot, b: int) -> Difference:
     """The change from the ID of layer a to that of layer b, of one snapshot or two, as a difference of logarithms.
 
-    Formula: ln(ID_b / ID_a), with the error 2 sqrt(1/n_a + 1/n_b), n the samples without duplicates. Two layers of one
-    snapshot are correlated, so their true error is smaller.
+    Formula: ln(ID_b / ID_a), with the error 4/3 sqrt((e_a / ID_a)² + (e_b / ID_b)²), e the standard errors of the
+    snapshots. Two layers of one snapshot are correlated, so their true error is smaller.
     """
-    counts = [side.settings.n * (1 - side.zeros[row]) for side, row in ((here, a), (there, b))]
     values = here.id[a], there.id[b]
-    if not (min(values) > 0 and min(counts) > 0):
+    errors = here.id_error[a], there.id_error[b]
+    if not (min(values) > 0 and min(errors) >= 0):
         return Difference(math.nan, math.inf)
-    return Difference(math.log(values[1] / values[0]), ID_FACTOR * math.sqrt(sum(1 / count for count in counts)))
+    relative = (error / value for error, value in zip(errors, values, strict=True))
+    return Difference(math.log(values[1] / values[0]), ID_FACTOR * math.hypot(*relative))
 
 
 def fraction_error(fraction: float, n: int) -> float:

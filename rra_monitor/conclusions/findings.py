@@ -5,10 +5,8 @@ The rules are in docs/findings.md. All use the full views, except the pooling wi
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rra_monitor.conclusions.evidence import TIED, Finding
 from rra_monitor.conclusions.layers import (
@@ -23,9 +21,7 @@ from rra_monitor.conclusions.layers import (
 from rra_monitor.conclusions.pooling import pooling_windows
 from rra_monitor.conclusions.probes import drift, overfitting
 from rra_monitor.measure.match import check_comparable
-from rra_monitor.measure.snapshot import Curve, Snapshot
-
-PER_LAYER = ("id", "id_error", "ties", "zeros", "recall", "hubness")
+from rra_monitor.measure.snapshot import Snapshot
 
 
 def findings(snapshots: Mapping[str, Snapshot], previous: Mapping[str, Snapshot] | None = None) -> list[Finding]:
@@ -68,18 +64,14 @@ def _full(snapshot: Snapshot) -> Snapshot:
     rows = snapshot.view().indices
     layers = tuple(snapshot.layers[row] for row in rows)
     tied = snapshot.ties[rows] > TIED
-    nnls_rows = snapshot.nnls[np.ix_(rows, rows)].copy()
-    nnls_rows[tied], nnls_rows[:, tied] = np.nan, np.nan
-    return replace(
+    similarity = snapshot.nnls[np.ix_(rows, rows)].copy()
+    similarity[tied], similarity[:, tied] = np.nan, np.nan
+    full = replace(
         snapshot,
         layers=layers,
-        nncs=None if snapshot.nncs is None else np.where(tied, np.nan, snapshot.nncs[rows]),
-        nnls=nnls_rows,
+        curves={name: curve[rows] for name, curve in snapshot.curves.items()},
         graphs={layer: snapshot.graphs[layer] for layer in layers if layer in snapshot.graphs},
         aliases={},
-        **{name: _rows(getattr(snapshot, name), rows) for name in PER_LAYER},
     )
-
-
-def _rows(curve: Curve | None, rows: npt.NDArray[np.intp]) -> Any:
-    return None if curve is None else curve[rows]
+    classes = None if full.nncs is None else np.where(tied, np.nan, full.nncs)
+    return full.changed(nnls=similarity, nncs=classes)

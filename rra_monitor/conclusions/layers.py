@@ -15,7 +15,8 @@ from rra_monitor.conclusions.evidence import (
     log_id_difference,
     nncs_difference,
 )
-from rra_monitor.measure.snapshot import Curve, Snapshot
+from rra_monitor.measure.settings import Curve
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.metrics import nnls
 
 ID_STEP, FALL = math.log(1.1), math.log(1.5)

@@ -6,8 +6,8 @@ import numpy as np
 
 from rra_monitor.capture.names import displayed
 from rra_monitor.conclusions.evidence import SURE, Difference, Finding, fraction_difference, log_id_difference
-from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.measure.snapshot import Curve, Snapshot, same_density
+from rra_monitor.measure.settings import Curve, same_density
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.metrics import nncs
 
 GAP, DRIFT_STEP = 0.02, math.log(1.2)
@@ -107,8 +107,7 @@ def _at_equal_density(train: Snapshot, other: Snapshot, layers: list[str]) -> tu
         if k != side.settings.k:
             if any(layer not in side.graphs for layer in layers):
                 return None
-            kept = [side.graphs[layer] for layer in layers]
-            fewer = [KnnGraph(graph.indices[:, :k], graph.distances[:, :k]) for graph in kept]
+            fewer = [side.graphs[layer].nearest(k) for layer in layers]
             curve = np.where(np.isnan(curve), np.nan, [nncs(graph, side.settings.labels) for graph in fewer])
         curves.append(curve)
     return curves[0], curves[1]

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from rra_monitor.capture.names import FULL, displayed, split_view
 from rra_monitor.measure.match import PREVIOUS, Match
-from rra_monitor.measure.snapshot import Curve, Snapshot
+from rra_monitor.measure.settings import Curve
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.utils.text import PICTURED_LETTERS, in_picture
 
 if TYPE_CHECKING:
@@ -32,13 +33,12 @@ Panel = tuple[str, tuple[str, ...], tuple[str, ...], Curve]
 
 
 def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure":
-    """ID and NNCS over the layers, with the chance level of NNCS and, faintly, an earlier snapshot.
+    """The main quantities over the layers, with their chance levels and, faintly, an earlier snapshot.
 
     Pooled views are thinner lines in colours of their own.
     """
-    panels = [("intrinsic dimension (ID)", "id")] + (
-        [("class similarity (NNCS)", "nncs")] if snapshot.nncs is not None else []
-    )
+    panels = [(quantity, curve) for quantity, curve in snapshot.measured() if quantity.rank == "main"]
+    chances = snapshot.chances()
     layers = snapshot.view().layers
     shown = displayed(layers)
     names, left = _letters(shown), 0.7
@@ -47,11 +47,10 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
     top = 0.15 + 0.2 * legend
     figure, axes = _panels(width, height, len(panels), 1, left=left, right=0.15, bottom=names, top=top, gap=0.15)
     where = np.arange(len(layers))
-    for axis, (title, name) in zip(axes, panels, strict=True):
-        if first is not None and first.layers == snapshot.layers and first.step != snapshot.step:
-            earlier = getattr(first, name)[first.view().indices]
+    for axis, (quantity, curve) in zip(axes, panels, strict=True):
+        if first is not None and _before(first, snapshot) and quantity.name in first.curves:
+            earlier = first.curves[quantity.name][first.view().indices]
             axis.plot(where, earlier, "o-", color=FAINT, markersize=3, label=f"epoch {first.epoch}")
-        curve = getattr(snapshot, name)
         full = curve[snapshot.view().indices]
         axis.plot(where, full, "o-", color=BOLD, markersize=4, label=f"epoch {snapshot.epoch}")
         for number, view in enumerate(snapshot.settings.views):
@@ -67,20 +66,35 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
                     markersize=3,
                     label=in_picture(view),
                 )
-        if name == "nncs" and snapshot.nncs_chance is not None:
-            axis.axhline(snapshot.nncs_chance, color=CHANCE, linestyle=":", label="chance")
+        if quantity.name in chances:
+            axis.axhline(chances[quantity.name], color=CHANCE, linestyle=":", label="chance")
+        if quantity.fraction:
             axis.set_ylim(0, 1.02)
-        else:
+        elif quantity.low >= 0:
             axis.set_ylim(bottom=0)
-        axis.set_ylabel(title, fontsize=9)
+        axis.set_ylabel(quantity.phrase, fontsize=9)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
         axis.set_xticks(*_ticks(shown if axis is axes[-1] else [""] * len(where)), rotation=90, fontsize=7)
     title = f"{in_picture(snapshot.probe)}: n = {snapshot.settings.n}, k = {snapshot.settings.k}"
     figure.suptitle(title, x=left / figure.get_figwidth(), ha="left", fontsize=10)
-    handles, labels = axes[-1].get_legend_handles_labels()
+    handles, labels = _legend(axes)
     figure.legend(handles, labels, loc="upper right", ncols=LEGEND_COLUMNS, frameon=False, fontsize=8)
     return figure
+
+
+def _before(first: Snapshot, snapshot: Snapshot) -> bool:
+    """Whether the first snapshot is another one, of the same layers."""
+    return first.layers == snapshot.layers and first.step != snapshot.step
+
+
+def _legend(axes: Sequence["Axes"]) -> tuple[list[Any], list[str]]:
+    """Handles and labels of all panels, each label once."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    return list(found.values()), list(found)
 
 
 def nnls_figure(snapshot: Snapshot, matches: Mapping[str, Match]) -> "Figure":

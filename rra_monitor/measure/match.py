@@ -2,12 +2,15 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from rra_monitor.capture.names import aligned
-from rra_monitor.measure.snapshot import Curve, Settings, Snapshot
+from rra_monitor.measure.quantity import PAIRED
+from rra_monitor.measure.settings import Curve, Settings
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.metrics import nnls_matrix
 
 PREVIOUS = "prev"
@@ -40,6 +43,11 @@ class Match:
         here, there = aligned([layers, self.layers])
         column = {name: position for position, name in enumerate(there)}
         return np.array([self.nnls[row, column[name]] if name in column else math.nan for row, name in enumerate(here)])
+
+
+def same_layer_curves(snapshot: Snapshot, matches: Mapping[str, Match]) -> dict[str, Curve]:
+    """`nnls_<name>` of each comparison to its (L,) similarities of each layer with the layer of the same name."""
+    return {f"{PAIRED}{name}": match.same_layer(snapshot.layers) for name, match in matches.items()}
 
 
 def check_comparable(settings: Settings, other: Settings, what: str = "the other snapshot") -> list[str]:

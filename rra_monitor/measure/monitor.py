@@ -3,26 +3,25 @@
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from rra_monitor.capture.channels import view_dims, with_views
 from rra_monitor.capture.features import Forward, call_model, collect, device_of, find_layers, iter_features
 from rra_monitor.capture.layer import Layer
-from rra_monitor.capture.names import FULL, split_view
 from rra_monitor.capture.sample import FixedSample
-from rra_monitor.capture.views import checked_views
-from rra_monitor.graph import KnnGraph, default_k, knn_graph
-from rra_monitor.graph.build import BACKENDS
+from rra_monitor.graph import default_k, knn_graph
 from rra_monitor.graph.knn import graph_bytes
+from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.estimate import CALIBRATION_DIMS, CALIBRATION_ROWS, CostEstimate, timed
-from rra_monitor.measure.quantities import layer_curves
-from rra_monitor.measure.snapshot import Settings, Snapshot
-from rra_monitor.metrics import LinearKernel, cka_matrix, linear_kernel
+from rra_monitor.measure.options import MonitorOptions, check_names
+from rra_monitor.measure.settings import Settings
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.utils.checks import whole_number
 
 
@@ -31,17 +30,9 @@ class Monitor:
 
     Args:
         probes: name to sample, for example `{"train": sample}`.
-        layers: "auto" (input, stem, every block, pool, classifier), or module names and glob patterns.
-        views: views of each layer: "full", and poolings such as "avg2", "max-global", see `pooled`. Each is
-            measured like a layer, all from one pass; views with the same numbers are measured once.
-        k: neighbours of each sample; n / (10 · classes) if None, at least 2.
-        backend: backend of the graphs, see `knn_graph`.
-        forward: function of the model and a batch of inputs, for networks that are not called with one tensor:
-            `lambda model, batch: model(batch["image"], batch["mask"])`. The model is called with the batch if None.
-        batch_size: samples per forward pass.
-        memory_budget: bytes of features held at once, see `iter_features`.
-        cka: whether to compute the linear CKA of all pairs of layers, too. Keeps n · min(n, d) numbers in double
-            precision for each layer while it measures: 32 MB at n = 2,000, 1.8 GB at 15,000.
+        options: options of measuring; made from the keywords that follow if None.
+        more: options of measuring by keyword, see `MonitorOptions`: layers, views, k, backend, forward, batch_size,
+            memory_budget, cka, quantities. Given beside `options` they replace those of the same name.
 
     Raises:
         ValueError: no probes, a probe's name that cannot be a key, k out of range, an unknown backend or view.
@@ -54,34 +45,28 @@ class Monitor:
     """
 
     def __init__(
-        self,
-        probes: Mapping[str, FixedSample],
-        *,
-        layers: str | Iterable[str] = "auto",
-        views: str | Iterable[str] = (FULL,),
-        k: int | None = None,
-        backend: str = "auto",
-        forward: Forward | None = None,
-        batch_size: int = 128,
-        memory_budget: int = 4 << 30,
-        cka: bool = False,
+        self, probes: Mapping[str, FixedSample], *, options: MonitorOptions | None = None, **more: Any
     ) -> None:
-        self.probes = checked_probes(probes, k)
-        self.layers = checked_layers(layers)
-        self.views = checked_views(views)
-        check_options(k=k, backend=backend, forward=forward, batch_size=batch_size, memory_budget=memory_budget)
-        self.backend = backend
-        self.forward = forward or call_model
-        self.batch_size = batch_size
-        self.memory_budget = memory_budget
-        self.cka = cka
-        self._k = k
-        self._undefined: set[tuple[str, str]] = set()
+        check_names("Monitor", more)
+        if options is None:
+            options = MonitorOptions(**more)
+        elif not isinstance(options, MonitorOptions):
+            raise TypeError(f"options={options!r:.80}; expected MonitorOptions(…), or options by keyword")
+        else:
+            options = replace(options, **more)
+        self.probes = checked_probes(probes, options.k)
+        self.options = options
+        self.quantities = options.measured()
+        self._undefined: set[tuple[str, str, str]] = set()
 
     def k(self, probe: str) -> int:
         """The number of neighbours used for a probe."""
         sample = self.probes[probe]
-        return self._k or min(default_k(sample.n, sample.classes), sample.n - 1)
+        return self.options.k or min(default_k(sample.n, sample.classes), sample.n - 1)
+
+    @property
+    def _forward(self) -> Forward:
+        return self.options.forward or call_model
 
     def settings(self, probe: str) -> Settings:
         """The settings of the snapshots of a probe."""
@@ -90,11 +75,11 @@ class Monitor:
             n=sample.n,
             k=self.k(probe),
             metric="euclidean",
-            backend=self.backend,
+            backend=self.options.backend,
             ids=sample.ids,
             labels=sample.labels,
             fingerprint=sample.fingerprint,
-            views=self.views,
+            views=tuple(self.options.views),
         )
 
     def measure(
@@ -136,7 +121,8 @@ class Monitor:
         return plans
 
     def _layers(self, model: nn.Module, sample: FixedSample) -> tuple[Layer, ...]:
-        return with_views(model, find_layers(model, sample, self.layers, self.forward), self.views)
+        layers = find_layers(model, sample, self.options.layers, self._forward)
+        return with_views(model, layers, tuple(self.options.views))
 
     def _snapshot(
         self, model: nn.Module, probe: str, step: int, epoch: int, on_graph: Callable[[str, int, int], None] | None
@@ -147,51 +133,52 @@ class Monitor:
         total = sum(len(layer.view_names) for layer in layers)
         if on_graph:
             on_graph(probe, 0, total)
-        graphs: dict[str, KnnGraph] = {}
-        kernels: list[LinearKernel] = []
+        collector = Collector(self.quantities, sample.labels)
         for layer, features in iter_features(
             model,
             sample,
             layers,
-            views=self.views,
-            forward=self.forward,
-            batch_size=self.batch_size,
-            memory_budget=self.memory_budget,
+            views=tuple(self.options.views),
+            forward=self._forward,
+            batch_size=self.options.batch_size,
+            memory_budget=self.options.memory_budget,
         ):
             try:
-                graphs[layer] = knn_graph(features, k, self.backend)
-                if self.cka and split_view(layer)[1] == FULL:
-                    kernels.append(linear_kernel(features))
+                collector.add(layer, knn_graph(features, k, self.options.backend), features)
             except (ValueError, TypeError) as error:
                 raise type(error)(f"layer {layer!r} of probe {probe!r}: {error}") from error
             if on_graph:
-                on_graph(probe, len(graphs), total)
-        curves, undefined = layer_curves(graphs, sample.labels)
-        self._say_once(probe, undefined)
+                on_graph(probe, len(collector.graphs), total)
+        matrices = collector.matrices()
+        self._warn_once(probe, collector.reasons)
         return Snapshot(
             probe=probe,
             step=step,
             epoch=epoch,
-            layers=tuple(graphs),
-            **curves,
-            cka=cka_matrix(kernels) if kernels else None,
+            layers=tuple(collector.graphs),
+            curves=collector.curves(),
+            matrices=matrices,
             settings=self.settings(probe),
-            graphs=graphs,
+            quantities=self.quantities,
+            graphs=collector.graphs,
             aliases={name: same for layer in layers for name, same in layer.aliases.items()},
             seconds=time.perf_counter() - started,
         )
 
-    def _say_once(self, probe: str, undefined: Mapping[str, str]) -> None:
-        """Warn once for each layer whose ID is undefined: it often stays undefined in later snapshots."""
-        for layer, reason in undefined.items():
-            if (probe, layer) not in self._undefined:
-                self._undefined.add((probe, layer))
-                warnings.warn(f"layer {layer!r} of probe {probe!r}: {reason}", stacklevel=4)
+    def _warn_once(self, probe: str, reasons: Mapping[tuple[str, str], str]) -> None:
+        """Warn once for each quantity that is undefined in a layer: it often stays undefined in later snapshots."""
+        # Of a standard error its quantity's reason says it.
+        symbols = {one.name: one.symbol for one in self.quantities if not one.error_of}
+        for (name, layer), reason in reasons.items():
+            if name in symbols and (probe, name, layer) not in self._undefined:
+                self._undefined.add((probe, name, layer))
+                where = f"layer {layer!r}" if layer else "pairs of layers"
+                warnings.warn(f"{where} of probe {probe!r}: {symbols[name]} undefined: {reason}", stacklevel=4)
 
     def _seconds(self, model: nn.Module, sample: FixedSample, layers: tuple[Layer, ...]) -> float:
-        few = sample.head(min(self.batch_size, sample.n))
+        few = sample.head(min(self.options.batch_size, sample.n))
         watched = [layer for layer in layers if layer.module]
-        passes = timed(lambda: collect(model, few, watched, self.forward, self.batch_size)) * sample.n / few.n
+        passes = timed(lambda: collect(model, few, watched, self._forward, self.options.batch_size)) * sample.n / few.n
         rows = min(sample.n, CALIBRATION_ROWS)
         low, high = CALIBRATION_DIMS
         # A generator of its own: the global streams belong to the training.
@@ -227,46 +214,3 @@ def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> d
         if k is not None and not 2 <= whole_number("k", k) < sample.n:
             raise ValueError(f"k={k} for probe {name!r} of n={sample.n} samples; k must lie in 2 to {sample.n - 1}")
     return dict(probes)
-
-
-def checked_layers(layers: str | Iterable[str]) -> str | tuple[str, ...]:
-    """The layers to watch, as they were given.
-
-    Raises:
-        TypeError: no names.
-        ValueError: none.
-    """
-    if not isinstance(layers, (str, Iterable)):
-        raise TypeError(f"layers={layers!r:.80}; expected 'auto', or names and patterns of modules")
-    layers = layers if isinstance(layers, str) else tuple(layers)
-    if wrong := [layer for layer in layers if not isinstance(layer, str)]:
-        raise TypeError(f"layers has {wrong[0]!r:.80}; expected names and patterns of modules")
-    if not layers:
-        raise ValueError("layers is empty; pass 'auto', or names and patterns of modules")
-    return layers
-
-
-def check_options(
-    *,
-    k: int | None = None,
-    backend: str = "auto",
-    forward: Forward | None = None,
-    batch_size: int = 128,
-    memory_budget: int = 4 << 30,
-    cka: bool = False,
-) -> None:
-    """Refuse options of a `Monitor` that are wrong for any probe.
-
-    Raises:
-        TypeError: an option of another type.
-        ValueError: one out of range.
-    """
-    if k is not None and whole_number("k", k) < 2:
-        raise ValueError(f"k={k}; k must lie in 2 to n - 1")
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
-    if forward is not None and not callable(forward):
-        raise TypeError(f"forward={forward!r:.80}; expected a function of the model and a batch")
-    whole_number("batch_size", batch_size, 1)
-    if isinstance(memory_budget, bool) or not isinstance(memory_budget, (int, float, np.number)) or memory_budget <= 0:
-        raise ValueError(f"memory_budget={memory_budget!r:.80}; expected bytes, more than 0")

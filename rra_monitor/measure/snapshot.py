@@ -1,61 +1,16 @@
 """A snapshot: one probe at one step of the training."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.capture.names import FULL, layer_view, split_view
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.metrics import nncs_chance, nnls_chance
-
-Curve = npt.NDArray[np.float64]
-"""(L,) values, one per layer (and view) in execution order."""
-
-
-@dataclass(frozen=True, eq=False)
-class Settings:
-    """The settings of a snapshot, which decide whether it can be compared with another.
-
-    Attributes:
-        n: number of samples.
-        k: number of neighbours.
-        metric: distance metric.
-        backend: which backend built the graphs.
-        ids: (n,) identities of the samples, in their order.
-        labels: (n,) classes, or None for unlabelled data.
-        fingerprint: hash of the inputs.
-        views: views of every layer that were asked for, see `pooled`.
-    """
-
-    n: int
-    k: int
-    metric: str
-    backend: str
-    ids: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64] | None
-    fingerprint: str
-    views: tuple[str, ...] = (FULL,)
-
-    @property
-    def ndr(self) -> float:
-        """Neighbour density ratio k / n (Eq. 5.1), which NNCS and NNLS depend on."""
-        return self.k / self.n
-
-    def dense_as(self, other: "Settings") -> bool:
-        """Whether k / n is equal to a tenth; k is a whole number, so small samples cannot be closer."""
-        return same_density(self.k, self.n, other.k, other.n)
-
-
-def same_density(k: int, n: int, other_k: int, other_n: int) -> bool:
-    """Whether k / n and other_k / other_n differ by a tenth at most.
-
-    >>> same_density(12, 1260, 3, 300), same_density(12, 1260, 4, 300)
-    (True, False)
-    """
-    low, high = sorted((k * other_n, other_k * n))
-    return 10 * high <= 11 * low
+from rra_monitor.measure.quantities import STANDARD
+from rra_monitor.measure.quantity import Quantity
+from rra_monitor.measure.settings import Curve, Settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,20 +38,12 @@ class Snapshot:
         epoch: epochs completed; 0 is the untrained network.
         layers: names in execution order; `input` is the raw data. A layer's views follow it: `layer2.0`,
             `layer2.0@avg4`.
-        id: (L,) intrinsic dimensions, NaN where undefined.
-        nncs: (L,) class similarities, 0 to 1; None for unlabelled data.
-        nnls: (L, L) layer similarities, 0 to 1, symmetric with a diagonal of ones.
-        ties: (L,) fractions of samples with a tied k-th distance.
-        zeros: (L,) fractions of samples with a duplicate.
-        recall: (L,) recalls of the graphs.
-        id_error: (L,) standard errors of the IDs over draws of the samples, see `twonn_standard_error`, NaN where
-            undefined.
-        hubness: (L,) skewnesses of the k-occurrence; above about 1 some samples are neighbours of very many.
+        curves: name of each quantity of layers to its (L,) values, NaN where undefined. `id`, `nncs` and others are
+            properties, too.
+        matrices: name of each quantity of pairs to its (L, L) values: `nnls`; `cka`, if it was asked for, of the layers
+            without their pooled views.
         settings: settings it was measured with.
-        checked: (L,) rows of each graph that were compared with float64, see `KnnGraph`.
-        failed: (L,) how many of these were wrong, so that the graph was built again in double precision; normally 0.
-            None, like `checked`, in a run stored by 0.1.0.
-        cka: (M, M) linear CKA of the full views of all pairs of layers, 0 to 1; None unless it was asked for.
+        quantities: quantities that were measured, in the order in which they are shown.
         graphs: layer name to graph; empty where they were not kept.
         aliases: views that equal another one and were measured once: `{"layer3.0@avg8": "layer3.0@avg-global"}`.
         seconds: time that measuring took.
@@ -106,31 +53,101 @@ class Snapshot:
     step: int
     epoch: int
     layers: tuple[str, ...]
-    id: Curve
-    nncs: Curve | None
-    nnls: Curve
-    ties: Curve
-    zeros: Curve
-    recall: Curve
-    id_error: Curve
-    hubness: Curve
+    curves: Mapping[str, Curve]
+    matrices: Mapping[str, Curve]
     settings: Settings
-    checked: Curve | None = None
-    failed: Curve | None = None
-    cka: Curve | None = None
+    quantities: tuple[Quantity, ...] = STANDARD
     graphs: Mapping[str, KnnGraph] = field(default_factory=dict, repr=False)
     aliases: Mapping[str, str] = field(default_factory=dict, repr=False)
     seconds: float = 0.0
 
     @property
+    def id(self) -> Curve:
+        """(L,) intrinsic dimensions, NaN where undefined."""
+        return self.curves["id"]
+
+    @property
+    def id_error(self) -> Curve:
+        """(L,) standard errors of the IDs over draws of the samples; NaN where undefined."""
+        return self.curves["id_error"]
+
+    @property
+    def nncs(self) -> Curve | None:
+        """(L,) class similarities, 0 to 1; None for unlabelled data."""
+        return self.curves.get("nncs")
+
+    @property
+    def nnls(self) -> Curve:
+        """(L, L) layer similarities, 0 to 1, symmetric with a diagonal of ones."""
+        return self.matrices["nnls"]
+
+    @property
+    def cka(self) -> Curve | None:
+        """(M, M) linear CKA of the full views of all pairs of layers, 0 to 1; None unless it was asked for."""
+        return self.matrices.get("cka")
+
+    @property
+    def ties(self) -> Curve:
+        """(L,) fractions of samples with a tied k-th distance."""
+        return self.curves["ties"]
+
+    @property
+    def zeros(self) -> Curve:
+        """(L,) fractions of samples with a duplicate."""
+        return self.curves["zeros"]
+
+    @property
+    def recall(self) -> Curve:
+        """(L,) recalls of the graphs."""
+        return self.curves["recall"]
+
+    @property
+    def hubness(self) -> Curve:
+        """(L,) skewnesses of the k-occurrence; above about 1 some samples are neighbours of very many."""
+        return self.curves["hubness"]
+
+    @property
+    def checked(self) -> Curve | None:
+        """(L,) rows of each graph that were compared with float64, see `KnnGraph`; None in a run stored by 0.1.0."""
+        return self.curves.get("checked")
+
+    @property
+    def failed(self) -> Curve | None:
+        """(L,) how many of these were wrong, so that the graph was built again in double precision; normally 0.
+
+        None in a run stored by 0.1.0.
+        """
+        return self.curves.get("failed")
+
+    @property
     def nncs_chance(self) -> float | None:
         """The NNCS of features without class information; None for unlabelled data."""
-        return None if self.settings.labels is None else nncs_chance(self.settings.labels)
+        return self.chances().get("nncs")
 
     @property
     def nnls_chance(self) -> float:
         """The NNLS of unrelated layers."""
-        return nnls_chance(self.settings.n, self.settings.k)
+        return self.chances()["nnls"]
+
+    def chances(self) -> dict[str, float]:
+        """Name of each quantity that has a chance level to that level."""
+        found = ((one.name, one.chance_for(self.settings)) for one in self.quantities)
+        return {name: chance for name, chance in found if chance is not None}
+
+    def measured(self) -> list[tuple[Quantity, Curve]]:
+        """Each quantity of layers that has a curve here, with its values."""
+        return [(one, self.curves[one.name]) for one in self.quantities if one.name in self.curves]
+
+    def changed(self, **values: Curve | None) -> "Snapshot":
+        """A copy with other values of some quantities, by name; None leaves one out."""
+        pairs = {one.name for one in self.quantities if one.of_pairs}
+        curves, matrices = dict(self.curves), dict(self.matrices)
+        for name, value in values.items():
+            here = matrices if name in pairs else curves
+            here.pop(name, None)
+            if value is not None:
+                here[name] = value
+        return replace(self, curves=curves, matrices=matrices)
 
     def view(self, view: str = FULL) -> ViewRows:
         """The rows of one view, equal views included: `snapshot.id[snapshot.view("avg4").indices]` is its ID curve.

@@ -23,22 +23,38 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class LinearKernel:
-    """A layer's features in the form that linear CKA needs, n · min(n, d) numbers; the features are not needed further.
+    """The centred n × n Gram matrix of a layer's features, as n · min(n, d) numbers.
 
     Attributes:
-        rows: (n, d) centred features where d <= n, else their (n, n) Gram matrix; double precision, up to a factor.
-        squares: (n,) squared norms of the centred features.
+        rows: (n, d) centred features where d <= n, else their (n, n) Gram matrix; double precision, divided by `scale`
+            (the Gram matrix by its square).
+        squares: (n,) squared norms of the centred features, divided by the square of `scale`.
         gram: whether `rows` is the Gram matrix.
+        scale: power of two that keeps sums of squares in range.
     """
 
     rows: torch.Tensor
     squares: torch.Tensor
     gram: bool
+    scale: float = 1.0
 
     @property
     def n(self) -> int:
         """Number of samples."""
         return len(self.rows)
+
+    def matrix(self) -> npt.NDArray[np.float64]:
+        """(n, n) inner products of the centred features, K = A Aᵀ."""
+        product = self.rows if self.gram else self.rows @ self.rows.T
+        return np.asarray(product.cpu().numpy() * self.scale**2)
+
+    def eigenvalues(self) -> npt.NDArray[np.float64]:
+        """(min(n, d),) the largest eigenvalues of the Gram matrix, ascending; all others are 0.
+
+        Where d < n these are the eigenvalues of the d × d matrix Aᵀ A, which takes less time.
+        """
+        product = self.rows if self.gram else self.rows.T @ self.rows
+        return np.asarray(torch.linalg.eigvalsh(product).clamp(min=0).cpu().numpy() * self.scale**2)
 
 
 def linear_kernel(features: Any) -> LinearKernel:
@@ -56,12 +72,12 @@ def linear_kernel(features: Any) -> LinearKernel:
     points = Points(features)
     if points.dim <= points.n:
         rows = _centred(points, slice(None))
-        return LinearKernel(rows, rows.square().sum(dim=1), gram=False)
+        return LinearKernel(rows, rows.square().sum(dim=1), gram=False, scale=float(points.scale))
     gram = torch.zeros((points.n, points.n), dtype=torch.float64, device=points.device)
     for start in range(0, points.dim, CHUNK):
         chunk = _centred(points, slice(start, start + CHUNK))
         gram.addmm_(chunk, chunk.T)
-    return LinearKernel(gram, gram.diagonal().clone(), gram=True)
+    return LinearKernel(gram, gram.diagonal().clone(), gram=True, scale=float(points.scale))
 
 
 def linear_cka(features_a: Any, features_b: Any, unbiased: bool = False) -> float:
@@ -121,10 +137,27 @@ def cka_matrix(
     own_b = own_a
     if features_b is not None:
         own_b = [or_warning(_own(kernel, unbiased), "CKA undefined") for kernel in kernels_b]
+    return _normalised(kernels_a, kernels_b, own_a, own_b, unbiased)
+
+
+def alignments(kernels: Sequence[LinearKernel]) -> npt.NDArray[np.float64]:
+    """(l, l) linear CKA of representations with each other, as `cka_matrix`, NaN without a warning."""
+    own = [_own(kernel, unbiased=False).value for kernel in kernels]
+    return _normalised(kernels, kernels, own, own, unbiased=False)
+
+
+def _normalised(
+    kernels_a: Sequence[LinearKernel],
+    kernels_b: Sequence[LinearKernel],
+    own_a: Sequence[float],
+    own_b: Sequence[float],
+    unbiased: bool,
+) -> npt.NDArray[np.float64]:
+    """HSIC of each pair over the root of each one's own; of one list with itself each pair is computed once."""
     matrix = np.empty((len(kernels_a), len(kernels_b)))
     for row, a in enumerate(kernels_a):
         for column, b in enumerate(kernels_b):
-            if features_b is None and column < row:
+            if kernels_b is kernels_a and column < row:
                 matrix[row, column] = matrix[column, row]
             else:
                 matrix[row, column] = _dependence(a, b, unbiased) / math.sqrt(own_a[row] * own_b[column])

@@ -13,18 +13,16 @@ Floats = npt.NDArray[np.floating[Any]]
 SELF, INTER = "self", "inter"
 """Kinds of matrices: layers with each other, both in one view; and the full view with a pooled one (Eq. 6.1)."""
 
-CURVES = ("id", "id_error", "nncs", "ties", "zeros", "recall", "hubness")
-
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """NNLS of one kind, at one frame or, with a leading axis, at several.
+    """Values of one kind for pairs of layers, at one frame or, with a leading axis, at several.
 
     Attributes:
         rows: (R,) layers.
         columns: (C,) layers, possibly of another run.
         views: (V,) views of the columns; of the rows, too, except for `inter`.
-        values: ([M,] V, R, C) similarities, 0 to 1, NaN where undefined.
+        values: ([M,] V, R, C) values, NaN where undefined; similarities of 0 to 1 unless it is another quantity's.
     """
 
     rows: tuple[str, ...]
@@ -40,9 +38,9 @@ class ProbeFrame:
     Attributes:
         layers: (L,) without their views, in execution order.
         views: (V,) measured views.
-        curves: name to (V, L) values, NaN where undefined: the `CURVES`, and `nnls_<comparison>` of each layer with the
-            layer of the same name.
-        matrices: `self`, `inter` and each comparison's name to its matrix.
+        curves: name to (V, L) values, NaN where undefined: of each quantity of layers, and `nnls_<comparison>` of each
+            layer with the layer of the same name.
+        matrices: `self`, `inter`, each comparison's name, and the name of each other quantity of pairs to its matrix.
     """
 
     layers: tuple[str, ...]

@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.capture.names import FULL, layer_view, split_view
-from rra_monitor.measure.match import Match
+from rra_monitor.measure.match import Match, same_layer_curves
+from rra_monitor.measure.quantities.layer_similarity import NNLS
 from rra_monitor.measure.snapshot import Snapshot
-from rra_monitor.page.arrays import CURVES, INTER, SELF, Floats, Matrix, ProbeFrame
+from rra_monitor.page.arrays import INTER, SELF, Floats, Matrix, ProbeFrame
 from rra_monitor.page.budget import fits
 
 
@@ -32,8 +33,8 @@ def probe_frame(snapshot: Snapshot, matches: Mapping[str, Match]) -> ProbeFrame:
             "expected about one for each view and layer. Another program wrote this, or it was changed"
         )
     at = _positions(snapshot.layers, layers, views, snapshot.aliases)
-    curves = {name: curve for name in CURVES if (curve := getattr(snapshot, name)) is not None}
-    curves |= {f"nnls_{name}": match.same_layer(snapshot.layers) for name, match in matches.items()}
+    curves = {quantity.name: curve for quantity, curve in snapshot.measured()}
+    curves |= same_layer_curves(snapshot, matches)
     own = np.array([_cut(snapshot.nnls, rows, rows) for rows in at])
     matrices = {SELF: Matrix(layers, layers, views, own)}
     pooled = [(view, rows) for view, rows in zip(views, at, strict=True) if view != FULL]
@@ -42,7 +43,22 @@ def probe_frame(snapshot: Snapshot, matches: Mapping[str, Match]) -> ProbeFrame:
         values = np.array([_cut(snapshot.nnls, base, rows) for _, rows in pooled])
         matrices[INTER] = Matrix(layers, layers, tuple(view for view, _ in pooled), values)
     matrices |= {name: _compared(match, snapshot, layers, at) for name, match in matches.items()}
+    matrices |= _others(snapshot, layers, at)
     return ProbeFrame(layers, views, {name: _pick(curve, at) for name, curve in curves.items()}, matrices)
+
+
+def _others(snapshot: Snapshot, layers: tuple[str, ...], at: npt.NDArray[np.intp]) -> dict[str, Matrix]:
+    """The quantities of pairs beside the NNLS: in every view, or of the layers without their pooled views."""
+    found = {}
+    for quantity in snapshot.quantities:
+        if quantity.of_pairs and quantity is not NNLS and quantity.name in snapshot.matrices:
+            values = snapshot.matrices[quantity.name]
+            if len(values) == len(snapshot.layers):
+                views, cut = snapshot.settings.views, np.array([_cut(values, rows, rows) for rows in at])
+            else:
+                views, cut = (FULL,), values[None]
+            found[quantity.name] = Matrix(layers, layers, views, cut)
+    return found
 
 
 def _compared(match: Match, snapshot: Snapshot, layers: tuple[str, ...], at: npt.NDArray[np.intp]) -> Matrix:

@@ -4,13 +4,15 @@ A payload is {"schema": 1, "runs": [run, …], "comparison": … or null}. A run
 
     {"name": str, "group": str or null,
      "frames": [{"step": int, "epoch": int, "seconds": x, "overhead": x, "findings": [finding, …]}, …],
-     "probes": {name: {"n": int, "k": int, "classes": int or null, "nncs_chance": x, "nnls_chance": x,
+     "titles": {"curves": {name: entry}, "matrices": {kind: entry}},
+     "probes": {name: {"n": int, "k": int, "classes": int or null, "chances": {quantity: x},
                        "layers": [str, …], "views": [str, …],
                        "curves": {name: array of (frames, views, layers)},
                        "matrices": {kind: {"rows": [str, …], "columns": [str, …], "views": [str, …],
                                            "values": array of (frames, views, rows, columns)}}}}}
 
-with numbers x null where unknown, and findings as {"kind", "probe", "layers", "sentence", "confidence", "values"}. An
+with numbers x null where unknown, entries as in `titles`, and findings as {"kind", "probe", "layers", "sentence",
+"confidence", "values"}. An
 array is {"shape": [int, …], "type": "f4" or "u2", "data": base64, little-endian, C order}. Undefined is NaN as f4. Type
 u2 holds fractions from 0 to 1 in steps of 1/65534, which is finer than a fraction of n k neighbours is known; 65535 is
 undefined.
@@ -19,6 +21,8 @@ undefined.
 import base64
 import dataclasses
 import math
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,6 +31,7 @@ import numpy.typing as npt
 from rra_monitor.capture.names import displayed
 from rra_monitor.page.arrays import Floats
 from rra_monitor.page.series import ProbeSeries, RunSeries
+from rra_monitor.page.titles import curve_titles, matrix_titles
 
 SCHEMA = 1
 """Version of the payload; the front end refuses another."""
@@ -49,6 +54,10 @@ def run_payload(run: RunSeries) -> dict[str, Any]:
             }
             for frame in run.frames
         ],
+        "titles": {
+            "curves": curve_titles(run.quantities, _names(probe.curves for probe in run.probes.values())),
+            "matrices": matrix_titles(run.quantities, _names(probe.matrices for probe in run.probes.values())),
+        },
         "probes": {name: _probe(probe) for name, probe in run.probes.items()},
     }
 
@@ -77,8 +86,7 @@ def _probe(probe: ProbeSeries) -> dict[str, Any]:
         "n": probe.n,
         "k": probe.k,
         "classes": probe.classes,
-        "nncs_chance": probe.nncs_chance,
-        "nnls_chance": probe.nnls_chance,
+        "chances": dict(probe.chances),
         "layers": list(displayed(probe.layers)),
         "views": list(probe.views),
         "curves": {name: floats(values) for name, values in probe.curves.items()},
@@ -87,11 +95,20 @@ def _probe(probe: ProbeSeries) -> dict[str, Any]:
                 "rows": list(displayed(matrix.rows)),
                 "columns": list(displayed(matrix.columns)),
                 "views": list(matrix.views),
-                "values": fractions(matrix.values),
+                "values": (fractions if _are_fractions(matrix.values) else floats)(matrix.values),
             }
             for kind, matrix in probe.matrices.items()
         },
     }
+
+
+def _names(several: Iterable[Iterable[str]]) -> list[str]:
+    """All names, each once."""
+    return list(dict.fromkeys(chain.from_iterable(several)))
+
+
+def _are_fractions(values: Floats) -> bool:
+    return not bool(((values < 0) | (values > 1)).any())
 
 
 def _finding(finding: Any) -> dict[str, Any]:

@@ -11,11 +11,14 @@ import numpy as np
 from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.conclusions.findings import findings
 from rra_monitor.measure.match import Match
+from rra_monitor.measure.quantities import STANDARD
+from rra_monitor.measure.quantity import Quantity
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.page.arrays import Floats, Matrix, ProbeFrame
 from rra_monitor.page.budget import Budget, too_large
 from rra_monitor.page.frame import probe_frame
 from rra_monitor.runs.jsonl import RecordLine, read_records
+from rra_monitor.runs.opened import OpenedRun
 from rra_monitor.runs.store import RunStore
 
 
@@ -46,8 +49,7 @@ class ProbeSeries:
         n: number of samples.
         k: number of neighbours.
         classes: number of classes, None for unlabelled data.
-        nncs_chance: the NNCS of features without class information, None for unlabelled data.
-        nnls_chance: the NNLS of unrelated layers.
+        chances: name of each quantity that has a chance level to that level.
         layers: (L,) names in execution order.
         views: (V,) measured views.
         curves: name to (M, V, L) values, NaN where undefined or not measured at that frame.
@@ -57,8 +59,7 @@ class ProbeSeries:
     n: int
     k: int
     classes: int | None
-    nncs_chance: float | None
-    nnls_chance: float
+    chances: Mapping[str, float]
     layers: tuple[str, ...]
     views: tuple[str, ...]
     curves: Mapping[str, Floats]
@@ -74,15 +75,17 @@ class RunSeries:
         frames: (M,) frames by step.
         probes: name to its series over these frames.
         group: name of its group of seeds, if any.
+        quantities: quantities that its snapshots have, in the order in which they are shown.
     """
 
     name: str
     frames: tuple[Frame, ...]
     probes: Mapping[str, ProbeSeries]
     group: str | None = None
+    quantities: tuple[Quantity, ...] = STANDARD
 
 
-def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSeries:
+def stored_series(run: OpenedRun | RunStore, name: str, group: str | None = None) -> RunSeries:
     """A run as its store has it, without reading any graph.
 
     A snapshot that cannot be shown is left out, with a warning; so are the earliest frames if the arrays of all of
@@ -91,10 +94,12 @@ def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSe
     Raises:
         ValueError: no snapshot that can be read.
     """
+    opened = run if isinstance(run, OpenedRun) else OpenedRun(run)
+    store = opened.store
     snapshots: dict[int, dict[str, Snapshot]] = {}
     matches: dict[tuple[int, str], Mapping[str, Match]] = {}
     for probe in store.probes():
-        for each, compared in store.compared(probe):
+        for each, compared in opened.compared(probe):
             snapshots.setdefault(each.step, {})[probe] = each
             matches[each.step, probe] = compared
     parts = _parts(store, snapshots, matches)
@@ -115,10 +120,10 @@ def stored_series(store: RunStore, name: str, group: str | None = None) -> RunSe
             n=last.settings.n,
             k=last.settings.k,
             classes=None if labels is None else len(np.unique(labels)),
-            nncs_chance=last.nncs_chance,
-            nnls_chance=last.nnls_chance,
+            chances=last.chances(),
         )
-    return RunSeries(name, tuple(frames), probes, group)
+    named = {one.name: one for last in before.values() for one in last.quantities}
+    return RunSeries(name, tuple(frames), probes, group, tuple(named.values()))
 
 
 def _parts(

@@ -6,7 +6,7 @@ Functions raise a ValueError with the value found and the value expected; the ca
 import math
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.capture.names import FULL, check_file_name, check_name, is_view, layer_view, split_view
+from rra_monitor.measure.description import described_only, present_quantities
 from rra_monitor.measure.match import Match
-from rra_monitor.measure.snapshot import Curve
+from rra_monitor.measure.quantity import Quantity
+from rra_monitor.measure.settings import Curve
 from rra_monitor.runs.format import Arrays
 
 MATCH = "match."
@@ -29,42 +31,10 @@ MOST_VIEWS = 100
 """Largest number of views of a layer; a few are measured, and readers allocate them for every layer."""
 
 ROUNDING = 1e-9
-"""Tolerance of a fraction outside 0 to 1."""
+"""Tolerance of a value outside the range of its quantity."""
 
-
-@dataclass(frozen=True)
-class Values:
-    """The possible values of a curve or a matrix.
-
-    Attributes:
-        low: smallest value.
-        high: largest value.
-        undefined: whether NaN is possible.
-        needed: whether every snapshot has it.
-    """
-
-    low: float
-    high: float
-    undefined: bool
-    needed: bool
-
-
-CURVES: Mapping[str, Values] = {
-    "id": Values(0, math.inf, undefined=True, needed=True),
-    "id_error": Values(0, math.inf, undefined=True, needed=True),
-    "nncs": Values(0, 1, undefined=False, needed=False),
-    "nnls": Values(0, 1, undefined=False, needed=True),
-    "ties": Values(0, 1, undefined=False, needed=True),
-    "zeros": Values(0, 1, undefined=False, needed=True),
-    "recall": Values(0, 1, undefined=False, needed=True),
-    "hubness": Values(-math.inf, math.inf, undefined=True, needed=True),
-    "checked": Values(0, math.inf, undefined=False, needed=False),
-    "failed": Values(0, math.inf, undefined=False, needed=False),
-    "cka": Values(0, 1, undefined=True, needed=False),
-}
-"""Arrays of a snapshot by name: one value per layer; `nnls` of all pairs, `cka` of all pairs of full views."""
-
-FRACTIONS = Values(0, 1, undefined=True, needed=True)
+COMPARED = Quantity("compared", low=0, high=1)
+"""The possible values of a comparison: fractions, or NaN."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +57,7 @@ class About:
         fingerprint: hash of the inputs.
         sample: digest that names the file of ids and labels.
         pair: mark that the two files of one writing have in common.
+        described: descriptions of the quantities that are not known to this package.
         matches: name of each comparison to the epoch, step and layers of the other snapshot.
     """
 
@@ -105,6 +76,7 @@ class About:
     fingerprint: str
     sample: str
     pair: str
+    described: tuple[Quantity, ...]
     matches: Mapping[str, tuple[int, int, tuple[str, ...]]]
 
 
@@ -133,6 +105,7 @@ def checked_about(found: Mapping[str, Any], probe: str, step: int) -> About:
             fingerprint=check_name(found["fingerprint"], "fingerprint"),
             sample=check_digest(found["sample"]),
             pair=check_pair(found["pair"]),
+            described=described_only(found.get("quantities", [])),
             matches=_matches(found["matches"]),
         )
     except KeyError as error:
@@ -146,24 +119,25 @@ def checked_about(found: Mapping[str, Any], probe: str, step: int) -> About:
     return about
 
 
-def checked_curves(arrays: Arrays, about: About) -> dict[str, Curve | None]:
-    """Name of each of `CURVES` to its values, None where it is not stored.
+def checked_curves(arrays: Arrays, about: About) -> tuple[tuple[Quantity, ...], dict[str, Curve], dict[str, Curve]]:
+    """The quantities of a snapshot, the curves of those of layers, and the matrices of those of pairs.
 
     Raises:
         ValueError: an array that is missing, of another type or shape than its layers need, or out of range.
     """
     count = len(about.layers)
     full = sum(split_view(layer)[1] == FULL for layer in about.layers)
-    shapes = {"nnls": (count, count), "cka": (full, full)}
-    curves: dict[str, Curve | None] = {}
-    for name, values in CURVES.items():
-        if name in arrays:
-            curves[name] = _floats(arrays[name], name, shapes.get(name, (count,)), values)
-        elif values.needed:
-            raise ValueError(f"its array {name!r} is missing")
-        else:
-            curves[name] = None
-    return curves
+    shapes = {"graph pairs": (count, count), "gram pairs": (full, full)}
+    quantities = present_quantities(about.described, arrays)
+    curves: dict[str, Curve] = {}
+    matrices: dict[str, Curve] = {}
+    for one in quantities:
+        if one.name in arrays:
+            values = _values(arrays[one.name], one.name, shapes.get(one.of, (count,)), one)
+            (matrices if one.of_pairs else curves)[one.name] = values
+        elif one.always:
+            raise ValueError(f"its array {one.name!r} is missing")
+    return quantities, curves, matrices
 
 
 def checked_matches(arrays: Arrays, about: About) -> dict[str, Match]:
@@ -176,7 +150,7 @@ def checked_matches(arrays: Arrays, about: About) -> dict[str, Match]:
     for name, (epoch, step, layers) in about.matches.items():
         if f"{MATCH}{name}" not in arrays:
             raise ValueError(f"its array '{MATCH}{name}' is missing")
-        nnls = _floats(arrays[f"{MATCH}{name}"], f"{MATCH}{name}", (len(about.layers), len(layers)), FRACTIONS)
+        nnls = _values(arrays[f"{MATCH}{name}"], f"{MATCH}{name}", (len(about.layers), len(layers)), COMPARED)
         found[name] = Match(name, epoch, step, layers, nnls)
     return found
 
@@ -201,17 +175,18 @@ def checked_sample(arrays: Arrays) -> Arrays:
     return found
 
 
-def check_sample_of(sample: Arrays, about: About, curves: Mapping[str, Curve | None]) -> None:
-    """Refuse a sample of another size than the snapshot's, or class similarities without labels.
+def check_sample_of(sample: Arrays, about: About, quantities: Sequence[Quantity], curves: Mapping[str, Curve]) -> None:
+    """Refuse a sample of another size than the snapshot's, or standard quantities of labels without labels.
 
     Raises:
-        ValueError: n is not the number of ids; labels without NNCS, or the reverse.
+        ValueError: n is not the number of ids; labels without a quantity that needs them, or the reverse.
     """
     if len(sample["ids"]) != about.n:
         raise ValueError(f"it says n={about.n}, and its sample has {len(sample['ids'])} ids")
-    if ("labels" in sample) != (curves["nncs"] is not None):
-        have, lack = ("labels", "NNCS") if "labels" in sample else ("NNCS", "labels")
-        raise ValueError(f"it has {have} and no {lack}")
+    for one in quantities:
+        if one.needs_labels and one.defined and ("labels" in sample) != (one.name in curves):
+            have, lack = ("labels", one.symbol) if "labels" in sample else (one.symbol, "labels")
+            raise ValueError(f"it has {have} and no {lack}")
 
 
 def check_digest(digest: object) -> str:
@@ -251,13 +226,13 @@ def check_shape(array: npt.NDArray[Any], name: str, shape: tuple[int, ...], dtyp
         )
 
 
-def _floats(array: npt.NDArray[Any], name: str, shape: tuple[int, ...], values: Values) -> Curve:
+def _values(array: npt.NDArray[Any], name: str, shape: tuple[int, ...], quantity: Quantity) -> Curve:
     check_shape(array, name, shape, (np.float64, np.float32))
-    outside = ~((array >= values.low - ROUNDING) & (array <= values.high + ROUNDING) & ~np.isinf(array))
-    if values.undefined:
-        outside &= ~np.isnan(array)
+    outside = quantity.outside(array, ROUNDING)
+    if quantity.defined:
+        outside |= np.isnan(array)
     if outside.any():
-        bounds = f"{values.low:g} to {values.high:g}" + (" or NaN" if values.undefined else "")
+        bounds = f"{quantity.low:g} to {quantity.high:g}" + ("" if quantity.defined else " or NaN")
         raise ValueError(f"its array {name!r} holds {array[outside][0]:g}, expected finite values, {bounds}")
     return array.astype(np.float64, copy=False)
 

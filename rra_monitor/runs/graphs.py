@@ -1,13 +1,13 @@
 """The graphs of a snapshot as arrays of one file, and back, checked."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from rra_monitor.graph.knn import Audit, KnnGraph, index_type
 from rra_monitor.graph.validity import check_distances
-from rra_monitor.measure.snapshot import Curve, Snapshot
+from rra_monitor.measure.settings import Curve
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.checks import About, check_shape
 from rra_monitor.runs.format import Arrays
 
@@ -34,32 +34,31 @@ def graph_arrays(snapshot: Snapshot) -> Arrays:
     return arrays
 
 
-def checked_graphs(arrays: Arrays, about: About, curves: Mapping[str, Curve | None]) -> dict[str, KnnGraph]:
+def checked_graphs(arrays: Arrays, about: About, snapshot: Snapshot) -> dict[str, KnnGraph]:
     """Layer to graph.
 
     Args:
         arrays: arrays of the file.
         about: metadata of the curves beside it.
-        curves: curves of the same snapshot; `ties`, `zeros`, `recall`, `checked` and `failed` go to the graphs.
+        snapshot: the same snapshot without graphs, whose health goes to the graphs.
 
     Raises:
         ValueError: an array that is missing, of another type or shape than n and k need, or that no graph can have;
             the layer is named.
     """
     graphs = {}
-    health = {name: values for name in ("ties", "zeros", "recall") if (values := curves[name]) is not None}
     for position, layer in enumerate(about.layers):
         try:
             graphs[layer] = KnnGraph(
                 indices=_whole(arrays, f"{position}.indices", (about.n, about.k), about.n, index_type(about.n)),
                 distances=_distances(arrays, f"{position}.distances", (about.n, about.k)),
-                ties=float(health["ties"][position]),
-                zeros=float(health["zeros"][position]),
-                recall=float(health["recall"][position]),
+                ties=float(snapshot.ties[position]),
+                zeros=float(snapshot.zeros[position]),
+                recall=float(snapshot.recall[position]),
                 metric=about.metric,
                 backend=about.backends[position],
-                checked=_count(curves["checked"], position),
-                failed=_count(curves["failed"], position),
+                checked=_count(snapshot.checked, position),
+                failed=_count(snapshot.failed, position),
                 audit=_audit(arrays, position, about),
             )
         except KeyError as error:

@@ -10,7 +10,8 @@ from typing import Any
 
 from rra_monitor.capture.names import check_name, unseen
 from rra_monitor.conclusions.evidence import Finding
-from rra_monitor.measure.snapshot import Curve
+from rra_monitor.measure.settings import Curve
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.checks import LAST_STEP
 from rra_monitor.runs.record import Record
 from rra_monitor.runs.store import RunStore
@@ -176,17 +177,10 @@ def record_as_json(record: Record) -> dict[str, Any]:
             "layers": list(snapshot.layers),
             "views": list(snapshot.settings.views),
             "aliases": dict(snapshot.aliases),
-            "id": _plain(snapshot.id),
-            "nncs": None if snapshot.nncs is None else _plain(snapshot.nncs),
-            "ties": _plain(snapshot.ties),
-            "zeros": _plain(snapshot.zeros),
-            "recall": _plain(snapshot.recall),
-            "id_error": _plain(snapshot.id_error),
-            "hubness": _plain(snapshot.hubness),
+            **{one.name: _plain(snapshot.curves.get(one.name)) for one in snapshot.quantities if not one.of_pairs},
             "n": snapshot.settings.n,
             "k": snapshot.settings.k,
-            "nncs_chance": snapshot.nncs_chance,
-            "nnls_chance": snapshot.nnls_chance,
+            **{f"{name}_chance": chance for name, chance in _chances(snapshot).items()},
             "nnls": {
                 name: {"epoch": match.epoch, "step": match.step, "layers": _plain(match.same_layer(snapshot.layers))}
                 for name, match in record.matches.get(probe, {}).items()
@@ -202,7 +196,15 @@ def record_as_json(record: Record) -> dict[str, Any]:
     }
 
 
-def _plain(curve: Curve) -> list[float | None]:
+def _chances(snapshot: Snapshot) -> dict[str, float | None]:
+    """Name of each quantity that has a chance level to it; None without the labels that it needs."""
+    found = snapshot.chances()
+    return {one.name: found.get(one.name) for one in snapshot.quantities if one.chance is not None}
+
+
+def _plain(curve: Curve | None) -> list[float | None] | None:
+    if curve is None:
+        return None
     return [None if math.isnan(value) else float(value) for value in curve]
 
 

@@ -3,13 +3,15 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from rra_monitor.capture.names import check_file_name
 from rra_monitor.measure.match import Match
-from rra_monitor.measure.snapshot import Settings, Snapshot
+from rra_monitor.measure.settings import Settings
+from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.checks import (
     About,
     check_pair,
@@ -40,6 +42,7 @@ class SnapshotReader:
     def __init__(self, files: RunFiles) -> None:
         self.files = files
         self.samples: dict[str, Arrays] = {}
+        self._abouts: dict[tuple[str, int], About] = {}
 
     def read(self, probe: str, step: int, graphs: bool) -> tuple[Snapshot, dict[str, Match]] | None:
         """A snapshot, with graphs of the same writing if any, and its comparisons; None if there is none.
@@ -73,18 +76,33 @@ class SnapshotReader:
                 )
             seen.add((curves[1].pair, mark))
 
+    def with_graphs(self, snapshot: Snapshot) -> Snapshot | None:
+        """A snapshot that was read before, with its graphs; without, if they are gone; None if it is gone itself.
+
+        The file of its curves is read again only if another process has replaced it.
+
+        Raises:
+            ValueError: see `read`.
+        """
+        about = self._abouts.get((snapshot.probe, snapshot.step))
+        at = (SNAPSHOTS, snapshot.probe, snapshot_file(snapshot.step, "graphs"))
+        found = None if about is None else self.decoded(at, "graphs")
+        if about is not None and found is not None and found[1].get("pair") == about.pair:
+            with naming(self.files.at(*at), DAMAGED):
+                return replace(snapshot, graphs=checked_graphs(found[0], about, snapshot))
+        again = self.read(snapshot.probe, snapshot.step, graphs=True)
+        return None if again is None else again[0]
+
     def _snapshot(
         self, curves: tuple[Arrays, About], found: tuple[Arrays, dict[str, Any]] | None
     ) -> tuple[Snapshot, dict[str, Match]]:
         arrays, about = curves
+        self._abouts[about.probe, about.step] = about
         sample = self._sample(about.sample)
         with naming(self.files.at(SNAPSHOTS, about.probe, snapshot_file(about.step, "curves")), DAMAGED):
-            values, matches = checked_curves(arrays, about), checked_matches(arrays, about)
-            check_sample_of(sample, about, values)
-        graphs = {}
-        if found is not None:
-            with naming(self.files.at(SNAPSHOTS, about.probe, snapshot_file(about.step, "graphs")), DAMAGED):
-                graphs = checked_graphs(found[0], about, values)
+            quantities, values, matrices = checked_curves(arrays, about)
+            matches = checked_matches(arrays, about)
+            check_sample_of(sample, about, quantities, values)
         settings = Settings(
             n=about.n,
             k=about.k,
@@ -100,12 +118,16 @@ class SnapshotReader:
             step=about.step,
             epoch=about.epoch,
             layers=about.layers,
-            **values,  # type: ignore[arg-type]
+            curves=values,
+            matrices=matrices,
             settings=settings,
-            graphs=graphs,
+            quantities=quantities,
             aliases=about.aliases,
             seconds=about.seconds,
         )
+        if found is not None:
+            with naming(self.files.at(SNAPSHOTS, about.probe, snapshot_file(about.step, "graphs")), DAMAGED):
+                snapshot = replace(snapshot, graphs=checked_graphs(found[0], about, snapshot))
         return snapshot, matches
 
     def _curves(self, probe: str, step: int) -> tuple[Arrays, About] | None:

@@ -1,20 +1,21 @@
 """A record: the snapshots of one step with their comparisons, which sinks receive."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from rra_monitor.capture.names import INPUT
 from rra_monitor.conclusions.evidence import Finding
-from rra_monitor.measure.match import PREVIOUS, Match
+from rra_monitor.measure.match import PREVIOUS, Match, same_layer_curves
+from rra_monitor.measure.quantity import PAIRED, Quantity
+from rra_monitor.measure.settings import Curve
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.keys import metric_key
 
-SUMMARIES = ("id_peak", "id_last", "nncs_last", "nnls_prev_mean")
-"""Quantities of a probe as a whole."""
+PREVIOUS_MEAN = f"{PAIRED}{PREVIOUS}_mean"
+"""Name of the mean similarity to the previous snapshot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,32 +44,33 @@ class Record:
 def scalars(record: Record) -> dict[str, float]:
     """Every defined value of a record under its `metric_key`, with `rra/epoch`, `rra/seconds` and `rra/overhead`.
 
-    Where a graph is an approximation, `rra/<probe>/recall` is the lowest recall of the layers. If rows of an exact one
-    were wrong and it was built again, `rra/<probe>/failed` is their number.
+    Of the layers those of the `main_curves`; of each probe the `summaries`, and `rra/<probe>/<quantity>` of the
+    quantities that have a worst value: `recall` is the lowest where a graph is an approximation, `failed` the number of
+    rows that were wrong where an exact graph was built again.
 
     Undefined values (an ID without ratios, a layer that the other run does not have) are left out.
     """
     values: dict[str, float] = {}
     for probe, snapshot in record.snapshots.items():
-        curves = {"id": snapshot.id}
-        if snapshot.nncs is not None:
-            curves["nncs"] = snapshot.nncs
-        for name, match in record.matches.get(probe, {}).items():
-            curves[f"nnls_{name}"] = match.same_layer(snapshot.layers)
-        for quantity, curve in curves.items():
+        for name, curve in main_curves(snapshot, record.matches.get(probe, {})).items():
             for layer, value in zip(snapshot.layers, curve, strict=True):
-                values[metric_key(probe, quantity, layer)] = float(value)
-        if (snapshot.recall < 1).any():
-            values[metric_key(probe, "recall")] = float(snapshot.recall.min())
-        if snapshot.failed is not None and snapshot.failed.any():
-            values[metric_key(probe, "failed")] = float(snapshot.failed.sum())
+                values[metric_key(probe, name, layer)] = float(value)
+        for quantity, curve in snapshot.measured():
+            if quantity.worst is not None:
+                values[metric_key(probe, quantity.name)] = quantity.worst(curve)
     values |= summaries(record)
     values |= {"rra/seconds": record.seconds, "rra/overhead": record.overhead}
     return {"rra/epoch": float(record.epoch)} | {key: value for key, value in values.items() if not math.isnan(value)}
 
 
+def main_curves(snapshot: Snapshot, matches: Mapping[str, Match]) -> dict[str, Curve]:
+    """Name to (L,) values of what is logged for every layer: the main quantities, then the comparisons."""
+    main = {quantity.name: curve for quantity, curve in snapshot.measured() if quantity.rank == "main"}
+    return main | same_layer_curves(snapshot, matches)
+
+
 def summaries(record: Record) -> dict[str, float]:
-    """One value per probe and quantity of `SUMMARIES`, by key, which a callback may monitor. Of the full views alone.
+    """One value per probe of each of `summary_names`, by key, which a callback may monitor. Of the full views alone.
 
     `id_peak` is the largest ID of all layers, `id_last` and `nncs_last` are the last layer's, `nnls_prev_mean` is the
     mean over the layers after the input of the similarity to the previous snapshot.
@@ -76,17 +78,17 @@ def summaries(record: Record) -> dict[str, float]:
     values: dict[str, float] = {}
     for probe, snapshot in record.snapshots.items():
         full = snapshot.view()
-        last = full.indices[-1]
-        found = {"id_peak": _nan_max(snapshot.id[full.indices]), "id_last": float(snapshot.id[last])}
-        if snapshot.nncs is not None:
-            found["nncs_last"] = float(snapshot.nncs[last])
+        for quantity, curve in snapshot.measured():
+            for suffix, summary in quantity.summaries.items():
+                values[metric_key(probe, f"{quantity.name}_{suffix}")] = summary(curve[full.indices])
         if match := record.matches.get(probe, {}).get(PREVIOUS):
             same = match.same_layer(snapshot.layers)[full.indices[[layer != INPUT for layer in full.layers]]]
-            found["nnls_prev_mean"] = float(np.mean(same[~np.isnan(same)])) if (~np.isnan(same)).any() else math.nan
-        values |= {metric_key(probe, quantity): value for quantity, value in found.items()}
+            mean = float(np.mean(same[~np.isnan(same)])) if (~np.isnan(same)).any() else math.nan
+            values[metric_key(probe, PREVIOUS_MEAN)] = mean
     return {key: value for key, value in values.items() if not math.isnan(value)}
 
 
-def _nan_max(values: npt.NDArray[np.float64]) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.max()) if defined.size else math.nan
+def summary_names(quantities: Iterable[Quantity], labelled: bool) -> list[str]:
+    """The names of the `summaries` of a probe: `<quantity>_<suffix>`, and that of the comparison."""
+    shown = [one for one in quantities if not one.of_pairs and (labelled or not one.needs_labels)]
+    return [*(f"{one.name}_{suffix}" for one in shown for suffix in one.summaries), PREVIOUS_MEAN]

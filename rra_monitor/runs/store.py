@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from rra_monitor.capture.names import check_file_name
+from rra_monitor.measure.description import described
 from rra_monitor.measure.match import Match
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.checks import (
-    CURVES,
     LAST_STEP,
     MATCH,
     check_sample_of,
@@ -120,18 +120,19 @@ class RunStore:
         sample: Arrays = {"ids": snapshot.settings.ids}
         if snapshot.settings.labels is not None:
             sample["labels"] = snapshot.settings.labels
-        curves = {name: array for name in CURVES if (array := getattr(snapshot, name)) is not None}
+        curves = {**snapshot.curves, **snapshot.matrices}
         curves |= {f"{MATCH}{name}": match.nnls for name, match in matches.items()}
         with naming(f"the snapshot of {snapshot.probe!r} at step {snapshot.step}"):
             graphs, pair = graph_arrays(snapshot), uuid.uuid4().hex
             found = _metadata(snapshot, matches, digest_of(sample), pair)
             about = checked_about(found, snapshot.probe, found["step"])
             checked_matches(curves, about)
-            check_sample_of(checked_sample(sample), about, checked_curves(curves, about))
-        compared = found.pop("matches")
+            quantities, values, _ = checked_curves(curves, about)
+            check_sample_of(checked_sample(sample), about, quantities, values)
+        compared = {name: found.pop(name) for name in ("matches", "quantities")}
         files = {
             snapshot_file(about.step, "graphs"): encoded(graphs, found, "graphs"),
-            snapshot_file(about.step, "curves"): encoded(curves, found | {"matches": compared}, "curves"),
+            snapshot_file(about.step, "curves"): encoded(curves, found | compared, "curves"),
         }
         self._save_sample(about.sample, sample)
         folder = (SNAPSHOTS, about.probe)
@@ -150,6 +151,15 @@ class RunStore:
                 values; the text names it.
         """
         return self._read(probe, step, graphs)[0]
+
+    def with_graphs(self, snapshot: Snapshot) -> Snapshot:
+        """A snapshot that this store read without its graphs, with them; without, where they were not kept.
+
+        Raises:
+            ValueError: see `load`.
+        """
+        found = self._reader.with_graphs(snapshot)
+        return self.load(snapshot.probe, snapshot.step) if found is None else found
 
     def matches(self, probe: str, step: int) -> dict[str, Match]:
         """The comparisons stored with a snapshot: `prev` with the one before it, `ref-<name>` with each reference's.
@@ -341,6 +351,7 @@ def _metadata(snapshot: Snapshot, matches: Mapping[str, Match], digest: str, pai
         "sample": digest,
         "backends": [snapshot.graphs[layer].backend for layer in snapshot.layers],
         "pair": pair,
+        "quantities": described(snapshot.quantities, settings),
         "matches": {
             name: {
                 "epoch": operator.index(match.epoch),

@@ -1,6 +1,5 @@
 """Names of layers, stored and shown."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -40,7 +39,7 @@ def test_displayed_leaves_out_the_module_around_the_network_alone(stored, shown)
 @pytest.fixture
 def wrapped():
     """A snapshot of a network within a module, in which the ID has a peak."""
-    return dataclasses.replace(snapshot_of(0, layers=STORED), id=np.array([5.0, 40.0, 20.0, 4.0]))
+    return snapshot_of(0, layers=STORED).changed(id=np.array([5.0, 40.0, 20.0, 4.0]))
 
 
 def test_displayed_names_are_in_tables_pictures_sentences_and_pages_and_stored_ones_in_files(wrapped, tmp_path):

@@ -2,7 +2,6 @@ import csv
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +199,7 @@ class TestAnalyzeFrom:
 
     def test_analyze_from_a_run_computes_from_the_graphs(self, done, folder):
         found = stored(folder)
-        forgotten = replace(found, id=found.id * 0, nncs=found.nncs * 0, nnls=found.nnls * 0)
+        forgotten = found.changed(id=found.id * 0, nncs=found.nncs * 0, nnls=found.nnls * 0)
         anew = computed_anew(forgotten)
         for quantity in ("id", "nncs", "nnls"):
             assert np.array_equal(getattr(anew, quantity), getattr(found, quantity))

@@ -2,12 +2,15 @@ import csv
 import json
 import subprocess
 import sys
+from collections import Counter
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rra_monitor.cli.compare import run_compare
+from rra_monitor.runs.reading import SnapshotReader
 from tests.helpers.digit_runs import LAYERS, last, matrix, stored, two_recipes
 from tests.helpers.snapshots import snapshot_of
 
@@ -90,3 +93,21 @@ class TestCompare:
         assert text in ended.stderr
         assert "Traceback" not in ended.stderr
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("out", ["tables", "page.html"])
+def test_each_file_of_a_run_is_read_once(out, runs, tmp_path, monkeypatch, capsys):
+    read = Counter()
+    decoded = SnapshotReader.decoded
+
+    def counted(self, at, kind):
+        read[self.files.at(*at)] += kind == "curves"
+        return decoded(self, at, kind)
+
+    monkeypatch.setattr(SnapshotReader, "decoded", counted)
+    pattern = f"{Path(runs['A'][0]).parent}/a*"
+    run_compare([], [[f"A={pattern}"]], "train", None, str(tmp_path / out))
+    capsys.readouterr()
+    files = [str(file) for run in runs["A"] for file in Path(run).rglob("train/*.curves.safetensors")]
+    assert len(files) > 3
+    assert {file: read[file] for file in files} == dict.fromkeys(files, 1)

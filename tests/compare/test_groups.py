@@ -1,4 +1,3 @@
-import dataclasses
 import math
 from itertools import product
 
@@ -49,8 +48,8 @@ class TestGroup:
         assert comparison.between("A", "A").nnls.shape == (2, 3, 3)
 
     def test_curves_average_the_runs_where_a_value_is_defined(self, tmp_path):
-        undefined = dataclasses.replace(snapshot_of(0), id=np.array([2.0, np.nan, np.nan]))
-        other = dataclasses.replace(snapshot_of(0), id=np.array([4.0, 3.0, np.nan]))
+        undefined = snapshot_of(0).changed(id=np.array([2.0, np.nan, np.nan]))
+        other = snapshot_of(0).changed(id=np.array([4.0, 3.0, np.nan]))
         comparison = rra.compare_runs({"A": [stored(tmp_path / "0", undefined), stored(tmp_path / "1", other)]})
         rows = [row for row in curve_rows(comparison) if row["quantity"] == "id" and row["epoch"] == "last"]
         np.testing.assert_equal([row["mean"] for row in rows], [3.0, 3.0, np.nan])
@@ -60,8 +59,7 @@ class TestGroup:
     def test_curves_have_the_health_of_graphs_and_ties_are_noted(self, tmp_path):
         shots = [snapshot_of(0, seed=seed) for seed in range(2)]
         shots = [
-            dataclasses.replace(shot, ties=np.array([0.0, 0.9, at]), hubness=np.full(3, np.nan))
-            for at, shot in enumerate(shots)
+            shot.changed(ties=np.array([0.0, 0.9, at]), hubness=np.full(3, np.nan)) for at, shot in enumerate(shots)
         ]
         comparison = rra.compare_runs({"A": [stored(tmp_path / str(at), shot) for at, shot in enumerate(shots)]})
         rows = {(row["quantity"], row["layer"]): row for row in curve_rows(comparison) if row["epoch"] == "last"}

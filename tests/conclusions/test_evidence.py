@@ -21,8 +21,8 @@ def test_confidence_falls_with_the_places_looked_at_and_is_none_below_the_least_
 def test_errors_are_of_samples_not_of_pairs():
     assert fraction_error(0.5, 800) == pytest.approx(math.sqrt(2 * 0.25 / 800), rel=1e-2)
     assert fraction_error(1.0, 800) > 0
-    found = snapshot(n=800, k=8, id=[10, 20], zeros=[0, 0.5])
-    assert log_id_difference(found, 0, found, 1).error == pytest.approx(2 * math.sqrt(1 / 800 + 1 / 400))
+    found = snapshot(n=800, k=8, id=[10, 20], id_error=[0.3, 0.8])
+    assert log_id_difference(found, 0, found, 1).error == pytest.approx(4 / 3 * math.hypot(0.03, 0.04))
     assert log_id_difference(snapshot(id=[10, math.nan]), 0, snapshot(id=[10, math.nan]), 1).confidence() == 0
 
 

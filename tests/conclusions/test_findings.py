@@ -44,7 +44,7 @@ def test_noise_within_the_sampling_error_shows_nothing(seed):
 
 def test_an_unlabelled_probe_has_findings_of_its_id():
     found = snapshot(id=[10, 20, 30, 20, 8])
-    assert set(kinds(dataclasses.replace(found, nncs=None))) == {"id_peak", "hunchback"}
+    assert set(kinds(found.changed(nncs=None))) == {"id_peak", "hunchback"}
 
 
 def test_an_earlier_snapshot_of_other_samples_is_refused():

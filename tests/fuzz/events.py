@@ -30,6 +30,7 @@ from rra_monitor.integrations.tensorboard.reading import run_series
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
 from rra_monitor.measure.match import Match
 from rra_monitor.page.payload import run_payload
+from tests.helpers.snapshots import snapshot_with
 
 from .harness import Files
 from .mutations import damaged_array, damaged_bytes, damaged_json
@@ -68,19 +69,22 @@ def _snapshot(probe: str, step: int) -> rra.Snapshot:
     rng = np.random.default_rng([step, len(probe)])
     count = len(LAYERS)
     labels = np.arange(N) % 5 if probe == "train" else None
-    return rra.Snapshot(
+    values = {
+        "id": rng.uniform(2, 30, count),
+        "nncs": None if labels is None else rng.uniform(0.2, 1, count),
+        "nnls": rng.uniform(0.1, 0.9, (count, count)),
+        "ties": np.zeros(count),
+        "zeros": np.zeros(count),
+        "recall": np.ones(count),
+        "id_error": rng.uniform(0.1, 1, count),
+        "hubness": rng.uniform(-1, 2, count),
+    }
+    return snapshot_with(
+        values,
         probe=probe,
         step=step,
         epoch=step,
         layers=LAYERS,
-        id=rng.uniform(2, 30, count),
-        nncs=None if labels is None else rng.uniform(0.2, 1, count),
-        nnls=rng.uniform(0.1, 0.9, (count, count)),
-        ties=np.zeros(count),
-        zeros=np.zeros(count),
-        recall=np.ones(count),
-        id_error=rng.uniform(0.1, 1, count),
-        hubness=rng.uniform(-1, 2, count),
         settings=rra.Settings(N, K, "euclidean", "auto", np.arange(N), labels, "0123456789abcdef", ("full", "avg4")),
         aliases={"fc@avg4": "fc"},
     )
@@ -231,8 +235,8 @@ def _check(payload: dict[str, Any]) -> None:
     for probe in payload["probes"].values():
         assert type(probe["n"]) is type(probe["k"]) is int
         assert 1 <= probe["k"] < probe["n"]
-        assert all(_is_number(probe[name]) for name in ("classes", "nncs_chance"))
-        assert 0 <= probe["nnls_chance"] <= 1
+        assert _is_number(probe["classes"])
+        assert all(map(_is_number, probe["chances"].values()))
         shape = [len(frames), len(_names(probe["views"])), len(_names(probe["layers"]))]
         for array in probe["curves"].values():
             assert array["shape"] == shape

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 import rra_monitor as rra
+from tests.helpers.snapshots import snapshot_with
 
 
 def snapshot(probe="train", n=2000, k=20, layers=None, epoch=3, **curves):
@@ -13,12 +14,17 @@ def snapshot(probe="train", n=2000, k=20, layers=None, epoch=3, **curves):
     layers = layers or ("input", *(f"layer{at}" for at in range(1, length)))
     found = {"id": np.full(length, 10.0), "nncs": np.full(length, 0.5), "nnls": 0.1 + 0.9 * np.eye(length)}
     found |= {"ties": np.zeros(length), "zeros": np.zeros(length), "recall": np.ones(length)}
-    found |= {"id_error": np.full(length, 0.5), "hubness": np.zeros(length)}
-    found |= {name: np.array(curve, dtype=float) for name, curve in curves.items() if name != "pairs"}
+    found |= {"hubness": np.zeros(length)}
+    found |= {
+        name: None if curve is None else np.array(curve, dtype=float)
+        for name, curve in curves.items()
+        if name != "pairs"
+    }
+    found.setdefault("id_error", found["id"] / np.sqrt(n))
     for row, value in enumerate(curves.get("pairs", ())[1:]):
         found["nnls"][row, row + 1] = found["nnls"][row + 1, row] = value
     settings = rra.Settings(n, k, "euclidean", "auto", np.arange(n), np.arange(n) % 10, "0123456789abcdef")
-    return rra.Snapshot(probe=probe, step=epoch, epoch=epoch, layers=tuple(layers), settings=settings, **found)
+    return snapshot_with(found, probe=probe, step=epoch, epoch=epoch, layers=tuple(layers), settings=settings)
 
 
 def kinds(*snapshots, previous=None):

@@ -52,8 +52,9 @@ def made_up_run(
     compared = views if compared is None else compared
     before = before[:, [views.index(view) for view in compared]]
     matrices = {"self": Matrix(layers, layers, views, own), "prev": Matrix(layers, layers, compared, before)}
-    chance, classes = (0.1, 10) if labelled else (None, None)
-    probe = ProbeSeries(*size, classes, chance, 0.005, layers, views, curves, matrices)
+    chances, classes = ({"nncs": 0.1}, 10) if labelled else ({}, None)
+    chances["nnls"] = 0.005
+    probe = ProbeSeries(*size, classes, chances, layers, views, curves, matrices)
     finding = Finding(
         "id_peak", "train", (layers[-1],), f"train: the ID peaks at {layers[-1]}.", 0.995, {"peak": np.nan}
     )

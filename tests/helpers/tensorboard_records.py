@@ -13,6 +13,7 @@ import rra_monitor as rra
 from rra_monitor.integrations.tensorboard.packed import packed_tensors
 from rra_monitor.integrations.tensorboard.sink import TensorBoardSink
 from rra_monitor.measure.match import Match
+from tests.helpers.snapshots import snapshot_with
 
 
 def made_up(step, layers=("input", "conv", "fc"), probe="train", n=50, seed=0):
@@ -23,21 +24,18 @@ def made_up(step, layers=("input", "conv", "fc"), probe="train", n=50, seed=0):
     nnls = (nnls + nnls.T) / 2
     np.fill_diagonal(nnls, 1)
     settings = rra.Settings(n, 5, "euclidean", "auto", np.arange(n), np.arange(n) % 5, "0123456789abcdef")
-    return rra.Snapshot(
-        probe=probe,
-        step=step,
-        epoch=step,
-        layers=tuple(layers),
-        id=rng.uniform(2, 30, count),
-        nncs=rng.uniform(0.2, 1, count),
-        nnls=nnls,
-        ties=np.zeros(count),
-        zeros=np.zeros(count),
-        recall=np.ones(count),
-        id_error=rng.uniform(0.1, 1, count),
-        hubness=rng.uniform(-1, 2, count),
-        settings=settings,
-        seconds=0.5,
+    values = {
+        "id": rng.uniform(2, 30, count),
+        "nncs": rng.uniform(0.2, 1, count),
+        "nnls": nnls,
+        "ties": np.zeros(count),
+        "zeros": np.zeros(count),
+        "recall": np.ones(count),
+        "id_error": rng.uniform(0.1, 1, count),
+        "hubness": rng.uniform(-1, 2, count),
+    }
+    return snapshot_with(
+        values, probe=probe, step=step, epoch=step, layers=tuple(layers), settings=settings, seconds=0.5
     )
 
 

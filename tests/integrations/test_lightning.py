@@ -134,7 +134,7 @@ class TestRRACallbackOptions:
                 ValueError,
                 "tensorboard_scalars='few'; expected 'summaries', 'layers', 'all'",
             ),
-            ({"layer": ["fc"]}, TypeError, "no option layer; beside its own it takes backend"),
+            ({"layer": ["fc"]}, TypeError, "no option layer; did you mean layers?"),
             ({"every_n_epochs": 1.5}, TypeError, "every_n_epochs=1.5; expected a whole number"),
             ({"every_n_epochs": float("nan")}, TypeError, "every_n_epochs=nan; expected a whole number"),
             ({"every_n_epochs": "2"}, TypeError, "every_n_epochs='2'"),

@@ -145,7 +145,7 @@ def test_bad_runs_are_named_and_the_good_one_is_drawn(tmp_path, browser_page):
     write_tensor(tmp_path / "nested", "rra/moment", b"[" * 100_000, np.zeros(3))
     content = next(each.content for each in packed_tensors(made_up_record(0)) if each.tag.startswith("rra/curves"))
     moment = ("rra/moment", b'{"schema": 1, "kind": "moment"}', np.zeros(3))
-    odd = content.replace(b'"nnls_chance": 0', b'"nnls_chance": 9')
+    odd = content.replace(b'"chances": {', b'"chances": {"odd": "x", ')
     assert odd != content
     write_tensors(tmp_path / "chance", [("rra/curves", odd, np.zeros(3)), moment])
     write_tensors(tmp_path / "huge", [("rra/curves", content, claiming(1 << 30)), moment])
@@ -154,7 +154,7 @@ def test_bad_runs_are_named_and_the_good_one_is_drawn(tmp_path, browser_page):
         frame = opened(browser_page, server)
         wait_for_count(frame, "curve id", 1)
         assert frame.locator(".message").inner_text().startswith("nested: rra/moment is left out: not written by")
-        for name, reason in {"chance": "nnls_chance is 9", "huge": "shape [1073741824], expected one that"}.items():
+        for name, reason in {"chance": "chance of odd is 'x'", "huge": "shape [1073741824], expected one that"}.items():
             frame.locator(".runs li", has_text=name).locator(".warning", has_text=reason).wait_for()
         np.testing.assert_allclose(lines(frame, "curve id")[0], made_up_record(1).snapshots["train"].id, rtol=1e-6)
 

@@ -23,7 +23,7 @@ from tests.helpers.tensorboard_server import InProcess
 MOMENT = b'{"schema": 1, "kind": "moment"}'
 
 DESCRIPTIONS = [
-    *(("curves", {"nncs_chance": "x"}), ("curves", {"nnls_chance": None}), ("curves", {"nnls_chance": 1e400})),
+    *(("curves", {"chances": "x"}), ("curves", {"chances": {"nnls": "x"}}), ("curves", {"chances": {"nncs": 1e400}})),
     *(("curves", {"n": "x"}), ("curves", {"n": True}), ("curves", {"n": 10**400}), ("curves", {"n": 3.0})),
     *(("curves", {"k": None}), ("curves", {"k": 0}), ("curves", {"k": 50}), ("curves", {"classes": [1]})),
     *(("curves", {"layers": [0, 1, 2]}), ("curves", {"layers": [None] * 3}), ("curves", {"layers": "abc"})),
@@ -217,7 +217,7 @@ def test_tensorboard_tab_shows_the_newest_of_moments_with_other_layers_each_in_b
 @pytest.mark.parametrize("probes", [1000, 1], ids=["probes", "metrics"])
 def test_tensorboard_tab_takes_bounded_memory_for_many_small_arrays(probes, tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "SPARE", budget.SPARE // 10)
-    about = {"n": 50, "k": 5, "classes": 5, "nncs_chance": 0.1, "nnls_chance": 0.1, "views": ["full"]}
+    about = {"n": 50, "k": 5, "classes": 5, "chances": {"nnls": 0.1}, "views": ["full"]}
     metrics = ["id", "nncs"] if probes > 1 else [f"nnls_{number}" for number in range(1000)]
     axes = {"layers": ["a"], "curves": metrics}
     several = [{"name": f"p{number}"} | about | axes for number in range(probes)]

@@ -234,7 +234,7 @@ class TestTensorBoardSinkTensors:
         events = written(tmp_path, [record_of(snapshot_of(0, labelled=False))])
         (tag,) = [tag for tag in events.Tags()["tensors"] if tag.startswith("rra/curves")]
         (probe,) = json.loads(events.SummaryMetadata(tag).plugin_data.content)["probes"]
-        assert (probe["classes"], probe["nncs_chance"], "nncs" in probe["curves"]) == (None, None, False)
+        assert (probe["classes"], "nncs" in probe["chances"], "nncs" in probe["curves"]) == (None, False, False)
 
     def test_a_tensorboardx_writer_gets_figures_and_the_same_scalars(self, tmp_path):
         writer = tensorboardX.SummaryWriter(str(tmp_path))

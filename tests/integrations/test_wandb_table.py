@@ -16,7 +16,7 @@ def rows_of(epoch, count=10):
 class TestTableRows:
     def test_every_value_has_a_row_and_undefined_ones_have_none(self):
         snapshot = snapshot_of(5, epoch=2)
-        snapshot = dataclasses.replace(snapshot, id=np.array([1.5, math.nan, 2.5]))
+        snapshot = snapshot.changed(id=np.array([1.5, math.nan, 2.5]))
         other = snapshot_of(4, layers=("input", "fc"))
         rows = list(table_rows(snapshot, {"ref-a": rra.match(snapshot, other, "ref-a")}))
         assert len(COLUMNS) == len(rows[0])

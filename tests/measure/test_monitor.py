@@ -158,7 +158,7 @@ def test_a_diverged_layer_is_named(sample):
     [
         ({"probes": {}}, "probes is empty"),
         ({"probes": {"my probe": None}}, "letters, digits"),
-        ({"k": 1}, "k must lie in 2 to 199"),
+        ({"k": 1}, "k=1; k must lie in 2 to n - 1"),
         ({"k": 200}, "k must lie in 2 to 199"),
         ({"backend": "quick"}, "auto, exact"),
         ({"layers": []}, "layers is empty"),

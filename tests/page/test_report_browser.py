@@ -92,7 +92,7 @@ def test_compared_groups_are_bands_and_pairs(folder, tmp_path, browser_page):
 def test_what_groups_can_not_be_compared_by_is_said(tmp_path, browser_page):
     groups = [{"name": name, "probe": probe, "runs": 1} for name, probe in (("A", "train"), ("B", "val"))]
     none = dict.fromkeys(("mean", "same_mean", "same_sd"))
-    refused = {"nncs": "labels.", "nnls_within_run": "k/n."}
+    refused = {"NNCS": "labels.", "NNLS of the layers of one run": "k/n."}
     pairs = {"a": "A", "b": "B", "rows": ["x"], "columns": ["x"], "count": 0, "chance": 0.1, "refused": refused} | none
     comparison = {"moment": 3, "groups": groups, "notes": [], "pairs": [pairs]}
     write_report([made_up_run()], tmp_path / "r.html", comparison)

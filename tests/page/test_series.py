@@ -93,9 +93,9 @@ class TestStoredSeries:
         }
         odd = dataclasses.replace(
             snapshot_of(1),
-            **several,
             layers=layers,
-            nnls=np.eye(len(layers)),
+            curves=several,
+            matrices={"nnls": np.eye(len(layers))},
             graphs=dict.fromkeys(layers, graphs),
             settings=dataclasses.replace(snapshot_of(1).settings, views=views),
             aliases={f"l0@{view}": "l0" for view in views[1:]},
@@ -118,7 +118,7 @@ class TestStoredSeries:
             settings=dataclasses.replace(one.settings, views=views),
             aliases={f"l0@{view}": "l0" for view in views[1:]},
         )
-        found = stacked([probe_frame(one, {})], n=30, k=4, classes=3, nncs_chance=0.3, nnls_chance=0.1)
+        found = stacked([probe_frame(one, {})], n=30, k=4, classes=3, chances={"nncs": 0.3, "nnls": 0.1})
         assert found.matrices["self"].values.shape == (1, 19_999, 1, 1)
 
     def test_one_snapshot_without_labels_is_a_run(self, tmp_path):
@@ -126,7 +126,7 @@ class TestStoredSeries:
         store.save(snapshot_of(step=0, labelled=False))
         found = stored_series(store, "one")
         probe = run_payload(found)["probes"][store.probes()[0]]
-        assert probe["nncs_chance"] is None
+        assert set(probe["chances"]) == {"nnls"}
         assert probe["classes"] is None
         assert "nncs" not in probe["curves"]
         assert len(found.frames) == 1

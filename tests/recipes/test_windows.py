@@ -7,6 +7,7 @@ import rra_monitor as rra
 from rra_monitor.capture.names import layer_view
 from rra_monitor.recipes.catalogue import STAGE_WINDOWS
 from rra_monitor.recipes.windows import greedy, largest_uniform, max_cs
+from tests.helpers.snapshots import snapshot_with
 
 VIEWS = ("full", "avg2", "avg4", "avg8", "avg-global")
 
@@ -27,12 +28,20 @@ def snapshot(scores, views=VIEWS, aliases=None, ties=(), blocks=2):
     count = len(layers)
     tied = [1.0 if any(layer.endswith(name) for name in ties) else 0.0 for layer in layers]
     labels = np.arange(2000) % 10
-    return rra.Snapshot(
-        probe="train", step=1, epoch=1, layers=tuple(layers), id=np.ones(count), nncs=np.array(values),
-        nnls=np.eye(count), ties=np.array(tied), zeros=np.zeros(count), recall=np.ones(count),
-        id_error=np.zeros(count), hubness=np.zeros(count),
-        settings=rra.Settings(2000, 20, "euclidean", "exact", np.arange(2000), labels, "f", views), aliases=aliases,
-    )  # fmt: skip
+    values = {
+        "id": np.ones(count),
+        "nncs": np.array(values),
+        "nnls": np.eye(count),
+        "ties": np.array(tied),
+        "zeros": np.zeros(count),
+        "recall": np.ones(count),
+        "id_error": np.zeros(count),
+        "hubness": np.zeros(count),
+    }
+    settings = rra.Settings(2000, 20, "euclidean", "exact", np.arange(2000), labels, "f", views)
+    return snapshot_with(
+        values, probe="train", step=1, epoch=1, layers=tuple(layers), settings=settings, aliases=aliases
+    )
 
 
 # Of CIFAR-10, as Fig. 6.3a has it: the best windows are 8, 4 and 8, of which the last is global.

@@ -30,7 +30,7 @@ class TestFindings:
         recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
         once = snapshot_of(0, n=200)
         layers = ("input", "a/b c", "fc")
-        alike = dataclasses.replace(once, graphs=dict.fromkeys(layers, once.graphs["fc"]), nnls=np.ones((3, 3)))
+        alike = dataclasses.replace(once, graphs=dict.fromkeys(layers, once.graphs["fc"])).changed(nnls=np.ones((3, 3)))
         records = [recorder.record({"train": alike}), recorder.record({"train": snapshot_of(1, n=200)})]
         assert {found.kind for found in records[0].findings} == {"redundant_layers"}
         assert {found.kind for found in records[1].findings} == {"unsettled"}
@@ -198,7 +198,7 @@ class TestCheck:
             snapshot = rra.Monitor({probe: sample}, k=k).measure(small_net, step=step, epoch=0)[probe]
             settings = dataclasses.replace(snapshot.settings, **changes)
             nncs = None if settings.labels is None else snapshot.nncs
-            rra.RunStore(tmp_path).save(dataclasses.replace(snapshot, settings=settings, nncs=nncs))
+            rra.RunStore(tmp_path).save(dataclasses.replace(snapshot, settings=settings).changed(nncs=nncs))
             return rra.Recorder(None, references={"a": tmp_path})
 
         return saved

@@ -76,7 +76,7 @@ class TestRunStoreRoundTrip:
         np.testing.assert_array_equal(again.inter("avg2"), snapshot.inter("avg2"))
 
     def test_undefined_values_read_back_undefined(self, path):
-        snapshot = dataclasses.replace(snapshot_of(1), id=np.array([1.0, np.nan, 3.0]))
+        snapshot = snapshot_of(1).changed(id=np.array([1.0, np.nan, 3.0]))
         rra.RunStore(path).save(snapshot)
         np.testing.assert_array_equal(rra.RunStore(path).load("train", 1).id, [1.0, np.nan, 3.0])
 

@@ -1,9 +1,6 @@
 // Which values of probes that were measured with another n or k may be set side by side, as in same_density in rra_monitor/measure/snapshot.py.
 
 import { union } from "./choose.js";
-import { metric, ordered } from "./metrics.js";
-
-const BY_SIZE = ["id", "id_error", "zeros"]; // what does not depend on k
 
 // k / n alike within a tenth.
 function dense(a, b) {
@@ -11,18 +8,19 @@ function dense(a, b) {
   return 10 * high <= 11 * low;
 }
 
-const comparable = (name, a, b) => dense(a, b) || (BY_SIZE.includes(name) && a.n === b.n);
+const comparable = (about, a, b) => dense(a, b) || (!about.depends_on_k && a.n === b.n);
 
-// What the metrics among `names` are called that cannot be compared between some of the probes: "NNCS and NNLS", or "".
-export function notComparable(names, probes) {
-  const wrong = ordered(names).filter((name) => probes.some((a) => probes.some((b) => !comparable(name, a, b))));
-  return listed(union(wrong.map((name) => metric(name).short)));
+// What the values are called that cannot be compared between some of the probes: "NNCS and NNLS", or "".
+export function notComparable(abouts, probes) {
+  const wrong = abouts.filter((about) => probes.some((a) => probes.some((b) => !comparable(about, a, b))));
+  return listed(union(wrong.map((about) => about.symbol)));
 }
 
-// What of them depends on n where only k / n is alike.
-export function ofAnotherSize(names, probes) {
+// Of what depends on n where only k / n is alike: "ID depends on n", or "".
+export function ofAnotherSize(abouts, probes) {
   const sizes = new Set(probes.map((probe) => probe.n));
-  return sizes.size > 1 && names.includes("id") && !notComparable(["id"], probes) ? "ID" : "";
+  const sized = union(abouts.filter((about) => !about.depends_on_k && !notComparable([about], probes)).map((about) => about.symbol));
+  return sizes.size > 1 && sized.length ? `${listed(sized)} ${sized.length > 1 ? "depend" : "depends"} on n` : "";
 }
 
 const listed = (words) => (words.length > 1 ? `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}` : words.join(""));

@@ -1,5 +1,7 @@
 // A run's payload (see page/payload.py) as arrays that can be cut by frame and view. Undefined becomes null: a gap.
 
+import { learn } from "./metrics.js";
+
 export const SCHEMA = 1;
 const STEPS = 65534;
 const UNDEFINED = 65535;
@@ -13,6 +15,7 @@ export function checkSchema(found) {
 }
 
 export function decodeRun(payload) {
+  learn(payload.titles);
   const probes = new Map();
   for (const [name, probe] of Object.entries(payload.probes)) probes.set(name, decodeProbe(probe));
   return { name: payload.name, group: payload.group, frames: withKeys(payload.frames), notes: payload.notes ?? [], probes };

@@ -35,7 +35,7 @@ function aligned(values, layers, all) {
 function runLines(selection, found, raw, name, about) {
   return found.map((shown, at) => {
     const line = { name: shown.label, colour: shown.colour, dash: shown.dash, values: raw[at] };
-    const errors = name === "id" ? curveOf(shown, selection, "id_error") : null;
+    const errors = about.error ? curveOf(shown, selection, about.error) : null;
     if (!errors) return line;
     const error = aligned(errors, shown.probe.layers, selection.layers);
     const ends = (sign) => line.values.map((value, layer) => (value === null || error[layer] === null ? null : value + sign * error[layer]));
@@ -63,21 +63,23 @@ function bandLines(selection, found, raw) {
 }
 
 function chance(found, name) {
-  const of = name === "nncs" ? (probe) => probe.nncs_chance : name.startsWith("nnls_") ? (probe) => probe.nnls_chance : () => null;
-  const values = new Set(found.map((shown) => of(shown.probe)).filter((value) => value !== null && value !== undefined).map((value) => value.toFixed(4)));
+  const of = metric(name).chance;
+  const levels = found.map((shown) => shown.probe.chances[of]).filter((value) => of && value !== undefined);
+  const values = new Set(levels.map((value) => value.toFixed(4)));
   return [...values].map((value) => ({ value: Number(value), text: `chance ${Number(value).toFixed(3)}` }));
 }
 
 // Over all frames of the runs shown, so that the axis stands still while the slider moves; of the ID with room for its
 // standard errors where they are drawn.
 export function metricRange(selection, name, withErrors = false) {
-  if (metric(name).fraction) return [0, 1.03];
+  const about = metric(name);
+  if (about.fraction) return [0, 1.03];
   let [low, high] = [0, 0];
   for (const shown of selection.shown) {
     const array = shown.probe?.curves.get(name);
     const view = shown.probe?.views.indexOf(selection.view) ?? -1;
     if (!array || view < 0) continue;
-    const errors = withErrors && name === "id" ? shown.probe.curves.get("id_error") : null;
+    const errors = withErrors && about.error ? shown.probe.curves.get(about.error) : null;
     const found = rangeOf(array, view);
     if (found) [low, high] = [Math.min(low, found[0]), Math.max(high, found[1])];
     if (errors) high = Math.max(high, highestEnd(array, view, errors));

@@ -1,42 +1,32 @@
-// What the curves are called, and the scale each is drawn on.
+// What the curves and matrices are called, and the scale each is drawn on: as it came with the runs, see page/titles.py.
 
-// title: over a chart; short: the unit beside it; choice: in the selector.
-const KNOWN = {
-  id: { title: "Intrinsic dimension", short: "ID", choice: "ID: intrinsic dimension", digits: 2 },
-  nncs: { title: "Class similarity", short: "NNCS", choice: "NNCS: class similarity", fraction: true, digits: 3 },
-  id_error: { title: "Standard error of the ID", short: "± ID", choice: "ID: standard error", digits: 2 },
-  ties: { title: "Samples with a tied k-th distance", short: "ties", choice: "Tied k-th distances", fraction: true, digits: 3 },
-  zeros: { title: "Samples with a duplicate", short: "duplicates", choice: "Duplicates", fraction: true, digits: 3 },
-  recall: { title: "Recall of the graphs", short: "recall", choice: "Recall", fraction: true, digits: 3 },
-  hubness: { title: "Hubness (skewness of the k-occurrence)", short: "hubness", choice: "Hubness", digits: 2 },
-};
+const curves = new Map();
+const matrices = new Map();
 
-export function metric(name) {
-  if (Object.hasOwn(KNOWN, name)) return KNOWN[name];
-  const other = name.replace(/^nnls_/, "");
-  return { title: `Similarity to the ${comparison(other)}`, short: "NNLS", choice: `NNLS: ${comparison(other)}`, fraction: true, digits: 3, nnls: true };
+// The first run to have a name says what it means.
+export function learn(titles) {
+  for (const [known, found] of [[curves, titles.curves], [matrices, titles.matrices]]) {
+    for (const [name, about] of Object.entries(found)) if (!known.has(name)) known.set(name, readable(about));
+  }
 }
 
-export function comparison(name) {
-  return name === "prev" ? "previous snapshot" : `reference ${name.replace(/^ref-/, "")}`;
-}
+const readable = (about) => ({ ...about, fraction: about.low === 0 && about.high === 1 });
+const UNKNOWN = { title: "", symbol: "", choice: "", unit: "", digits: 3, low: null, high: null, depends_on_k: true, order: 1e6, error: null, chance: null };
+const named = (known, name) => known.get(name) ?? { ...UNKNOWN, title: name, symbol: name, choice: name };
 
-export function matrixTitle(kind) {
-  if (kind === "self") return "with itself";
-  if (kind === "inter") return "full view with its pooled view";
-  return `with the ${comparison(kind)}`;
-}
+export const metric = (name) => named(curves, name);
+export const matrixAbout = (kind) => named(matrices, kind);
 
-const ORDER = ["id", "nncs", "nnls_prev"];
-const LAST = ["id_error", "ties", "zeros", "recall", "hubness"];
+const MAIN = 1000; // as in page/titles.py: below it a curve is always shown
+
+export const isMain = (name) => metric(name).order < MAIN;
 
 // The numbers that people read first come first.
-export function ordered(names) {
-  const rank = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : LAST.includes(name) ? 100 + LAST.indexOf(name) : 50);
-  return [...names].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
-}
+const byOrder = (about) => (a, b) => about(a).order - about(b).order || a.localeCompare(b);
+export const ordered = (names) => [...names].sort(byOrder(metric));
+export const orderedKinds = (kinds) => [...kinds].sort(byOrder(matrixAbout));
 
-export const orderedKinds = (kinds) => {
-  const rank = (kind) => (["self", "prev"].includes(kind) ? ["self", "prev"].indexOf(kind) : kind === "inter" ? 100 : 50);
-  return [...kinds].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
-};
+// The curves that are always shown, then the chosen one.
+export function shownWith(chosen, metrics) {
+  return metrics.filter((name) => isMain(name) || name === chosen);
+}

@@ -8,8 +8,6 @@ import { createGrid } from "./figure-grid.js";
 import { lineLegend, scaleLegend } from "./legend.js";
 import { SEQUENTIAL } from "./theme.js";
 
-const QUANTITIES = { id: "ID", nncs: "NNCS", nnls: "NNLS", nnls_within_run: "NNLS of the layers of one run" };
-
 export function comparisonPanel(plotly, comparison) {
   const scale = scaleLegend();
   const legend = lineLegend();
@@ -69,5 +67,5 @@ function sameSpec(read, lines, selection, theme) {
 
 function refusals(comparison) {
   return comparison.pairs.flatMap((pairs) => Object.entries(pairs.refused).map(
-    ([quantity, reason]) => `${title(pairs)}: ${QUANTITIES[quantity] ?? quantity} not comparable: ${reason.replace(/\.$/, "")}.`));
+    ([symbol, reason]) => `${title(pairs)}: ${symbol} not comparable: ${reason.replace(/\.$/, "")}.`));
 }

@@ -1,10 +1,10 @@
-// ID and NNCS over the layers, and the chosen metric where it is another.
+// The main quantities over the layers, and the chosen metric where it is another.
 
 import { curves } from "./charts.js";
 import { h } from "./dom.js";
 import { lineLegend } from "./legend.js";
 import { metricLines } from "./lines.js";
-import { metric } from "./metrics.js";
+import { metric, shownWith } from "./metrics.js";
 import { createGrid } from "./figure-grid.js";
 
 export function curvesPanel(plotly) {
@@ -14,20 +14,20 @@ export function curvesPanel(plotly) {
   return {
     root,
     update(selection) {
-      const names = ["id", "nncs", selection.metric].filter((name, at, all) => selection.metrics.includes(name) && all.indexOf(name) === at);
+      const names = shownWith(selection.metric, selection.metrics);
       const chances = new Set();
       const specs = names.map((name) => {
         const drawn = metricLines(selection, name);
         drawn.constants.forEach((one) => chances.add(one.text));
-        const { title, short } = metric(name);
-        const note = [short, ...drawn.constants.map((one) => one.text), drawn.gaps].filter(Boolean).join(" · ");
+        const { title, symbol } = metric(name);
+        const note = [symbol, ...drawn.constants.map((one) => one.text), drawn.gaps].filter(Boolean).join(" · ");
         return {
           key: `curve ${name}`, title, note,
-          wide: names.length === 3 && name === selection.metric,
+          wide: names.length > 1 && names.length % 2 === 1 && name === names[names.length - 1],
           build: (width) => curves({ layers: selection.layers, colours: selection.colours, ...drawn }, width),
         };
       });
-      legend.show(lineItems(selection, chances.size > 0, names.includes("id")));
+      legend.show(lineItems(selection, chances.size > 0, names.some((name) => metric(name).error)));
       grid.show(specs);
     },
   };

@@ -17,10 +17,10 @@ export function developmentPanel(plotly) {
   return {
     root,
     update(selection) {
-      const { title, short, fraction, digits } = metric(selection.metric);
+      const { title, symbol, fraction, digits } = metric(selection.metric);
       heading.textContent = `Development: ${title}`;
       const range = fraction ? [0, 1] : metricRange(selection, selection.metric);
-      scale.show(SEQUENTIAL, range, short, 1);
+      scale.show(SEQUENTIAL, range, symbol, 1);
       const several = selection.shown.filter((one) => one.probe?.curves.has(selection.metric) && one.probe.views.includes(selection.view));
       grid.show(several.map((one) => spec(one, selection, range, digits)));
     },

@@ -8,7 +8,7 @@ import { createGrid } from "./figure-grid.js";
 import { scaleLegend } from "./legend.js";
 import { curveOf } from "./lines.js";
 import { capital, matrixAt, viewNote } from "./matrices.js";
-import { matrixTitle, metric } from "./metrics.js";
+import { matrixAbout, metric, ordered, shownWith } from "./metrics.js";
 
 export function differencePanel(plotly, state) {
   const side = (letter) => ({
@@ -35,7 +35,7 @@ export function differencePanel(plotly, state) {
       }
       const kinds = selection.kinds;
       const chosen = kinds.includes(given.kind) ? given.kind : (kinds[0] ?? "");
-      kind.show(options(kinds, (one) => capital(matrixTitle(one))), chosen);
+      kind.show(options(kinds, (one) => capital(matrixAbout(one).title)), chosen);
       const { specs, limit, text } = first && second ? differences(first, second, chosen, selection) : { specs: [], limit: 1, text: "" };
       scale.show(selection.colours.diverging, [-limit, limit], "B larger · A larger (matrix)");
       note.textContent = text;
@@ -80,22 +80,29 @@ function differences(a, b, kind, selection) {
     const cells = minus(left, right, messages);
     limit = largest(cells.values.flat());
     specs.push({
-      key: "difference matrix", title: `NNLS ${matrixTitle(kind)}`, note: [names, viewNote(left, selection)].filter(Boolean).join(" · "),
+      key: "difference matrix", title: matrixLabel(kind), note: [names, viewNote(left, selection)].filter(Boolean).join(" · "),
       build: (width) => matrix({
         ...cells, texts: cellNames(cells.rows, cells.columns), scale: selection.colours.diverging, limits: [-limit, limit], digits: 3,
         signed: true, colours: selection.colours,
       }, width),
     });
-  } else messages.push(`${left ? b.label : a.label} has no matrix ${matrixTitle(kind)}.`);
-  const shown = specs.length ? [`nnls_${kind}`] : [];
-  for (const name of union([selection.metric, "id", "nncs"])) {
+  } else messages.push(`${left ? b.label : a.label} has no matrix ${matrixAbout(kind).title}.`);
+  const matrixShown = specs.length > 0;
+  const shown = [];
+  for (const name of union([selection.metric, ...shownWith(selection.metric, selection.metrics)])) {
     const found = curveDifference(a, b, name, selection);
     if (!found) continue;
     specs.push(curveSpec(found, name, names, selection));
     shown.push(name);
   }
-  messages.push(...unlike(a.probe, b.probe, shown));
+  const abouts = [...ordered(shown).map(metric), ...(matrixShown ? [matrixAbout(kind)] : [])];
+  messages.push(...unlike(a.probe, b.probe, abouts));
   return { specs, limit, text: [...new Set(messages)].join(" ") };
+}
+
+function matrixLabel(kind) {
+  const { symbol, title } = matrixAbout(kind);
+  return title.includes(symbol) ? title : `${symbol} ${title}`;
 }
 
 // The view asked for, if either has it, or else the first that both have.
@@ -106,11 +113,11 @@ function sharedView(a, b, kind, wanted) {
 }
 
 // Which of the metrics shown cannot be subtracted, and why.
-function unlike(a, b, names) {
+function unlike(a, b, abouts) {
   const counts = `A has n = ${a.n}, k = ${a.k}, B has n = ${b.n}, k = ${b.k}`;
-  const wrong = notComparable(names, [a, b]);
-  const sized = ofAnotherSize(names, [a, b]);
-  return [wrong && `${counts}: values of ${wrong} are not comparable.`, sized && `${counts}: the ID depends on n.`].filter(Boolean);
+  const wrong = notComparable(abouts, [a, b]);
+  const sized = ofAnotherSize(abouts, [a, b]);
+  return [wrong && `${counts}: values of ${wrong} are not comparable.`, sized && `${counts}: the ${sized}.`].filter(Boolean);
 }
 
 function minus(a, b, messages) {

@@ -2,7 +2,7 @@
 
 import { groupOf, isBanded, isChosen, keyOf, matching, mergedLayers, frameAt, positions, epochText, union } from "./choose.js";
 import { notComparable, ofAnotherSize } from "./comparable.js";
-import { ordered, orderedKinds } from "./metrics.js";
+import { metric, ordered, orderedKinds, shownWith } from "./metrics.js";
 
 // entries: [{name, group, version, run or null}]. `shown` are the chosen runs that are loaded, each with its frame.
 export function createSelection(entries, state, colours) {
@@ -59,9 +59,10 @@ export function remarks(selection) {
   }
   const measured = selection.shown.filter((one) => one.probe).map((one) => one.probe);
   const sizes = union(measured.map((probe) => `n = ${probe.n}, k = ${probe.k}`)).join("; ");
-  const names = union(["id", "nncs", selection.metric]).filter((name) => selection.metrics.includes(name));
-  const wrong = notComparable(names, measured);
+  const abouts = shownWith(selection.metric, selection.metrics).map(metric);
+  const wrong = notComparable(abouts, measured);
   if (wrong) messages.push(`Not measured alike (${sizes}): of ${wrong} compare shapes, not values.`);
-  if (ofAnotherSize(names, measured)) messages.push(`The ID depends on n, which differs (${sizes}).`);
+  const sized = ofAnotherSize(abouts, measured);
+  if (sized) messages.push(`The ${sized}, which differs (${sizes}).`);
   return messages;
 }

@@ -1,0 +1,133 @@
+"""The curves of a snapshot while its layers come in, one after the other."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rra_monitor.capture.names import FULL, split_view
+from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.measure.quantity import Quantity
+from rra_monitor.measure.settings import Curve
+from rra_monitor.metrics._estimate import Estimate
+
+ROUNDING = 1e-9
+"""Tolerance of a value outside the range of its quantity."""
+
+APART = "it needs the features of the layer, which are never together here"
+
+
+class Collector:
+    """Computes quantities layer by layer, and those of pairs of layers at the end.
+
+    A quantity that fails, or gives what it cannot have, is undefined in that layer, with the reason: a mistake in a
+    user's function costs neither the snapshot nor the training. Quantities that are always there raise their errors.
+
+    Args:
+        quantities: what to compute.
+        labels: (n,) classes, or None for unlabelled data.
+
+    Attributes:
+        graphs: layer to graph, in execution order.
+        reasons: name of a quantity and layer to the reason why it is undefined there; layer "" for pairs.
+    """
+
+    def __init__(self, quantities: Sequence[Quantity], labels: npt.NDArray[np.int64] | None) -> None:
+        self.graphs: dict[str, KnnGraph] = {}
+        self.reasons: dict[tuple[str, str], str] = {}
+        self._labels = labels
+        self._quantities = [one for one in quantities if labels is not None or not one.needs_labels]
+        self._values: dict[str, list[float]] = {one.name: [] for one in self._quantities if not one.of_pairs}
+        self._kernels: list[Any] = []
+
+    def add(self, layer: str, graph: KnnGraph, features: Any = None, kernel: Any = None) -> None:
+        """Compute the quantities of one layer.
+
+        Args:
+            layer: name of the layer, or of a view of it.
+            graph: its graph.
+            features: (n, …) its features; None where they are never together.
+            kernel: its `LinearKernel`; made from the features if it is needed and not given.
+        """
+        self.graphs[layer] = graph
+        sources = {one.of for one in self._quantities}
+        paired = "gram pairs" in sources and split_view(layer)[1] == FULL
+        if kernel is None and features is not None and (paired or "gram" in sources):
+            from rra_monitor.metrics import linear_kernel
+
+            kernel = linear_kernel(features)
+        if paired:
+            self._kernels.append(kernel)
+        for quantity in self._quantities:
+            if not quantity.of_pairs:
+                estimate = self._estimate(quantity, graph, features, kernel)
+                self._values[quantity.name].append(estimate.value)
+                if estimate.reason is not None:
+                    self.reasons[quantity.name, layer] = estimate.reason
+
+    def curves(self) -> dict[str, Curve]:
+        """Name of each quantity of layers to its (L,) values."""
+        return {name: np.array(values, dtype=float) for name, values in self._values.items()}
+
+    def matrices(self) -> dict[str, Curve]:
+        """Name of each quantity of pairs to its (L, L) values; from Gram matrices only of layers without pooling."""
+        found = {}
+        for quantity in self._quantities:
+            if quantity.of_pairs:
+                given: list[Any] = list(self.graphs.values()) if quantity.of == "graph pairs" else self._kernels
+                found[quantity.name], reason = _pairs(quantity, given)
+                if reason is not None:
+                    self.reasons[quantity.name, ""] = reason
+        return found
+
+    def _estimate(self, quantity: Quantity, graph: KnnGraph, features: Any, kernel: Any) -> Estimate:
+        given: Mapping[str, tuple[Any, ...]] = {
+            "graph": (graph, self._labels),
+            "gram": (kernel,),
+            "features": (features,),
+        }
+        arguments = given[quantity.of]
+        return Estimate.undefined(APART) if arguments[0] is None else _checked(quantity, _attempt(quantity, arguments))
+
+
+def _attempt(quantity: Quantity, arguments: tuple[Any, ...]) -> Estimate:
+    assert quantity.compute is not None
+    try:
+        found = quantity.compute(*arguments)
+        return found if isinstance(found, Estimate) else Estimate(float(found))
+    except Exception as error:  # whatever a user's function raises
+        if quantity.always or quantity.defined:
+            raise
+        return Estimate.undefined(f"its function failed: {error!r:.200}")
+
+
+def _pairs(quantity: Quantity, given: list[Any]) -> tuple[Curve, str | None]:
+    """The values of all pairs, and the reason where they are undefined."""
+    assert quantity.compute is not None
+    shape = (len(given), len(given))
+    nothing = np.full(shape, np.nan)
+    if any(each is None for each in given):
+        return nothing, APART
+    try:
+        values = np.asarray(quantity.compute(given), dtype=float)
+    except Exception as error:  # whatever a user's function raises
+        if quantity.always or quantity.defined:
+            raise
+        return nothing, f"its function failed: {error!r:.200}"
+    if values.shape != shape:
+        return nothing, f"its function gave an array of shape {values.shape}, expected {shape}"
+    if (outside := quantity.outside(values, ROUNDING)).any():
+        wrong = f"{values[outside][0]:g}, expected {quantity.low:g} to {quantity.high:g}"
+        return np.where(outside, np.nan, values), f"its function gave {wrong}"
+    return values, None
+
+
+def _checked(quantity: Quantity, estimate: Estimate) -> Estimate:
+    value = estimate.value
+    if math.isnan(value):
+        return estimate if estimate.reason is not None else Estimate.undefined("its function gave NaN")
+    if quantity.outside(np.array(value), ROUNDING):
+        return Estimate.undefined(f"its function gave {value:g}, expected {quantity.low:g} to {quantity.high:g}")
+    return estimate

@@ -1,0 +1,95 @@
+"""The description of a quantity as plain values, which travels with the numbers, and back."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from reprlib import repr as short
+from typing import Any
+
+from rra_monitor.measure.quantities import KNOWN, ON_REQUEST, STANDARD
+from rra_monitor.measure.quantity import Quantity
+from rra_monitor.measure.settings import Settings
+
+TEXTS = ("title", "symbol", "unit", "rank", "error_of", "of")
+SWITCHES = ("needs_labels", "depends_on_k")
+MOST = 200
+"""Largest number of a user's quantities that is read."""
+
+
+def described(quantities: Iterable[Quantity], settings: Settings) -> list[dict[str, Any]]:
+    """The quantities that this package does not know, as plain values without their functions."""
+    return [_plain(one, settings) for one in quantities if KNOWN.get(one.name) is not one]
+
+
+def described_only(found: object) -> tuple[Quantity, ...]:
+    """The quantities of a description, which anybody may have changed; without functions.
+
+    Raises:
+        ValueError: no description, an impossible one, or one of a standard quantity.
+    """
+    if not isinstance(found, list) or len(found) > MOST:
+        raise ValueError(f"its quantities are {short(found)}, expected a list of at most {MOST} descriptions")
+    own = tuple(_checked(each) for each in found)
+    names = [one.name for one in own]
+    if len({*names, *(one.name for one in STANDARD)}) < len(names) + len(STANDARD):
+        raise ValueError(f"its quantities are {short(names)}, expected different ones, none of them a standard one")
+    return own
+
+
+def present_quantities(own: Sequence[Quantity], present: Iterable[str]) -> tuple[Quantity, ...]:
+    """The quantities of stored numbers: the standard ones, those on request that are present, those described.
+
+    Args:
+        own: described quantities.
+        present: names of the stored numbers.
+    """
+    there = set(present) - {one.name for one in own}
+    return (*STANDARD, *(one for one in ON_REQUEST if one.name in there), *own)
+
+
+def _plain(quantity: Quantity, settings: Settings) -> dict[str, Any]:
+    return {
+        "name": quantity.name,
+        **{name: getattr(quantity, name) for name in (*TEXTS, *SWITCHES)},
+        "low": quantity.low if math.isfinite(quantity.low) else None,
+        "high": quantity.high if math.isfinite(quantity.high) else None,
+        "better": quantity.better,
+        "digits": quantity.digits,
+        "chance": quantity.chance_for(settings),
+    }
+
+
+def _checked(found: object) -> Quantity:
+    if not isinstance(found, Mapping):
+        raise ValueError(f"one of its quantities is {short(found)}, expected names and values")
+    try:
+        texts = {name: found[name] for name in TEXTS}
+        switches = {name: found[name] for name in SWITCHES}
+        if not all(isinstance(text, str) for text in texts.values()):
+            raise ValueError(f"quantity {short(found['name'])} has {short(texts)}, expected texts")
+        if not all(isinstance(switch, bool) for switch in switches.values()):
+            raise ValueError(f"quantity {short(found['name'])} has {short(switches)}, expected true or false")
+        low, high = _number(found["low"], -math.inf), _number(found["high"], math.inf)
+        chance = None if found["chance"] is None else _number(found["chance"], math.nan)
+        return Quantity(
+            found["name"],
+            low=low,
+            high=high,
+            better=found["better"],
+            digits=found["digits"],
+            chance=chance,
+            summaries={},
+            **texts,
+            **switches,
+        )
+    except KeyError as error:
+        raise ValueError(f"one of its quantities has no {error}") from None
+    except TypeError as error:
+        raise ValueError(f"one of its quantities is impossible: {error}") from None
+
+
+def _number(value: object, missing: float) -> float:
+    if value is None:
+        return missing
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e300:
+        raise ValueError(f"one of its quantities has {short(value)}, expected a finite number")
+    return float(value)

@@ -1,0 +1,102 @@
+"""The options of measuring, which a `Monitor` and the callbacks of every host share."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rra_monitor.capture.features import Forward
+from rra_monitor.capture.names import FULL
+from rra_monitor.capture.views import checked_views
+from rra_monitor.graph.build import BACKENDS
+from rra_monitor.measure.quantities import with_standard
+from rra_monitor.measure.quantity import Quantity
+from rra_monitor.utils.checks import whole_number
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorOptions:
+    """The options of measuring, checked when they are made.
+
+    Args:
+        layers: "auto" (input, stem, every block, pool, classifier), or module names and glob patterns.
+        views: views of each layer: "full", and poolings such as "avg2", "max-global", see `pooled`. Each is
+            measured like a layer, all from one pass; views with the same numbers are measured once.
+        k: number of neighbours of each sample; n / (10 · classes) if None, at least 2.
+        backend: backend of the graphs, see `knn_graph`.
+        forward: function of the model and a batch of inputs, for networks that are not called with one tensor:
+            `lambda model, batch: model(batch["image"], batch["mask"])`. The model is called with the batch if None.
+        batch_size: number of samples in a forward pass.
+        memory_budget: bytes of features held at once, see `iter_features`.
+        cka: whether to compute the linear CKA of all pairs of layers, too; the same as "cka" among the `quantities`.
+            Keeps n · min(n, d) numbers in double precision for each layer while it measures: 32 MB at n = 2,000,
+            1.8 GB at 15,000.
+        quantities: quantities beside the standard ones: "effective_rank", "knn_accuracy", "cka", or a `Quantity` of
+            your own.
+
+    Raises:
+        TypeError: an option of another type.
+        ValueError: an option out of range, an unknown backend, view or quantity; two quantities of one name.
+    """
+
+    layers: str | Iterable[str] = "auto"
+    views: str | Iterable[str] = (FULL,)
+    k: int | None = None
+    backend: str = "auto"
+    forward: Forward | None = None
+    batch_size: int = 128
+    memory_budget: int = 4 << 30
+    cka: bool = False
+    quantities: Iterable[str | Quantity] = ()
+
+    def __post_init__(self) -> None:
+        if self.k is not None and whole_number("k", self.k) < 2:
+            raise ValueError(f"k={self.k}; k must lie in 2 to n - 1")
+        if self.backend not in BACKENDS:
+            raise ValueError(f"unknown backend {self.backend!r}; choose one of {', '.join(BACKENDS)}")
+        if self.forward is not None and not callable(self.forward):
+            raise TypeError(f"forward={self.forward!r:.80}; expected a function of the model and a batch")
+        whole_number("batch_size", self.batch_size, 1)
+        budget = self.memory_budget
+        if isinstance(budget, bool) or not isinstance(budget, (int, float, np.number)) or budget <= 0:
+            raise ValueError(f"memory_budget={budget!r:.80}; expected bytes, more than 0")
+        if not isinstance(self.cka, bool):
+            raise TypeError(f"cka={self.cka!r:.80}; expected True or False")
+        for name, value in (("layers", _checked_layers(self.layers)), ("views", checked_views(self.views))):
+            object.__setattr__(self, name, value)
+        if not isinstance(self.quantities, (str, Quantity)) and isinstance(self.quantities, Iterable):
+            object.__setattr__(self, "quantities", tuple(self.quantities))
+        self.measured()
+
+    def measured(self) -> tuple[Quantity, ...]:
+        """The quantities of a snapshot: the standard ones, then those asked for."""
+        asked = with_standard(self.quantities)
+        return with_standard([*asked, "cka"]) if self.cka else asked
+
+
+def check_names(owner: str, options: Iterable[str]) -> None:
+    """Refuse keywords that are no `MonitorOptions`, in the name of the class that they were given to.
+
+    Raises:
+        TypeError: the first such keyword, with the nearest option or all of them.
+    """
+    known = [field.name for field in dataclasses.fields(MonitorOptions)]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"beside its own it takes {', '.join(known)}"
+            raise TypeError(f"{owner} has no option {name}; {hint}")
+
+
+def _checked_layers(layers: str | Iterable[str]) -> str | tuple[str, ...]:
+    """The layers to watch, as they were given."""
+    if not isinstance(layers, (str, Iterable)):
+        raise TypeError(f"layers={layers!r:.80}; expected 'auto', or names and patterns of modules")
+    layers = layers if isinstance(layers, str) else tuple(layers)
+    if wrong := [layer for layer in layers if not isinstance(layer, str)]:
+        raise TypeError(f"layers has {wrong[0]!r:.80}; expected names and patterns of modules")
+    if not layers:
+        raise ValueError("layers is empty; pass 'auto', or names and patterns of modules")
+    return layers

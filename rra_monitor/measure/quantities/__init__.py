@@ -1,0 +1,65 @@
+"""The quantities of this package: one module each, or for a few that belong together.
+
+A module has `QUANTITIES`, a tuple of `Quantity`. What they import to compute is imported when they do, because
+dashboards read their descriptions alone.
+"""
+
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+
+from rra_monitor.measure.quantity import Quantity
+
+_STANDARD = ("intrinsic_dimension", "class_similarity", "layer_similarity", "graph_health")
+"""Modules of the quantities that every snapshot has, in the order in which they are shown."""
+
+_ON_REQUEST = (
+    "effective_rank",
+    "knn_accuracy",
+    "cka",
+)
+"""Modules of the quantities that are measured where they are asked for by name."""
+
+
+def _of_modules(modules: Sequence[str]) -> tuple[Quantity, ...]:
+    found = [import_module(f"{__name__}.{module}").QUANTITIES for module in modules]
+    return tuple(quantity for several in found for quantity in several)
+
+
+STANDARD = _of_modules(_STANDARD)
+ON_REQUEST = _of_modules(_ON_REQUEST)
+KNOWN = {quantity.name: quantity for quantity in (*STANDARD, *ON_REQUEST)}
+"""Name to quantity of this package."""
+
+
+def with_standard(asked: Iterable[str | Quantity]) -> tuple[Quantity, ...]:
+    """The standard quantities, then those that are asked for: names of `ON_REQUEST`, or a user's own.
+
+    Raises:
+        TypeError: neither a name nor a quantity; a quantity without a function.
+        ValueError: an unknown name; a name that another quantity, or one of its summaries, has.
+    """
+    if isinstance(asked, (str, Quantity)) or not isinstance(asked, Iterable):
+        raise TypeError(f"quantities={asked!r:.80}; expected a list of names and quantities, as [{asked!r:.60}]")
+    found = {quantity.name: quantity for quantity in STANDARD}
+    for each in asked:
+        quantity = _named(each) if isinstance(each, str) else each
+        if not isinstance(quantity, Quantity):
+            raise TypeError(f"quantities has {each!r:.80}; expected a name, or Quantity('name', function)")
+        if quantity.compute is None:
+            raise TypeError(f"quantity {quantity.name!r} has no function; give one, as Quantity('name', function)")
+        if found.get(quantity.name) is quantity:
+            continue
+        taken = {*found, *(f"{name}_{suffix}" for name, one in found.items() for suffix in one.summaries)}
+        if quantity.name in taken or KNOWN.get(quantity.name, quantity) is not quantity:
+            raise ValueError(f"two quantities would be named {quantity.name!r}; give yours another name")
+        found[quantity.name] = quantity
+    return tuple(found.values())
+
+
+def _named(name: str) -> Quantity:
+    if name not in KNOWN:
+        raise ValueError(
+            f"unknown quantity {name!r:.80}; choose from {', '.join(one.name for one in ON_REQUEST)}, or give your own "
+            "as Quantity('name', function)"
+        )
+    return KNOWN[name]
