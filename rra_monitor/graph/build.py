@@ -42,7 +42,7 @@ def knn_graph(
         features: (n, …) array or tensor; trailing axes are flattened. Integers and half precision are cast.
         k: neighbours of each sample, 1 to n-1.
         backend: "exact"; "nndescent", an approximation with a measured recall; or "auto", whichever is predicted to be
-            faster (logged at level INFO with the reason).
+            faster, from shape, device and options alone (logged at level INFO with the reason).
         min_recall: fraction of the true neighbours, 0 to 1, that an approximation must find. One that misses it is
             searched again with more effort, then replaced by the exact graph.
         memory_budget: bytes that may be taken beyond the features, on the CPU. "auto" takes no NN-descent that would

@@ -40,9 +40,6 @@ instead of 7 gave 0.987 in 7.9 s; more iterations or a smaller `delta` gave noth
 LEAST_WIDTH = 20
 """Neighbours searched at least: for k = 10 with 36 candidates, 12 gave a recall of 0.916 of the above, 20 of 0.961."""
 
-compiled = False
-"""Whether pynndescent has searched in this process: its first search compiles it."""
-
 _search_lock = threading.Lock()  # numba's default thread pools end the process when two threads enter
 _log = logging.getLogger("rra_monitor")
 
@@ -191,7 +188,6 @@ def _search(
     """(n, neighbours) result of pynndescent: it contains the sample itself, and -1 where it found too few."""
     from pynndescent import NNDescent  # takes seconds and is not always needed
 
-    global compiled
     with _search_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of too few neighbours: such rows are completed
         # Even to ask for numba's number starts its pool, which may share torch's OpenMP and then sets its number, too.
@@ -202,7 +198,6 @@ def _search(
                 points, n_neighbors=neighbours, max_candidates=candidates, random_state=seed, n_jobs=threads
             )
             found: npt.NDArray[np.int32] = search.neighbor_graph[0]
-            compiled = True
         finally:
             numba.set_num_threads(of_numba)
             torch.set_num_threads(of_torch)

@@ -1,4 +1,4 @@
-"""Full single precision inside the graph code, whatever the training uses."""
+"""The precision of the graph code: full single precision whatever the training uses, bfloat16 where it pays."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,3 +32,19 @@ def full_precision(device: torch.device) -> Iterator[None]:
         finally:
             for backend, value in zip(backends, found, strict=True):
                 backend.fp32_precision = value
+
+
+def bfloat16_pays() -> bool:
+    """Whether products in bfloat16 are faster than in float32, by the features of the processor: nothing is timed.
+
+    They are with AMX, where one takes 0.1 to 0.3 of the time of a float32 product, and with AMD's AVX512-BF16 (from
+    Zen 4 on). Intel's AVX512-BF16 without AMX takes 1.4 to 1.8 times as long as float32, but is rare, and torch does
+    not name the maker. Without either, bfloat16 is emulated and takes 5 times as long as float32; so it is without
+    oneDNN. Where torch tells nothing it is float32, and so it is on ARM, whose bfloat16 instructions may round to odd,
+    which `rra_monitor.graph.bounds` does not cover. `python benchmarks/bfloat16.py` measures it.
+    """
+    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):  # type: ignore[no-untyped-call]
+        return False
+    # Private names, which a later torch may drop.
+    features = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, feature, bool)() for feature in features)

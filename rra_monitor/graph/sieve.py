@@ -22,7 +22,7 @@ import torch
 from rra_monitor.graph.bounds import SMALLEST, UNIT, squared_error, vanishing
 from rra_monitor.graph.distances import BLOCK_BYTES
 from rra_monitor.graph.points import Points, below_one_block
-from rra_monitor.graph.rates import bfloat16_pays
+from rra_monitor.graph.precision import bfloat16_pays
 from rra_monitor.graph.shortlist import Errors, Shortlist
 from rra_monitor.graph.workers import Workers
 
@@ -185,7 +185,7 @@ def _cheaper_type(points: Points, sizes: Mapping[torch.dtype, int]) -> torch.dty
     """The type of the faster products, given how many candidates each leaves to a sample."""
     # A wide shell, as of noise in many dimensions, costs more in direct differences than float32 products do.
     dearer = (DIFFERENCE + CANDIDATE / points.dim) * (sizes[torch.bfloat16] - sizes[torch.float32])
-    pays = dearer < 0.8 * points.n / 2 and bfloat16_pays(torch.get_num_threads())
+    pays = dearer < 0.8 * points.n / 2 and bfloat16_pays()
     return torch.bfloat16 if pays else torch.float32
 
 

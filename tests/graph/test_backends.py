@@ -23,9 +23,9 @@ BUDGET = 8 << 20
 
 def graph_by(way, points, k, folder, monkeypatch):
     if way == "in float32":
-        monkeypatch.setattr(sieve, "bfloat16_pays", lambda threads: False)
+        monkeypatch.setattr(sieve, "bfloat16_pays", lambda: False)
     elif way == "exact":
-        monkeypatch.setattr(sieve, "bfloat16_pays", lambda threads: True)
+        monkeypatch.setattr(sieve, "bfloat16_pays", lambda: True)
     elif way == "by full rows":
         monkeypatch.setattr(exact, "DENSE", len(points))
     elif way == "from a memory map":
