@@ -66,9 +66,11 @@ REMEDIES = [
         planned(attention="none"),
     ),
     Remedy(
-        "the network has no attention; add --attention stac",
+        "the network has no attention; add --attention stac --window 4, for example",
         planned(placement="post"),
         planned(placement="post", attention="stac", window="4"),
+        planned("resnet20-cifar10", placement="post", attention="stac", window="4"),
+        planned("resnet20-imagenet64-50", placement="post", attention="stac", window="4"),
     ),
     Remedy(
         "{} images for {} devices; give --devices {} or fewer",
@@ -105,13 +107,13 @@ def finished(given):
 
 @pytest.fixture
 def copy(finished, tmp_path):
-    """A copy of it, its options, and a way to say them again."""
+    """A copy of it."""
     return shutil.copytree(finished, tmp_path / "out" / "seed0")
 
 
 @pytest.fixture
 def again(given, copy):
-    """Whether the training of given options may begin in their folder, by default that of the copy."""
+    """A look whether a training may begin in its folder: the smallest in that of the copy, or with other options."""
 
     def begin(**chosen):
         asked = replace(given, **{"out": str(copy.parent), **chosen})
