@@ -21,7 +21,7 @@ def auto_layers(model: nn.Module, traced: Sequence[Layer]) -> tuple[Layer, ...]:
     """The layers that "auto" watches, out of those that ran, in their order.
 
     Raises:
-        ValueError: none of them returns one row per sample.
+        ValueError: none ran, or none of them is one that "auto" watches.
     """
     modules = named_modules(model)
     ran = {layer.module for layer in traced}
@@ -36,9 +36,14 @@ def auto_layers(model: nn.Module, traced: Sequence[Layer]) -> tuple[Layer, ...]:
     raw = [layer for layer in traced if layer.name == INPUT and not layer.module]
     chosen = tuple(raw + order)
     if not chosen:
+        if not traced:
+            raise ValueError(
+                "no layer of this network returns one row per sample; put the axis of samples first in the output of "
+                "the layers to watch"
+            )
         raise ValueError(
-            "no layer of this network returns one row per sample; name the layers to watch: "
-            f"layers=[…] out of {', '.join(sorted(modules)[:10])}"
+            "layers='auto' finds no layer that changes the neighbourhoods; name the layers to watch: layers=[…] out of "
+            f"{', '.join(layer.name for layer in traced[:10])}"
         )
     return chosen
 

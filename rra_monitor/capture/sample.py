@@ -259,8 +259,12 @@ def _as_tensors(inputs: Any) -> Any:
     if not isinstance(inputs, torch.Tensor):
         raise TypeError(f"inputs must be tensors, arrays or a dictionary or tuple of them, got {type(inputs).__name__}")
     if inputs.is_meta or inputs.is_nested or inputs.layout != torch.strided:
-        kind = "without values" if inputs.is_meta else "nested" if inputs.is_nested else str(inputs.layout)
-        raise ValueError(f"inputs must be dense tensors, got one that is {kind}; see Tensor.to_dense()")
+        kind, remedy = str(inputs.layout), "call to_dense() on it first"
+        if inputs.is_meta:
+            kind, remedy = "without values", "load them onto a device"
+        elif inputs.is_nested:
+            kind, remedy = "nested", "call to_padded_tensor(0.0) on it first"
+        raise ValueError(f"inputs must be dense tensors, got one that is {kind}; {remedy}")
     if not inputs.ndim:
         raise ValueError("inputs need a first axis, of samples; got a single number")
     return inputs

@@ -243,4 +243,5 @@ def _check_arguments(function: Any, arguments: dict[str, Any], what: str) -> Non
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        raise ValueError(f"{what} takes {signature}: {error}; see --arguments") from error
+        remedy = "see --arguments" if what.startswith("MODEL") else "name a function that needs no arguments"
+        raise ValueError(f"{what} takes {signature}: {error}; {remedy}") from error

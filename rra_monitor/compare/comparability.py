@@ -76,7 +76,7 @@ def _remedy(here: Settings, there: Settings) -> str:
     """How two samples get one density: by another k in one of them, where a whole one does."""
     for one, other in ((here, there), (there, here)):
         k = round(one.k * other.n / one.n)
-        if same_density(one.k, one.n, k, other.n):
+        if k >= 2 and same_density(one.k, one.n, k, other.n):  # a monitor takes no fewer
             return f"measure with k={k} at n={other.n}"
     return "measure with one n"
 

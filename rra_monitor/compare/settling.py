@@ -102,7 +102,7 @@ def settling_of(whole: Run) -> Settling:
     if len(rows) < 2:
         raise ValueError(
             f"{store.path} has {len(rows)} snapshots of probe {probe!r} with graphs, and settling compares at least "
-            "two; measure at more epochs, with keep_graphs='all' or a number"
+            "two; measure at more epochs, with keep_graphs='all' or a number above 1"
         )
     steps = tuple(step for step in moments if step in rows)
     return Settling(

@@ -205,7 +205,7 @@ class Audit:
         if (graph.n, graph.k) != (self.n, self.indices.shape[1]):
             raise ValueError(
                 f"the audit is of n={self.n}, k={self.indices.shape[1]}, the graph of n={graph.n}, k={graph.k}; "
-                "draw an audit of the same features with the same k"
+                f"build the graph of the {self.n} samples with k={self.indices.shape[1]}"
             )
         near = graph.distances[self.rows] <= self.distances[:, -1:] * (1 + TIE_TOLERANCE)
         for row, found, true in zip(near, graph.indices[self.rows], self.indices, strict=True):

@@ -103,7 +103,10 @@ def real_tensor(tensor: torch.Tensor) -> torch.Tensor:
     name = str(tensor.dtype).removeprefix("torch.")
     target = torch.float32 if name.startswith("float8_") else CASTS.get(name)
     if target is None:
-        raise TypeError(f"features are {tensor.dtype}, expected real numbers of 8 bits or more; cast them to float32")
+        raise TypeError(
+            f"features are {tensor.dtype}, expected real numbers of 8 bits or more; view(torch.uint8) gives the bytes, "
+            "to unpack them from"
+        )
     return tensor.to(target)
 
 

@@ -62,9 +62,10 @@ def check_comparable(settings: Settings, other: Settings, what: str = "the other
     for name in ("n", "k", "metric"):
         here, there = getattr(settings, name), getattr(other, name)
         if here != there:
+            alike = "" if name == "metric" else f"measure with {name}={there}, or "
             raise ValueError(
-                f"cannot compare with {what}: {name}={here} here, {name}={there} there. NNLS needs the same samples "
-                f"and the same k; measure with {name}={there}, or drop the comparison."
+                f"cannot compare with {what}: {name}={here} here, {name}={there} there. NNLS needs the same samples, "
+                f"the same k and the same distances; {alike}drop the comparison."
             )
     for name in ("ids", "labels"):
         mine, theirs = getattr(settings, name), getattr(other, name)

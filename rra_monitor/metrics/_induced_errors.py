@@ -42,7 +42,8 @@ def induced_errors(graph: KnnGraph, labels: Any = None) -> InducedErrors:
     if audit is None:
         raise ValueError(
             f"this graph (backend {graph.backend!r}) has no audit: no exact rows to compare with. "
-            "Build it with backend='nndescent', which draws one"
+            "Build it with backend='nndescent' and min_recall=0: where a recall is asked for and not reached, the "
+            "graph becomes an exact one, which has none"
         )
     found, true = graph.indices[audit.rows], audit.indices
     shared = np.array([len(np.intersect1d(a, b)) for a, b in zip(found, true, strict=True)])

@@ -124,7 +124,10 @@ def _network(network: NetworkSpec, options: TrainOptions) -> NetworkSpec:
         return replace(chosen, windows=windows)
     if chosen.attention is None:
         if options.placement is not None:
-            raise ValueError(f"--placement {options.placement}: the network has no attention; add --attention stac")
+            raise ValueError(
+                f"--placement {options.placement}: the network has no attention; add --attention stac --window 4, for "
+                "example"
+            )
         return chosen
     return chosen if chosen.windows else replace(chosen, windows=(8,) * network.stages)
 

@@ -64,7 +64,8 @@ def data_of(run: str, allow_pickle: bool = False, data: str | None = None) -> di
         place = None if folder is None else Path(os.path.expanduser(folder))
         splits = read_splits(of, place, allow_pickle=allow_pickle, lazy=True, check=False)
     except ValueError as error:
-        there = f"; for analyze that is --data pickled-run:{run}:DIR" if about["options"].get("allow_pickle") else ""
+        pickled = about["options"].get("allow_pickle") or "--allow-pickle" in str(error)
+        there = f"; for analyze that is --data pickled-run:{run}:DIR" if pickled else ""
         raise ValueError(f"the data of {run}: {error}{there}") from error
     if list(splits.classes) != about["classes"]:
         raise ValueError(

@@ -309,7 +309,7 @@ def _refuse_odd(path: str, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
         kind = next((name for holds, name in kinds if holds(found.st_mode)), "a device")
-        raise ValueError(f"{path} is {kind}, expected a file; remove it to go on without it")
+        raise ValueError(f"{path} is {kind}, expected a file; remove it, or put a file in its place")
 
 
 def _unreadable(path: str, error: OSError) -> str:

@@ -152,5 +152,7 @@ def _incomplete(path: str, kind: str, error: Exception) -> str:
 
 
 def _remedy(kind: str) -> str:
-    without = "the run" if kind == "sample" else "this snapshot; the others stay readable"
-    return f"Delete it to go on without {without}."
+    if kind == "sample":
+        return "Copy it from another run with the same samples; snapshots of other samples stay readable."
+    without = "this snapshot" if kind == "curves" else "the graphs of this snapshot"
+    return f"Delete it to go on without {without}; the others stay readable."

@@ -29,6 +29,7 @@ SNAPSHOTS, SAMPLES = "snapshots", "samples"
 """Folders of a run."""
 
 DAMAGED = "It is damaged, or another program wrote it; delete it to go on without this snapshot."
+DAMAGED_GRAPHS = "It is damaged, or another program wrote it; delete it to go on without these graphs."
 
 
 class SnapshotReader:
@@ -64,7 +65,7 @@ class SnapshotReader:
             found = self.decoded(graphs_at, "graphs") if graphs else None
             if found is None or found[1].get("pair") == curves[1].pair:
                 return self._snapshot(curves, found)
-            with naming(self.files.at(*graphs_at), DAMAGED):
+            with naming(self.files.at(*graphs_at), DAMAGED_GRAPHS):
                 mark = check_pair(found[1].get("pair"))
             unfinished = self.decoded((SNAPSHOTS, probe, temporary(snapshot_file(step, "curves"), mark)), "curves")
             if unfinished is not None and unfinished[1].get("pair") == mark:
@@ -88,7 +89,7 @@ class SnapshotReader:
         at = (SNAPSHOTS, snapshot.probe, snapshot_file(snapshot.step, "graphs"))
         found = None if about is None else self.decoded(at, "graphs")
         if about is not None and found is not None and found[1].get("pair") == about.pair:
-            with naming(self.files.at(*at), DAMAGED):
+            with naming(self.files.at(*at), DAMAGED_GRAPHS):
                 return replace(snapshot, graphs=checked_graphs(found[0], about, snapshot))
         again = self.read(snapshot.probe, snapshot.step, graphs=True)
         return None if again is None else again[0]
@@ -126,7 +127,7 @@ class SnapshotReader:
             seconds=about.seconds,
         )
         if found is not None:
-            with naming(self.files.at(SNAPSHOTS, about.probe, snapshot_file(about.step, "graphs")), DAMAGED):
+            with naming(self.files.at(SNAPSHOTS, about.probe, snapshot_file(about.step, "graphs")), DAMAGED_GRAPHS):
                 snapshot = replace(snapshot, graphs=checked_graphs(found[0], about, snapshot))
         return snapshot, matches
 
@@ -151,8 +152,11 @@ class SnapshotReader:
             at = (SAMPLES, sample_file(digest))
             found = self.decoded(at, "sample")
             if found is None:
-                raise ValueError(f"{self.files.at(*at)} is missing, though other files of the run refer to it")
-            with naming(self.files.at(*at), "Delete it to go on without the snapshots of this sample."):
+                raise ValueError(
+                    f"{self.files.at(*at)} is missing, though other files of the run refer to it; copy it from another "
+                    "run with the same samples"
+                )
+            with naming(self.files.at(*at), "Copy it from another run with the same samples."):
                 sample = checked_sample(found[0])
                 if digest_of({name: found[0][name] for name in sample}) != digest:
                     raise ValueError("it holds other ids or labels than its name says")

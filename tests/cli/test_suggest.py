@@ -10,10 +10,14 @@ import pytest
 
 import rra_monitor as rra
 from rra_monitor.cli.suggest import _command
+from rra_monitor.recipes.catalogue import RECIPES
+from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.options_file import COMMAND_LINE_ALONE
+from rra_monitor.recipes.plan import training_plan
 from rra_monitor.recipes.windows import StageChoice, max_cs
 from tests.helpers.image_trees import tree
 from tests.helpers.recipe_runs import options, run, trained
+from tests.helpers.remedies import assert_says, refusal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,6 +39,7 @@ CHOSEN = [StageChoice(1, 8, {}, 0.0, None)]
 def test_the_command_prints_windows_and_a_command_that_runs(digit_run, capsys, tmp_path, monkeypatch):
     run("suggest", digit_run)
     printed = capsys.readouterr().out
+    assert_says("Train with them: rra-monitor train {} --out runs/suggested", printed)
     command = re.search(r"Train with them: rra-monitor (train .*)", printed)[1]
     assert re.fullmatch(
         r"train resnet20-digits --attention stac --window \d+,\d+,\d+ --max-epochs 2 --limit 4 --batch-size 32 "
@@ -88,12 +93,15 @@ def test_a_run_without_pooled_views_says_how_to_get_them(tmp_path, capsys, monke
     plain = trained(given)
     with pytest.raises(SystemExit, match=said) as error:
         run("suggest", plain)
+    assert_says("checkpoint gives: rra-monitor analyze {}; then: rra-monitor suggest rra-pooled{}", str(error.value))
     analysis, again = re.findall(r"rra-monitor (analyze [^;]*|suggest [^;]*)", str(error.value))
     monkeypatch.chdir(tmp_path)
     run(*shlex.split(analysis), "--n", "100")
     run(*shlex.split(again))
     printed = capsys.readouterr().out
-    assert "rra-monitor train RECIPE --attention stac --window" in printed
+    assert_says("With a recipe of yours: rra-monitor train RECIPE --attention stac --window {}", printed)
+    given = TrainOptions(recipe, attention="stac", window=re.search(r"--window (\S+)", printed)[1])
+    assert training_plan(given).recipe.network.attention == "stac"
 
 
 def test_greedy_reads_trainings_with_attention_in_one_stage(tmp_path, capsys):
@@ -101,15 +109,22 @@ def test_greedy_reads_trainings_with_attention_in_one_stage(tmp_path, capsys):
     for window in ("2,none,none", "4,none,none", "none,2,none", "none,none,2"):
         given = options(tmp_path / window, window=window, monitor=False, max_epochs=1, limit=1)
         runs.append(trained(given))
+    # What the refusals name, the last command does.
+    with refusal("several are for --strategy greedy"):
+        run("suggest", *runs)
+    with refusal("{} holds no finished training of `rra-monitor train`, whose accuracy greedy goes by"):
+        run("suggest", *runs, tmp_path, "--strategy", "greedy")
+    with refusal("train one for each stage and window, as the recipes resnet20-cifar10-stac-s1-w1, …"):
+        run("suggest", *runs[:2], "--strategy", "greedy")
+    assert RECIPES["resnet20-cifar10-stac-s1-w1"].network.windows == (1, None, None)
     run("suggest", *runs, "--strategy", "greedy")
     assert re.search(r"--window [24],2,2 ", capsys.readouterr().out)
-    with pytest.raises(SystemExit, match="no run has STAC in stage 2, 3 alone"):
-        run("suggest", *runs[:2], "--strategy", "greedy")
 
 
 def test_runs_that_a_strategy_can_not_choose_by_are_named(digit_run, tmp_path):
-    with pytest.raises(SystemExit, match="has no attention with the windows"):
+    with refusal("greedy compares STAC in one stage alone, as resnet20-cifar10-stac-s1-w4 has it"):
         run("suggest", digit_run, "--strategy", "greedy")
+    assert RECIPES["resnet20-cifar10-stac-s1-w4"].network.windows == (4, None, None)
     with pytest.raises(SystemExit, match="max-cs reads one run, got 2"):
         run("suggest", digit_run, digit_run)
     with pytest.raises(SystemExit, match="there is no run at"):

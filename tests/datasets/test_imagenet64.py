@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ import torch
 from rra_monitor.datasets import imagenet64
 from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.read import read_splits
+from rra_monitor.recipes.catalogue import RECIPES
+from tests.helpers.image_trees import tree
+from tests.helpers.remedies import Remedy, refusal
 
 SUBSET, WHOLE = DATA["imagenet64-50"], DATA["imagenet64"]
 
@@ -70,10 +74,12 @@ def test_the_subset_is_the_same_each_time_and_from_a_tree(tmp_path, small_imagen
 
 def test_pickles_need_permission(tmp_path, small_imagenet):
     write_batches(tmp_path, ending="")
-    with pytest.raises(ValueError, match="train_data_batch_1 is a pickle, and reading it runs what it contains"):
+    with refusal("{} is a pickle, and reading it runs what it contains. Give the npz batches, or --allow-pickle"):
         read_splits(small_imagenet[1], tmp_path)
     found = read_splits(small_imagenet[1], tmp_path, allow_pickle=True)
     assert found.train.images.shape == (3000, 3, 4, 4)
+    write_batches(tmp_path / "npz")
+    assert read_splits(small_imagenet[1], tmp_path / "npz").train.images.shape == (3000, 3, 4, 4)
 
 
 def test_pickles_within_an_npz_need_permission(tmp_path, small_imagenet):
@@ -122,6 +128,21 @@ def test_missing_classes_are_named(tmp_path, small_imagenet, which, name, split)
     expected = f"the {split} batches of .* have images of 998 of the 1000 classes; none of the labels 7, 998"
     with pytest.raises(ValueError, match=expected):
         read_splits(small_imagenet[which], tmp_path)
+
+
+def test_the_remedies_for_missing_classes_are_followed(tmp_path, small_imagenet):
+    whole, some = tmp_path / "whole", tmp_path / "some"
+    write_batches(whole)
+    write_batches(some)
+    with np.load(some / "val_data.npz") as held:
+        np.savez(some / "val_data.npz", data=held["data"][:9], labels=held["labels"][:9])
+    own = tree(tmp_path / "own", ("a", "b"))
+    Remedy(
+        "Fetch them again; for classes of your own there are the recipes resnet20-images and resnet34-images",
+        lambda: read_splits(small_imagenet[1], some),
+        lambda: read_splits(small_imagenet[1], whole),
+        *(partial(read_splits, DATA[RECIPES[f"{base}-images"].data], own) for base in ("resnet20", "resnet34")),
+    ).check()
 
 
 @pytest.mark.parametrize("allow_pickle", [False, True])

@@ -11,6 +11,7 @@ from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.images import Files, Normalised
 from rra_monitor.datasets.read import read_splits
 from tests.helpers.image_trees import tree
+from tests.helpers.remedies import refusal
 
 CIFAR, IMAGES = DATA["cifar10"], DATA["images"]
 
@@ -36,6 +37,11 @@ def test_corrupt_images_are_counted_and_named(tmp_path):
     (tmp_path / "train" / "dog" / "0001.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"2 of 40 images cannot be used: .*cat/0000.png is corrupt.*dog/0001.png"):
         read_splits(CIFAR, tmp_path)
+    with refusal(". Replace or delete them"):
+        read_splits(CIFAR, tmp_path)
+    (tmp_path / "train" / "cat" / "0000.png").unlink()
+    (tmp_path / "train" / "dog" / "0001.png").write_bytes(whole)
+    assert len(read_splits(CIFAR, tmp_path).train.labels) == 19
 
 
 def test_an_image_that_is_corrupt_when_it_is_read_is_named(tmp_path):

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+import rra_monitor
 from rra_monitor.graph import KnnGraph
+from rra_monitor.graph.distributed import gather_graph
 from rra_monitor.metrics import nncs, nnls, twonn
 from tests.helpers import ROOT
 from tests.helpers.ranks.gloo_ranks import CASES, share
+from tests.helpers.remedies import assert_says
 from tests.helpers.truth import truth
 
 
@@ -137,6 +140,16 @@ def test_a_share_is_not_measured_as_if_it_were_the_whole(outcome, fault):
     for values in outcome.values:
         expected = "none" if outcome.ranks == 1 else "of 500 samples, this rank's shard"
         assert expected in values["faults"][fault]
+
+
+def test_a_share_is_measured_with_the_group_or_gathered_first_as_its_refusal_says(gloo):
+    for values in gloo(2).values:
+        assert_says(
+            "call the metric on every rank with group=…, or rra_monitor.graph.gather_graph first",
+            values["faults"]["share without group"],
+        )
+        assert rra_monitor.graph.gather_graph is gather_graph
+        assert values["twonn"]["digits"] == pytest.approx(values["twonn of gathered"])
 
 
 def test_rows_beyond_the_total_are_refused():

@@ -17,6 +17,7 @@ from rra_monitor.graph.exact import exact_graph
 from rra_monitor.graph.nn_descent import nn_descent_graph, nn_descent_neighbours
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.recall import draw_audit
+from tests.helpers.remedies import Remedy, assert_says
 
 RNG = np.random.default_rng(0)
 HARD = RNG.normal(size=(2000, 300)).astype(np.float32)  # no structure: neighbours of neighbours tell little
@@ -110,7 +111,15 @@ def test_a_recall_out_of_reach_ends_in_the_exact_graph_and_says_so(hard, caplog)
     assert (graph.backend, graph.recall, graph.audit) == ("exact", 1.0, None)
     assert (graph.indices == exact_graph(hard, 10).indices).all()
     assert [record.levelname for record in caplog.records] == ["INFO"] * len(nn_descent.EFFORTS) + ["WARNING"]
-    assert "below min_recall=1.0000: building the exact graph" in caplog.records[-1].message
+    assert "below min_recall=1.0000:" in caplog.records[-1].message
+    assert_says(
+        "below min_recall={}: building the exact graph. Lower min_recall, or take backend='exact' for such features.",
+        caplog.records[-1].message,
+    )
+    caplog.clear()
+    assert rra.knn_graph(HARD, 10, min_recall=0.1, backend="nndescent").backend == "nndescent"
+    rra.knn_graph(HARD, 10, min_recall=1.0, backend="exact")
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 def test_a_memory_budget_ends_the_search_at_the_effort_it_allows_and_holds_for_the_exact_graph(
@@ -128,6 +137,20 @@ def test_a_memory_budget_ends_the_search_at_the_effort_it_allows_and_holds_for_t
     assert f"its highest effort within memory_budget={budget:,} bytes" in caplog.text
     with pytest.raises(ValueError, match=rf"memory_budget={budget - 1:,} bytes is below the {budget:,} that a descent"):
         nn_descent_graph(hard, 10, memory_budget=budget - 1)
+
+
+def test_the_remedies_for_a_memory_budget_below_a_descent_are_followed(hard):
+    budget = nn_descent.nn_descent_bytes(hard.n, hard.dim, 10) - 1
+    given = {"min_recall": 0.0, "backend": "nndescent", "memory_budget": budget}
+    Remedy(
+        "Raise it, or take backend='exact' or 'auto', fewer samples or pooled features.",
+        lambda: rra.knn_graph(HARD, 10, **given),
+        lambda: rra.knn_graph(HARD, 10, **given | {"memory_budget": budget + 1}),
+        lambda: rra.knn_graph(HARD, 10, **given | {"backend": "exact"}),
+        lambda: rra.knn_graph(HARD, 10, **given | {"backend": "auto"}),
+        lambda: rra.knn_graph(HARD[:1500], 10, **given),
+        lambda: rra.knn_graph(HARD.reshape(2000, 150, 2).mean(axis=2), 10, **given),
+    ).check()
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])

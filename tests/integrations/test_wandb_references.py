@@ -8,8 +8,10 @@ import wandb
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
+from rra_monitor.integrations.loggers import logger_sinks
 from rra_monitor.integrations.wandb.references import reference_path
 from rra_monitor.integrations.wandb.sink import WandbSink
+from tests.helpers.remedies import refusal
 from tests.helpers.training import Classifier, fit
 from tests.helpers.wandb_files import offline_runs
 from tests.helpers.wandb_runs import wandb_logger
@@ -50,9 +52,11 @@ class TestWandbSinkArtifacts:
 
     def test_artifacts_need_a_wandb_logger(self, digits, tmp_path, sample):
         module = Classifier()
-        with pytest.raises(ValueError, match="no logger has artifacts; add a WandbLogger"):
+        with refusal("no logger has artifacts; add a WandbLogger, or pass artifacts=False"):
             fit(digits, tmp_path, [RRACallback({"train": sample}, artifacts=True)], module=module)
         assert module.steps == 0
+        # With a logger: test_artifact_is_a_directory_that_a_store_reads.
+        assert logger_sinks([], rra.RunStore(tmp_path / "run"), artifacts=False) == []
 
 
 class TestReferencePath:

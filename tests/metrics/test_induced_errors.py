@@ -8,6 +8,7 @@ from rra_monitor.graph.exact import exact_graph
 from rra_monitor.graph.nn_descent import nn_descent_graph
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.recall import draw_audit
+from tests.helpers.remedies import Remedy
 
 N, K = 2000, 10
 RNG = np.random.default_rng(0)
@@ -54,3 +55,15 @@ def test_induced_errors_without_labels_or_a_second_neighbour(points):
 def test_induced_errors_need_an_audit(exact):
     with pytest.raises(ValueError, match=r"'exact'.*has no audit"):
         rra.metrics.induced_errors(exact)
+
+
+def test_induced_errors_are_found_where_the_graph_is_built_as_their_refusal_says(points):
+    def built(**asked):
+        return rra.knn_graph(points.matrix, K, backend="nndescent", **asked)
+
+    Remedy(
+        "Build it with backend='nndescent' and min_recall=0: where a recall is asked for and not reached, the "
+        "graph becomes an exact one, which has none",
+        lambda: rra.metrics.induced_errors(built(min_recall=1.0)),
+        lambda: rra.metrics.induced_errors(built(min_recall=0)),
+    ).check()

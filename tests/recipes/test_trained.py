@@ -1,5 +1,6 @@
 """What `rra-monitor analyze --data run:RUN` reads: the images of a training, as it read them."""
 
+import json
 import pickle
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from rra_monitor.recipes.run_files import write_description
 from rra_monitor.recipes.trained import data_of
 from tests.helpers.image_trees import tree
 from tests.helpers.recipe_runs import options
+from tests.helpers.remedies import refusal
 
 
 def described(folder, recipe, data, **chosen):
@@ -80,10 +82,14 @@ def test_pickled_batches_of_a_run_need_permission(tmp_path, monkeypatch):
     small_imagenet(monkeypatch)
     write_batches(data := tmp_path / "batches", pickled=True)
     folder, splits = described(tmp_path / "run", "resnet20-imagenet64-50", data, allow_pickle=True)
-    with pytest.raises(ValueError, match=rf"is a pickle.* for analyze that is --data pickled-run:{folder}:DIR"):
-        data_splits(f"run:{folder}")
-    found = data_splits(f"pickled-run:{folder}:{data}")
-    the_same({name: each(split) for name, split in found.items()}, splits)
+    for granted in (True, False):  # a run of npz batches in whose place pickles are now has none to repeat
+        about = json.loads((folder / "run.json").read_text())
+        about["options"]["allow_pickle"] = granted
+        (folder / "run.json").write_text(json.dumps(about))
+        with refusal("; for analyze that is --data pickled-run:{}:DIR"):
+            data_splits(f"run:{folder}")
+        found = data_splits(f"pickled-run:{folder}:{data}")
+        the_same({name: each(split) for name, split in found.items()}, splits)
 
 
 @pytest.mark.parametrize("read", [lambda run: data_splits(f"pickled-run:{run}"), lambda run: data_of(run, True)])

@@ -20,6 +20,7 @@ from rra_monitor.recipes.trained import network_of
 from rra_monitor.recipes.training import read_data, resumed_from
 from rra_monitor.runs.checkpoint import load_checkpoint
 from tests.helpers.recipe_runs import alike, noise, options, rows, trained, weights
+from tests.helpers.remedies import assert_says
 
 AUGMENT = "translate,flip,rotate,blur"
 
@@ -169,10 +170,9 @@ class TestResume:
             trained(given, [Unplugged(1, 0)])
         file = tmp_path / "seed0" / "checkpoints" / "last.ckpt"
         file.write_bytes(file.read_bytes()[:kept])
-        with pytest.raises(
-            ValueError, match=r"seed0/checkpoints/last\.ckpt is damaged \(.*\)\. Restore it, or delete it"
-        ):
+        with pytest.raises(ValueError, match=r"seed0/checkpoints/last\.ckpt is damaged \(.*\)") as caught:
             trained(replace(given, resume=True))
+        assert_says("Restore it, or delete it: --resume then starts from the beginning", str(caught.value))
         file.unlink()
         trained(replace(given, resume=True))
         assert (tmp_path / "seed0" / "result.json").exists()

@@ -90,7 +90,9 @@ def main():
     logging.getLogger("rra_monitor").setLevel(logging.INFO)
     note("digits by auto", knn_graph(digits, 20, group=group))
     values["logged"] = logged
-    note("digits gathered", gather_graph(graphs["digits"], group))
+    gathered = gather_graph(graphs["digits"], group)
+    note("digits gathered", gathered)
+    values["twonn of gathered"] = twonn(gathered)
     note("digits backwards", distributed_graph(digits.flip(1) ** 2, 20, group))
     other = KnnGraph(
         arrays["digits backwards.indices"],

@@ -1,0 +1,216 @@
+"""The remedies that texts about samples, layers and views name, each of them followed."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+from rra_monitor import FixedSample, iter_features, pooled
+from tests.helpers.remedies import Remedy
+
+IMAGES = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+CLASSES = torch.arange(60) % 3
+RARE = TensorDataset(IMAGES[:45], torch.tensor([0] * 20 + [1] * 20 + [2] * 5))
+SAMPLE = FixedSample.from_tensors(IMAGES, CLASSES)
+NUMBERS = FixedSample.from_tensors(torch.arange(40).reshape(20, 2) % 9)
+
+
+class Data(Dataset):
+    """Images in a transform's form; noise of its own by default."""
+
+    def __init__(self, transform=None):
+        self.transform = transform or (lambda image: image + torch.rand(()))
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return self.transform(IMAGES[index]), index % 2
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(zip(IMAGES, CLASSES, strict=True))
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(64, 4)
+
+    def forward(self, images, scale):
+        return self.fc(images.flatten(1) * scale)
+
+
+class Input(nn.Module):
+    """A network with a module that is called as the raw data are."""
+
+    def __init__(self, name="input"):
+        super().__init__()
+        self.name = name
+        self.add_module(name, nn.Conv2d(1, 2, 3))
+        self.fc = nn.Linear(72, 4)
+
+    def forward(self, images):
+        return self.fc(getattr(self, self.name)(images).flatten(1))
+
+
+class SamplesLast(nn.Module):
+    """Its only layer returns (features, samples)."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.ReLU()
+
+    def forward(self, numbers):
+        return self.layer(numbers.float().T)
+
+
+class Transposed(nn.Module):
+    def forward(self, features):
+        return features.T
+
+
+def nested():
+    return torch.nested.nested_tensor(list(IMAGES))
+
+
+def features(network, sample=SAMPLE, **options):
+    return list(iter_features(network, sample, **options))
+
+
+def strings(transform=None):
+    return FixedSample.from_dataset(Data(transform or (lambda image: image[:, : 3 + int(image.sum() * 7) % 4])), n=20)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*nested tensors")
+
+REMEDIES = [
+    Remedy(
+        "Pass n={} or so, or a subset of the classes",
+        lambda: FixedSample.from_dataset(TensorDataset(IMAGES, torch.arange(60) % 20), n=30),
+        lambda: FixedSample.from_dataset(TensorDataset(IMAGES.repeat(7, 1, 1, 1), torch.arange(420) % 20), n=400),
+        lambda: FixedSample.from_dataset(TensorDataset(IMAGES, torch.arange(60) % 20 % 3), n=30),
+    ),
+    Remedy(
+        "Pass n={} or less, or choose the samples yourself with FixedSample.from_tensors.",
+        lambda: FixedSample.from_dataset(RARE, n=45),
+        lambda: FixedSample.from_dataset(RARE, n=15),
+        lambda: FixedSample.from_tensors(*RARE.tensors),
+    ),
+    Remedy(
+        "fewer than the n={} asked for. Pass n={} or less",
+        lambda: FixedSample.from_dataset(TensorDataset(IMAGES), n=100),
+        lambda: FixedSample.from_dataset(TensorDataset(IMAGES), n=60),
+    ),
+    Remedy(
+        "n must be at least 3",
+        lambda: FixedSample.from_dataset(TensorDataset(IMAGES), n=2),
+        lambda: FixedSample.from_dataset(TensorDataset(IMAGES), n=3),
+    ),
+    Remedy(
+        "pass a sample of your own to use more",
+        lambda: FixedSample.from_dataset(RARE, n=40, shrink=True),
+        lambda: FixedSample.from_tensors(*RARE.tensors),
+    ),
+    Remedy(
+        "Collect some inputs and labels and use FixedSample.from_tensors(inputs, labels).",
+        lambda: FixedSample.from_dataset(Stream()),
+        lambda: FixedSample.from_tensors(*map(torch.stack, zip(*Stream(), strict=True))),
+    ),
+    Remedy(
+        "Pass labels=None for data without classes.",
+        lambda: FixedSample.from_tensors(IMAGES, torch.rand(60)),
+        lambda: FixedSample.from_tensors(IMAGES, labels=None),
+    ),
+    Remedy(
+        "call to_dense() on it first",
+        lambda: FixedSample.from_tensors(IMAGES.to_sparse()),
+        lambda: FixedSample.from_tensors(IMAGES.to_sparse().to_dense()),
+    ),
+    Remedy(
+        "call to_padded_tensor(0.0) on it first",
+        lambda: FixedSample.from_tensors(nested()),
+        lambda: FixedSample.from_tensors(nested().to_padded_tensor(0.0)),
+    ),
+    Remedy(
+        "Give the data set a transform that returns tensors of one shape, or build the sample with "
+        "FixedSample.from_tensors.",
+        strings,
+        lambda: strings(lambda image: image[:, :3]),
+        lambda: FixedSample.from_tensors(IMAGES[:20], CLASSES[:20]),
+    ),
+    Remedy(
+        "FixedSample.from_dataset(Data(…, transform=evaluation_transform))",
+        lambda: FixedSample.from_dataset(Data(), n=20),
+        lambda: FixedSample.from_dataset(Data(transform=lambda image: image), n=20),
+    ),
+    Remedy(
+        "pass forward=lambda model, batch: …",
+        lambda: features(TwoInputs()),
+        lambda: features(TwoInputs(), forward=lambda model, batch: model(batch, 2.0)),
+    ),
+    Remedy(
+        "a module named 'input' cannot be watched: the name stands for the raw data. Rename the module.",
+        lambda: features(Input(), layers=["input", "fc"]),
+        lambda: features(Input("stem"), layers=["input", "stem"]),
+    ),
+    Remedy(
+        "the network has a module named 'input', so the raw data are not watched",
+        lambda: features(Input()),
+        lambda: features(Input("stem")),
+    ),
+    Remedy(
+        "layer 'input' needs a batch that is one tensor of floats or bytes; name modules instead",
+        lambda: features(nn.Sequential(nn.Embedding(9, 4)), NUMBERS, layers=["input"]),
+        lambda: features(nn.Sequential(nn.Embedding(9, 4)), NUMBERS, layers=["0"]),
+    ),
+    Remedy(
+        "put the axis of samples first in the output of the layers to watch",
+        lambda: features(SamplesLast(), NUMBERS),
+        lambda: features(nn.Sequential(SamplesLast(), Transposed()), NUMBERS),
+    ),
+    Remedy(
+        "layers='auto' finds no layer that changes the neighbourhoods; name the layers to watch: layers=[…] out of {}",
+        lambda: features(nn.Sequential(nn.Flatten()), NUMBERS),
+        lambda: features(nn.Sequential(nn.Flatten()), NUMBERS, layers=["0"]),
+    ),
+    Remedy(
+        "pass one batch through the network first",
+        lambda: features(nn.Sequential(nn.Flatten(), nn.LazyLinear(4))),
+        lambda: features(passed(nn.Sequential(nn.Flatten(), nn.LazyLinear(4)))),
+    ),
+    Remedy(
+        "lacks 'full', which summaries and the comparison of scales need; pass {}",
+        lambda: features(Input("stem"), views=["avg2"]),
+        lambda: features(Input("stem"), views=("full", "avg2")),
+    ),
+    Remedy(
+        "'full', 'avg<window>', 'max<window>' (avg2, max8, …), 'avg-global', 'max-global', 'class-token'",
+        lambda: pooled(IMAGES, "mean"),
+        *(partial(pooled, IMAGES, view) for view in ("full", "avg2", "max8", "avg-global", "max-global")),
+        lambda: pooled(torch.rand(5, 7, 3), "class-token", channels_last=True),
+    ),
+    Remedy(
+        "; drop the view",
+        lambda: features(Input("stem"), views=["full", "class-token"]),
+        lambda: features(Input("stem"), views=["full"]),
+    ),
+    Remedy(
+        "expected a tensor; see torch.as_tensor",
+        lambda: pooled(IMAGES.numpy(), "avg2"),
+        lambda: pooled(torch.as_tensor(IMAGES.numpy()), "avg2"),
+    ),
+]
+
+
+def passed(network):
+    network(IMAGES[:4])
+    return network
+
+
+@pytest.mark.parametrize("remedy", REMEDIES, ids=str)
+def test_capture_remedy_is_followed(remedy):
+    remedy.check()

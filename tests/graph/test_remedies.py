@@ -1,0 +1,186 @@
+"""The remedies that texts about graphs name, each of them followed."""
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from scipy.sparse import csr_matrix
+
+import rra_monitor as rra
+from rra_monitor import KnnGraph, knn_graph
+from rra_monitor.graph.points import Points
+from rra_monitor.graph.recall import draw_audit
+from tests.helpers.remedies import Remedy
+
+RNG = np.random.default_rng(0)
+POINTS = RNG.normal(size=(60, 40)).astype(np.float32)
+ROWS = [torch.zeros(3), torch.ones(3), torch.full((3,), 2.0)]
+FEW_BYTES = 31_000
+AUDIT = draw_audit(Points(POINTS), 5)
+
+
+def quantised():
+    return torch.quantize_per_tensor(torch.from_numpy(POINTS), 0.1, 0, torch.qint8)
+
+
+def shard(offset=0, total=60):
+    return KnnGraph(np.array([[30], [31]], np.int32), np.ones((2, 1), np.float32), offset=offset, total=total)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*(nested tensors|quantize_per_tensor)")
+
+REMEDIES = [
+    Remedy(
+        "Lower k, or take more samples (default_k gives n / (10 · classes)).",
+        lambda: knn_graph(POINTS, 60),
+        lambda: knn_graph(POINTS, 59),
+        lambda: knn_graph(np.tile(POINTS, (2, 1)), 60),
+        lambda: knn_graph(POINTS, rra.default_k(60, 3)),
+    ),
+    Remedy(
+        "got {}; its default is 0.95",
+        lambda: knn_graph(POINTS, 5, min_recall=None),
+        lambda: knn_graph(POINTS, 5, min_recall=0.95),
+    ),
+    Remedy(
+        "bytes must be above 0; its default is {}",
+        lambda: knn_graph(POINTS, 5, memory_budget=0),
+        lambda: knn_graph(POINTS, 5, memory_budget=1 << 30),
+    ),
+    Remedy(
+        "must lie in 0 to 2**32 - 1; its default is 0",
+        lambda: knn_graph(POINTS, 5, seed=-1),
+        lambda: knn_graph(POINTS, 5, seed=0),
+    ),
+    Remedy(
+        "Raise it, or take fewer samples or pooled features.",
+        lambda: knn_graph(POINTS, 20, backend="exact", memory_budget=FEW_BYTES),
+        lambda: knn_graph(POINTS, 20, backend="exact", memory_budget=1 << 30),
+        lambda: knn_graph(POINTS[:30], 20, backend="exact", memory_budget=FEW_BYTES),
+        lambda: knn_graph(POINTS.reshape(60, 5, 8).mean(axis=2), 20, backend="exact", memory_budget=FEW_BYTES),
+    ),
+    Remedy(
+        "call dequantize() on it first",
+        lambda: knn_graph(quantised(), 5),
+        lambda: knn_graph(quantised().dequantize(), 5),
+    ),
+    Remedy(
+        "a dense tensor: call to_dense() on it first",
+        lambda: knn_graph(torch.from_numpy(POINTS).to_sparse(), 5),
+        lambda: knn_graph(torch.from_numpy(POINTS).to_sparse().to_dense(), 5),
+    ),
+    Remedy(
+        "give each sample the same number of features",
+        lambda: knn_graph(torch.nested.nested_tensor([torch.zeros(2), torch.ones(3)]), 1),
+        lambda: knn_graph(torch.stack(ROWS), 1),
+    ),
+    Remedy(
+        "view(torch.uint8) gives the bytes, to unpack them from",
+        lambda: knn_graph(torch.from_numpy(POINTS).view(torch.bits8), 1),
+        lambda: knn_graph(torch.from_numpy(POINTS).view(torch.bits8).view(torch.uint8), 1),
+    ),
+    Remedy(
+        "features are {}; split real and imaginary parts into two features",
+        lambda: knn_graph(torch.from_numpy(POINTS) * 1j, 5),
+        lambda: knn_graph(torch.view_as_real(torch.from_numpy(POINTS) * 1j), 5),
+    ),
+    Remedy(
+        "features are {}; split real and imaginary parts into two features",
+        lambda: knn_graph(POINTS * 1j, 5),
+        lambda: knn_graph(np.concatenate([(POINTS * 1j).real, (POINTS * 1j).imag], axis=1), 5),
+    ),
+    Remedy(
+        "put a list of tensors together with torch.stack",
+        lambda: knn_graph([torch.zeros(3, requires_grad=True), *ROWS], 1),
+        lambda: knn_graph(torch.stack([torch.zeros(3, requires_grad=True), *ROWS]), 1),
+    ),
+    Remedy(
+        "astype(np.float32) or, of a sparse matrix, toarray() may give these",
+        lambda: knn_graph(POINTS.astype(object), 5),
+        lambda: knn_graph(POINTS.astype(object).astype(np.float32), 5),
+    ),
+    Remedy(
+        "astype(np.float32) or, of a sparse matrix, toarray() may give these",
+        lambda: knn_graph(csr_matrix(POINTS), 5),
+        lambda: knn_graph(csr_matrix(POINTS).toarray(), 5),
+    ),
+    Remedy(
+        "features are masked; fill them, or leave out their samples",
+        lambda: knn_graph(np.ma.masked_greater(POINTS, 2), 5),
+        lambda: knn_graph(np.ma.masked_greater(POINTS, 2).filled(0), 5),
+        lambda: knn_graph(POINTS[~np.ma.masked_greater(POINTS, 2).mask.any(axis=1)], 5),
+    ),
+    Remedy(
+        "exceed float32; scale the features down",
+        lambda: knn_graph(POINTS.astype(np.float64) * 1e300, 5),
+        lambda: knn_graph(POINTS.astype(np.float64) * 1e300 / 1e300, 5),
+    ),
+    Remedy(
+        "give the total of all ranks",
+        lambda: shard(offset=59),
+        lambda: shard(offset=59, total=61),
+    ),
+    Remedy(
+        "give positions in the graph, not ids in the data set",
+        lambda: KnnGraph(np.array([[700], [500]]), np.ones((2, 1), np.float32)),
+        lambda: KnnGraph(np.array([[1], [0]]), np.ones((2, 1), np.float32)),
+    ),
+    Remedy(
+        "give the offset of the first row where these are some of the samples",
+        lambda: KnnGraph(np.array([[0], [0]]), np.ones((2, 1), np.float32), total=4),
+        lambda: KnnGraph(np.array([[0], [0]]), np.ones((2, 1), np.float32), total=4, offset=2),
+    ),
+    Remedy(
+        "build the graph of the {} samples with k={}",
+        lambda: AUDIT.recall(knn_graph(POINTS, 4)),
+        lambda: AUDIT.recall(knn_graph(POINTS, 5)),
+    ),
+]
+
+
+@pytest.mark.parametrize("remedy", REMEDIES, ids=str)
+def test_graph_remedy_is_followed(remedy):
+    remedy.check()
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    """A group of this process alone."""
+    store = dist.FileStore(str(tmp_path_factory.mktemp("group") / "store"), 1)
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield dist.group.WORLD
+    dist.destroy_process_group()
+
+
+def test_graph_remedies_over_a_group_are_followed(group):
+    points = torch.from_numpy(POINTS)
+    for remedy in (
+        Remedy(
+            "backend='nndescent' works in one process; over a group take 'exact' or 'auto'",
+            lambda: knn_graph(points, 5, backend="nndescent", group=group),
+            lambda: knn_graph(points, 5, backend="exact", group=group),
+            lambda: knn_graph(points, 5, backend="auto", group=group),
+        ),
+        Remedy(
+            "whose blocks have fixed sizes (see docs/graph.md); leave it out",
+            lambda: knn_graph(points, 5, memory_budget=FEW_BYTES, group=group),
+            lambda: knn_graph(points, 5, group=group),
+        ),
+        Remedy(
+            "expected a torch.Tensor of this rank's rows",
+            lambda: knn_graph(POINTS, 5, group=group),
+            lambda: knn_graph(points, 5, group=group),
+        ),
+        Remedy(
+            "expected (n_r, …), also (0, …) for no sample",
+            lambda: knn_graph(points[:, 0], 5, group=group),
+            lambda: knn_graph(points[:, :1], 5, group=group),
+        ),
+        Remedy(
+            "leave out the group, or build it with knn_graph(features, k, group=…)",
+            lambda: rra.metrics.twonn(knn_graph(points, 5), group),
+            lambda: rra.metrics.twonn(knn_graph(points, 5)),
+            lambda: rra.metrics.twonn(knn_graph(points, 5, group=group), group),
+        ),
+    ):
+        remedy.check()

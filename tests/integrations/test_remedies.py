@@ -1,0 +1,168 @@
+"""The remedies that texts about callbacks, loggers and artifacts name, each of them followed."""
+
+import shutil
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from wandb.cli.cli import artifact
+
+import rra_monitor as rra
+from rra_monitor.integrations.lightning import RRACallback
+from rra_monitor.integrations.wandb.references import reference_path
+from rra_monitor.integrations.wandb.sink import WandbSink
+from tests.helpers.remedies import Remedy
+from tests.helpers.training import Classifier, fit
+
+pytestmark = pytest.mark.usefixtures("one_thread", "wandb_offline")
+
+
+class Plateau(Classifier):
+    """Halves its rate when the ID no longer rises."""
+
+    def __init__(self, interval):
+        super().__init__()
+        self.interval = interval
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "max")
+        way = {"scheduler": scheduler, "monitor": "rra/train/id_peak", "interval": self.interval}
+        return {"optimizer": optimizer, "lr_scheduler": way}
+
+
+@pytest.fixture
+def probes(digits):
+    return {"train": rra.FixedSample.from_tensors(digits[0][:30], digits[1][:30])}
+
+
+@pytest.fixture
+def watched(digits, tmp_path, probes):
+    """One epoch, watched by a callback of the given options; each in a folder of its own unless one is given."""
+
+    def train(watcher=None, path=None, resumed=None, module=None, augmented=False, **options):
+        options = {"probes": probes, "layers": ["input"]} | options
+        callbacks = [*([watcher] if watcher else []), RRACallback(**options)]
+        path = path or tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        path.mkdir(exist_ok=True)
+        saves = isinstance(watcher, ModelCheckpoint)
+        epochs = 2 if resumed else 1
+        return fit(digits, path, callbacks, epochs, augmented, module, resumed, enable_checkpointing=saves)
+
+    return train
+
+
+def stopping(**options):
+    return EarlyStopping("rra/train/id_peak", **options)
+
+
+def saving(**options):
+    return ModelCheckpoint(monitor="rra/train/id_peak", **options)
+
+
+def test_callback_remedies_are_followed(watched, tmp_path, digits):
+    earlier = tmp_path / "earlier"
+    watched(dirpath=earlier)
+    whole = {
+        name: rra.FixedSample.from_tensors(digits[0][at : at + 30], digits[1][at : at + 30])
+        for name, at in (("train", 0), ("val", 300))
+    }
+    for remedy in (
+        Remedy(
+            "expected 'warn' or 'raise'",
+            lambda: RRACallback(on_error="ignore"),
+            lambda: RRACallback(on_error="warn"),
+            lambda: RRACallback(on_error="raise"),
+        ),
+        Remedy(
+            "Pass another dirpath, or delete that directory.",
+            lambda: watched(dirpath=earlier),
+            lambda: watched(dirpath=tmp_path / "another"),
+            lambda: [shutil.rmtree(earlier), watched(dirpath=earlier)],
+        ),
+        Remedy(
+            "no probe can be drawn from the trainer's data ({}); pass probes={…}",
+            lambda: fit(digits, tmp_path, [RRACallback()], 1, augmented=True, limit_val_batches=0),
+            lambda: watched(augmented=True, probes=whole),
+        ),
+        Remedy(
+            "Pass it in probes={…} of RRACallback.",
+            lambda: watched(augmented=True, probes=None),
+            lambda: watched(augmented=True, probes=whole),
+        ),
+    ):
+        remedy.check()
+
+
+def test_callback_remedies_for_a_run_elsewhere_are_followed(watched, tmp_path):
+    watched(path=tmp_path / "own").save_checkpoint(tmp_path / "last.ckpt")
+    for name in ("by root", "by dirpath"):
+        shutil.copytree(tmp_path / "own", tmp_path / name)
+    held = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    (key,) = (key for key in held["callbacks"] if "RRACallback" in key)
+
+    def resumed(of, **options):
+        torch.save(held | {"callbacks": {key: {"dirpath": str(tmp_path / of / "rra")}}}, tmp_path / "first.ckpt")
+        return watched(resumed=tmp_path / "first.ckpt", **options)
+
+    Remedy(
+        "is neither below default_root_dir ({}) nor below a logger's save_dir, and a checkpoint may come from somebody "
+        "else; going on in a new directory. If it is yours, pass that default_root_dir, or dirpath",
+        lambda: resumed("own"),
+        lambda: resumed("by root", path=tmp_path / "by root"),
+        lambda: resumed("by dirpath", dirpath=tmp_path / "by dirpath" / "rra"),
+    ).check()
+    for name in ("by root", "by dirpath"):
+        assert rra.RunStore(tmp_path / name / "rra").steps("train") == (0, 4, 8)
+
+
+def test_watcher_remedies_are_followed(watched):
+    for remedy in (
+        Remedy(
+            "{} looks at epochs that RRACallback(every_n_epochs={}) skips; it would fail, or judge stale values. Pass "
+            "every_n_epochs=1 to RRACallback, or watch another value.",
+            lambda: watched(stopping(), every_n_epochs=2),
+            lambda: watched(stopping(), every_n_epochs=1),
+            lambda: watched(EarlyStopping("loss", check_on_train_epoch_end=True), every_n_epochs=2),
+        ),
+        Remedy(
+            "let configure_optimizers say interval='epoch'",
+            lambda: watched(module=Plateau("step")),
+            lambda: watched(module=Plateau(interval="epoch")),
+        ),
+        Remedy(
+            "pass check_on_train_epoch_end=True to it",
+            lambda: watched(stopping(check_on_train_epoch_end=False)),
+            lambda: watched(stopping(check_on_train_epoch_end=True)),
+        ),
+        Remedy(
+            "pass every_n_epochs=1 to it instead of steps or a time interval",
+            lambda: watched(saving(every_n_train_steps=2)),
+            lambda: watched(saving(every_n_epochs=1)),
+        ),
+        Remedy(
+            "pass save_on_train_epoch_end=True to it",
+            lambda: watched(saving(save_on_train_epoch_end=False)),
+            lambda: watched(saving(save_on_train_epoch_end=True)),
+        ),
+    ):
+        remedy.check()
+
+
+def test_wandb_remedies_are_followed(tmp_path):
+    local, remote = rra.RunStore(tmp_path / "run"), rra.RunStore("memory://run")
+    for remedy in (
+        Remedy(
+            "artifacts of {}; they need a RunStore in a local directory, or artifacts=False",
+            lambda: WandbSink(None, remote, artifacts=True),
+            lambda: WandbSink(None, local, artifacts=True),
+            lambda: WandbSink(None, remote, artifacts=False),
+        ),
+        Remedy(
+            "download it where there is a connection (`wandb artifact get …`) and pass the directory",
+            lambda: reference_path("wandb:me/mine/rra-a:latest"),
+            lambda: reference_path(tmp_path / "run"),
+        ),
+    ):
+        remedy.check()
+    assert "get" in artifact.commands
