@@ -32,6 +32,7 @@ OTHERS = {
     *("with", "that", "failed"),  # words after "rra-monitor"
     *("Data", "transform", "evaluation_transform"),  # the reader's own
     *("l_p", "l_q", "n_r"),  # axes of arrays
+    "mean_distance",  # a name that one may give
     *("--logdir", "charset", "TensorBoard", "ProcessGroup", "ResNets", "lazy_loader"),
 }
 """Names that are not looked up."""

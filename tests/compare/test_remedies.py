@@ -1,7 +1,9 @@
 """The remedies that texts about groups of runs name, each of them followed."""
 
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import rra_monitor as rra
@@ -100,3 +102,12 @@ def test_compare_remedy_for_another_density_is_followed(run, small, large):
         k, n = map(int, re.search(r"measure with k=(\d+) at n=(\d+)$", reason).groups())
         assert k >= 2
         assert not {"id", "nncs", "nnls_within_run"} & set(refused(sizes | {n: k}))
+
+
+def test_compare_remedy_for_a_quantity_that_one_group_lacks_is_followed(run):
+    own = rra.Quantity("mine", lambda graph, labels: 1.0)
+    without = snapshot_of(0)
+    measured = replace(without, quantities=(*without.quantities, own)).changed(mine=np.ones(len(without.layers)))
+    refused = compared([run(measured)], [run(without)]).between("group0", "group1").refused
+    assert_says("was measured without {}; measure it with quantities=[{}]", refused["mine"])
+    assert "mine" not in compared([run(measured)], [run(measured)]).between("group0", "group1").refused

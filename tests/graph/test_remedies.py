@@ -182,5 +182,10 @@ def test_graph_remedies_over_a_group_are_followed(group):
             lambda: rra.metrics.twonn(knn_graph(points, 5)),
             lambda: rra.metrics.twonn(knn_graph(points, 5, group=group), group),
         ),
+        Remedy(
+            "samples, this rank's shard; build it with k={} instead",
+            lambda: knn_graph(points, 5, group=group).nearest(2),
+            lambda: knn_graph(points, 2, group=group),
+        ),
     ):
         remedy.check()

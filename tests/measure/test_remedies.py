@@ -39,7 +39,38 @@ def with_samples(**changed):
     return replace(SNAPSHOT, settings=replace(SNAPSHOT.settings, **changed))
 
 
+def nearest(graph, labels):
+    return graph.distances[:, 0].mean()
+
+
 REMEDIES = [
+    Remedy(
+        "expected MonitorOptions(…), or options by keyword",
+        lambda: measured(options={"k": 5}),
+        lambda: measured(options=rra.MonitorOptions(k=5)),
+        lambda: measured(k=5),
+    ),
+    Remedy(
+        "expected a name, or Quantity('name', function)",
+        lambda: measured(quantities=[nearest]),
+        lambda: measured(quantities=["cka"]),
+        lambda: measured(quantities=[rra.Quantity("name", nearest)]),
+    ),
+    Remedy(
+        "has no function; give one, as Quantity('name', function)",
+        lambda: measured(quantities=[rra.Quantity("name")]),
+        lambda: measured(quantities=[rra.Quantity("name", nearest)]),
+    ),
+    Remedy(
+        "or give your own as Quantity('name', function)",
+        lambda: measured(quantities=["nearest"]),
+        lambda: measured(quantities=[rra.Quantity("name", nearest)]),
+    ),
+    Remedy(
+        "not {} at the beginning, as in 'mean_distance'",
+        lambda: rra.Quantity("Mean distance", nearest),
+        lambda: rra.Quantity("mean_distance", nearest),
+    ),
     Remedy(
         "expected names and samples, as {'train': FixedSample.from_dataset(…)}",
         lambda: measured([SAMPLE]),
