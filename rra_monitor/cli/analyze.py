@@ -221,7 +221,7 @@ def _legend(snapshot: Snapshot) -> str:
     chance = snapshot.nncs_chance
     classes = "" if chance is None else f"NNCS: fraction of neighbours of the same class (by chance {chance:.3f}). "
     more = "".join(
-        f"{one.symbol}: {one.lower_title}" + (f", {one.unit}" if one.unit else "") + ". "
+        one.title + (f": {one.unit}" if one.unit else "") + ". "
         for one, _ in snapshot.measured()
         if one.rank == "main" and not one.always and not one.defined
     )

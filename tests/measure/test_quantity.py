@@ -19,12 +19,8 @@ OWN = rra.Quantity("nearest", nearest, title="Nearest distance", unit="features"
 class TestQuantity:
     def test_a_name_and_a_function_are_enough(self):
         found = rra.Quantity("mean_distance", nearest)
-        assert (found.title, found.symbol, found.phrase) == (
-            "Mean distance",
-            "Mean distance",
-            "mean distance (Mean distance)",
-        )
-        assert rra.Quantity("cka_2", nearest, title="CKA of two").phrase == "CKA of two (CKA of two)"
+        assert (found.title, found.symbol, found.phrase) == ("Mean distance", "Mean distance", "mean distance")
+        assert rra.Quantity("cka_2", nearest, title="CKA of two", symbol="C2").phrase == "CKA of two (C2)"
 
     @pytest.mark.parametrize(
         ("options", "error", "words"),
