@@ -51,12 +51,12 @@ class TestQuantity:
 class TestWithStandard:
     def test_standard_quantities_come_first_and_each_once(self):
         assert with_standard(()) == STANDARD
-        assert with_standard(["effective_rank", OWN, *STANDARD]) == (*STANDARD, KNOWN["effective_rank"], OWN)
+        assert with_standard(["cka", OWN, *STANDARD]) == (*STANDARD, KNOWN["cka"], OWN)
 
     @pytest.mark.parametrize(
         ("asked", "error", "words"),
         [
-            (["rankme"], ValueError, "unknown quantity 'rankme'; choose from effective_rank, knn_accuracy, cka"),
+            (["rankme"], ValueError, "unknown quantity 'rankme'; choose from .*knn_accuracy, cka"),
             ("cka", TypeError, "expected a list of names"),
             ([5], TypeError, "expected a name, or Quantity"),
             ([rra.Quantity("mine")], TypeError, "has no function"),
