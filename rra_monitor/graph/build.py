@@ -34,23 +34,23 @@ def knn_graph(
 ) -> KnnGraph:
     """The directed graph of the k nearest neighbours under the Euclidean distance.
 
-    Distances are those of the vectorised samples in float32, whatever the input's type, measured by direct difference
-    on the CPU; on a GPU those of the nearest eight are, which r1 and r2 belong to. The sample itself is excluded by its
+    Distances are those of the vectorised samples in float32, whatever the input's type. On the CPU all are measured by
+    direct difference, on a GPU those of the nearest eight, among them r1 and r2. The sample itself is excluded by its
     index. The work is done on the features' device; a memory map is read in parts.
 
     Args:
         features: (n, …) array or tensor; trailing axes are flattened. Integers and half precision are cast.
-        k: neighbours of each sample, 1 to n-1.
+        k: number of neighbours of each sample, 1 to n-1.
         backend: "exact"; "nndescent", an approximation with a measured recall; or "auto", whichever is predicted to be
             faster, from shape, device and options alone (logged at level INFO with the reason).
-        min_recall: fraction of the true neighbours, 0 to 1, that an approximation must find. One that misses it is
-            searched again with more effort, then replaced by the exact graph.
+        min_recall: fraction of the true neighbours, 0 to 1, that an approximation must find. A search that
+            misses it is repeated with more effort, then replaced by the exact graph.
         memory_budget: bytes that may be taken beyond the features, on the CPU. "auto" takes no NN-descent that would
             need more; a graph that cannot be built within it is refused.
         seed: seed of the approximate search and its audit, 0 to 2³² - 1.
         group: torch.distributed process group whose ranks hold the samples: `features` are this rank's, and so are the
-            rows of the graph. Exact, also with "auto"; all ranks must call it. Takes no
-            memory_budget: its blocks have fixed sizes.
+            rows of the graph. The graph is exact, also with "auto"; all ranks must call it. No memory_budget may be
+            given: blocks have fixed sizes.
 
     Returns:
         A KnnGraph of numpy arrays.

@@ -5,10 +5,10 @@ before: nothing is timed. The times compared are those of one machine (2 cores o
 
 The compilation of the first NN-descent of a process always counts. An approximate graph is chosen only where it saves
 time even in a process that builds no other: beyond 130,000 samples. Where a descent would pay only once it is compiled,
-the exact graph costs time and no accuracy; `backend="nndescent"` saves that time. A network's layers of few features,
-where it pays, are its cheap ones anyway.
+the exact graph costs time and no accuracy; `backend="nndescent"` saves that time. It would pay for layers of few
+features, which are cheap anyway.
 
-What this ignores errs within limits. More threads shorten both searches but not the compilation: a descent may be
+What this ignores costs little. More threads shorten both searches but not the compilation: a descent may be
 chosen that loses up to COMPILATION, once in a process. Without bfloat16 products wide features take an exact graph
 longer than predicted: there, too, it costs time and no accuracy.
 """
@@ -50,7 +50,7 @@ def choose(n: int, dim: int, k: int, device: torch.device, min_recall: float, me
         f"predicted for two cores {exact:.2g} s exact, {by_descent:.2g} s by descent, "
         f"of which {COMPILATION:.0f} s to compile it, once in a process"
     )
-    # What is approximate has to be clearly faster.
+    # An approximate graph has to be clearly faster.
     return ("nndescent" if by_descent < 0.85 * exact else "exact"), reason
 
 
@@ -69,8 +69,8 @@ def nn_descent_seconds(n: int, dim: int, k: int) -> float:
     """Predicted time of nn_descent_graph at its first effort with its audit, once it is compiled.
 
     It compares a number of pairs proportional to n k, and finds fewer of them in the cache as n grows. Fitted to the
-    same shapes: within 35 % of each, mostly within 15 %. Beyond them it errs low: n = 160,000, d = 64, k = 10 took 1.5
-    times as long, a quarter of the time of the exact graph.
+    same shapes: within 35 % of each, mostly within 15 %. Beyond them it is too low: n = 160,000, d = 64, k = 10 took
+    1.5 times as long, a quarter of the time of the exact graph.
     """
     width = max(k + 1, LEAST_WIDTH)
     return 0.03 + n * width * (1.05e-6 + 2.5e-9 * dim * math.sqrt(math.sqrt(n / 10_000)))

@@ -41,13 +41,13 @@ def dense_neighbours(
     Returns:
         (r, min(k + SETTLED, n - 1)) both, ascending, equal distances by id; the first k + 1 are the nearest.
     """
-    found = min(points.n - 1, k + SETTLED)
+    kept = min(points.n - 1, k + SETTLED)
     if points.device.type == "cpu" or not single:
-        return in_double(points, rows, found, block_bytes)
+        return in_double(points, rows, kept, block_bytes)
     squared, candidates, settled = in_single(points, rows, k, block_bytes)
     left = (~settled).nonzero()[:, 0]
     if left.numel():
-        squared[left], candidates[left] = in_double(points, rows[left], found, block_bytes)
+        squared[left], candidates[left] = in_double(points, rows[left], kept, block_bytes)
     return squared, candidates
 
 
@@ -66,31 +66,32 @@ def in_order(squared: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Ten
 def in_single(
     points: Points, rows: torch.Tensor, k: int, block_bytes: int = BLOCK_BYTES
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Squared distances and ids (r, found) by products in float32, and (r,) whether these settle the nearest k + 1.
+    """Squared distances and ids (r, kept) by products in float32, and (r,) whether these settle the nearest k + 1.
 
-    The candidates are the `found` nearest by products, each off by `error` at most. Those from `sure` on are measured
-    by direct difference. A row is settled if no sample beyond the last candidate can be nearer than the measured ones
-    that are taken, and none before `sure` farther than the last of these.
+    The candidates are the `kept` nearest by products, each off by `error` at most. Those from `sure` on are measured
+    by direct difference; the nearest k + 1 of all candidates are taken. A row is settled if the errors exclude two
+    cases: a sample beyond the last candidate that is nearer than the last one taken, and a candidate before `sure` that
+    is farther than it.
     """
-    found = min(points.n - 1, k + SETTLED)
-    last = min(k + 1, found)  # the next one tells whether the k-th is tied
+    kept = min(points.n - 1, k + SETTLED)
+    last = min(k + 1, kept)  # the next one tells whether the k-th is tied
     sure = max(0, last - SETTLED)
-    squared = torch.empty((len(rows), found), device=points.device)
-    candidates = torch.empty((len(rows), found), dtype=torch.int64, device=points.device)
+    squared = torch.empty((len(rows), kept), device=points.device)
+    candidates = torch.empty((len(rows), kept), dtype=torch.int64, device=points.device)
     settled = torch.empty(len(rows), dtype=torch.bool, device=points.device)
     for here, table, own, others in _tables(points, rows, torch.float32, block_bytes):
-        near, nearest = torch.topk(table, found, largest=False)
+        near, nearest = torch.topk(table, kept, largest=False)
         near.clamp_(min=0)
         # A sample that is as near as the last candidate has a norm of at most the sum of both.
         error = squared_error(points.dim, torch.float32) * (own + (own.sqrt() + near[:, -1].sqrt()).square())
         beyond, inside = near[:, -1] - error, near[:, sure - 1] + error
-        middle = min(SETTLED, found)
+        middle = min(SETTLED, kept)
         thin = near[:, middle:].amin(dim=1) if middle < sure else near[:, -1]
         settled[here] = thin > CANCELLATION * (own + others[nearest].amax(dim=1))
         near[:, :middle] = measured(points, rows[here], nearest[:, :middle])
         near[:, sure:] = measured(points, rows[here], nearest[:, sure:])
         ends = near[:, sure:].sort(dim=1).values
-        if found < points.n - 1:
+        if kept < points.n - 1:
             settled[here] &= beyond > ends[:, last - sure - 1]
         if sure:
             settled[here] &= inside < ends[:, last - sure - 1]
@@ -99,30 +100,30 @@ def in_single(
 
 
 def in_double(
-    points: Points, rows: torch.Tensor, found: int, block_bytes: int = BLOCK_BYTES
+    points: Points, rows: torch.Tensor, kept: int, block_bytes: int = BLOCK_BYTES
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Squared distances and ids (r, found) of the nearest by products in float64, with pairs that cancel measured."""
-    squared = torch.empty((len(rows), found), device=points.device)
-    candidates = torch.empty((len(rows), found), dtype=torch.int64, device=points.device)
+    """Squared distances and ids (r, kept) of the nearest by products in float64, with pairs that cancel measured."""
+    squared = torch.empty((len(rows), kept), device=points.device)
+    candidates = torch.empty((len(rows), kept), dtype=torch.int64, device=points.device)
     for here, table, own, others in _tables(points, rows, torch.float64, block_bytes):
         _measure_cancelled(points, rows[here], table, (own[:, None] + others).mul_(cancelling(points.dim)))
-        # In float32 equal distances are equal again. Bits of numbers above 0 sort as the numbers do, then the index.
+        # In float32 equal distances are equal again. Bits of numbers from 0 on sort as the numbers do; then the index.
         bits = table.clamp_(min=0).float().add_(0.0).view(torch.int32)
         order = table.view(torch.int64).copy_(bits).bitwise_left_shift_(32)
         order |= torch.arange(points.n, device=points.device)
-        order = order.topk(found, dim=1, largest=False).values
+        order = order.topk(kept, dim=1, largest=False).values
         squared[here] = (order >> 32).int().view(torch.float32)
         candidates[here] = order.bitwise_and_(0xFFFFFFFF)
     return squared, candidates
 
 
 def _measure_cancelled(points: Points, rows: torch.Tensor, table: torch.Tensor, least: torch.Tensor) -> None:
-    """Measure by direct difference what lies at or below `least` (r, n) in a table of squared distances."""
+    """Replace what lies at or below `least` (r, n) in a table of squared distances by direct differences."""
     cancelled = table <= least
     counts = cancelled.sum(dim=1)
     few = ((counts > 0) & (counts <= FEW)).nonzero()[:, 0]
     if few.numel():
-        # Each row as many as the longest needs; the further ones do not suffer.
+        # Each row measures as many pairs as the row with the most; measuring more does no harm.
         others = cancelled[few].to(torch.uint8).topk(int(counts[few].max()), dim=1).indices
         near = measured(points, rows[few], others).double()
         table[few[:, None], others] = near.masked_fill_(others == rows[few][:, None], math.inf)
@@ -160,5 +161,5 @@ def _tables(
 
 
 def _squared_norms(samples: torch.Tensor) -> torch.Tensor:
-    """(r,) in the samples' type, summed in double precision: the bounds assume exact norms."""
+    """(r,) squared norms in the samples' type, summed in double precision: the bounds assume exact norms."""
     return samples.square().sum(dim=1, dtype=torch.float64).to(samples.dtype)

@@ -35,7 +35,7 @@ def squared_distances(
         counts: (r,) number of valid candidates of each row; all if None.
 
     Returns:
-        (r, c); undefined beyond the counts.
+        (r, c) squared distances; undefined beyond the counts.
     """
     if counts is None:
         counts = np.full(len(rows), candidates.shape[1], np.int32)
@@ -124,7 +124,7 @@ def pair_differences(
 
     Args:
         own: (n, d) real features.
-        others: (m, d) on the same device.
+        others: (m, d) real features on the same device.
         rows: (p,) positions in own.
         columns: (p,) positions in others.
     """

@@ -2,7 +2,7 @@
 
 All samples are passed around the ranks in blocks, two or three times: for a shortlist of candidates by float32
 products; for the candidates' distances by direct difference; and, where a product cannot decide which samples are
-nearest, for float64.
+nearest, for distances in float64.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
 
     Args:
         features: (n_r, …) real features of this rank's samples; may be empty: (0, …). Counts may differ between ranks.
-        k: neighbours of each sample, 1 to n-1 for the n samples of all ranks.
+        k: number of neighbours of each sample, 1 to n-1 for the n samples of all ranks.
         group: existing torch.distributed process group (gloo or NCCL) that this process belongs to.
 
     Returns:
@@ -57,33 +57,33 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
     facts = gathered(lambda: _facts_of(features, k), group)
     ring = _ring_of(real_tensor(features.detach()), facts, group)
     n = sum(ring.counts)
-    found, checked, failed = min(n - 1, k + SPARE), 0, 0
+    kept, checked, failed = min(n - 1, k + SPARE), 0, 0
     with full_precision(ring.rows.device):
         centre = _mean(ring)
         spread = max(gathered(lambda: _spread(ring, centre), group))
         if not math.isfinite(spread):
             raise ValueError("differences between these features exceed float32; scale the features down")
         if spread == 0:  # a dead layer
-            everyone = torch.arange(found, device=ring.rows.device).expand(len(ring.rows), -1)
+            everyone = torch.arange(kept, device=ring.rows.device).expand(len(ring.rows), -1)
             candidates = everyone + (everyone >= _ids_of(ring)[:, None])
             distances = torch.zeros(candidates.shape, device=candidates.device)
         else:
-            candidates, distances = _neighbours(ring, centre, spread, k, found)
+            candidates, distances = _neighbours(ring, centre, spread, k, kept)
             checked, failed = _wrong_rows(ring, candidates[:, :k])
             if failed:
                 if ring.rank == 0:
                     warn(failed, checked, n, ring.rows.shape[1])
                 candidates, distances = _in_double(
-                    ring, centre, torch.arange(len(ring.rows), device=ring.rows.device), found
+                    ring, centre, torch.arange(len(ring.rows), device=ring.rows.device), kept
                 )
-    facts_found = np.array(
+    own_sums = np.array(
         [
             float(torch.isinf(distances).any()),
-            float((distances[:, k - 1] >= (1 - TIE_TOLERANCE) * distances[:, k]).sum()) if found > k else 0.0,
+            float((distances[:, k - 1] >= (1 - TIE_TOLERANCE) * distances[:, k]).sum()) if kept > k else 0.0,
             float((distances[:, 0] == 0).sum()),
         ]
     )
-    overflows, ties, zeros = np.sum(gathered(lambda: facts_found, group), axis=0)
+    overflows, ties, zeros = np.sum(gathered(lambda: own_sums, group), axis=0)
     if overflows:
         raise ValueError("distances between these features exceed float32; scale the features down")
     return KnnGraph(
@@ -99,10 +99,20 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
 
 
 def gather_graph(graph: KnnGraph, group: ProcessGroup) -> KnnGraph:
-    """The whole graph, on every rank, of the ranks' shards; a collective call.
+    """The whole graph, put together from the shards of all ranks, on every rank; a collective call.
 
     Each rank receives 8 n k bytes: 1 GB for 1.28 million samples with 100 neighbours. Metrics do not need this;
     they take the group.
+
+    Args:
+        graph: this rank's shard.
+        group: torch.distributed process group that the graph was built over.
+
+    Returns:
+        A KnnGraph of all n rows, without offset and total.
+
+    Raises:
+        ValueError: shards that are not those of one whole graph.
     """
     shards = gathered(lambda: (graph.offset, graph.indices, graph.distances), group)
     indices, distances = (np.concatenate([shard[part] for shard in shards]) for part in (1, 2))
@@ -175,45 +185,45 @@ def _spread(ring: Ring, centre: torch.Tensor) -> float:
 
 
 def _neighbours(
-    ring: Ring, centre: torch.Tensor, spread: float, k: int, found: int
+    ring: Ring, centre: torch.Tensor, spread: float, k: int, kept: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Candidates and their float32 distances (n_r, found), ascending, equal distances by index."""
+    """Candidates and their float32 distances (n_r, kept), ascending, equal distances by index."""
     scale = float(np.ldexp(1.0, math.frexp(spread)[1]))  # a power of two: dividing by it is exact
-    candidates, last, norms = _shortlist(ring, centre, scale, found)
+    candidates, last, norms = _shortlist(ring, centre, scale, kept)
     squared = _measured(ring, candidates)
     distances = squared.sqrt().float()
-    if found < sum(ring.counts) - 1:
+    if kept < sum(ring.counts) - 1:
         thin = _thin(squared, last, norms, k, scale, ring.rows.shape[1])
         if sum(gathered(lambda: len(thin), ring.group)):
-            candidates[thin], distances[thin] = _in_double(ring, centre, thin, found)
+            candidates[thin], distances[thin] = _in_double(ring, centre, thin, kept)
     return _in_order(candidates, distances)
 
 
 def _wrong_rows(ring: Ring, candidates: torch.Tensor) -> tuple[int, int]:
-    """How many rows of all ranks were compared with float64, and how many of these are wrong."""
-    found = candidates.cpu().numpy()
-    rows = rows_to_check(found, len(found))
+    """The number of rows of all ranks that were compared with float64, and the number of these that are wrong."""
+    neighbours = candidates.cpu().numpy()
+    rows = rows_to_check(neighbours, len(neighbours))
     own = ring.rows[torch.from_numpy(rows).to(ring.rows.device)]
     squared = np.empty((len(rows), sum(ring.counts)))
     with Workers() as workers:
         for first, block in ring.blocks():
             squared[:, first : first + len(block)] = squares(own, block, workers)
     squared[np.arange(len(rows)), rows + ring.offset] = np.inf
-    counts = np.array([len(rows), count_wrong(squared, found[rows]) if len(rows) else 0])
+    counts = np.array([len(rows), count_wrong(squared, neighbours[rows]) if len(rows) else 0])
     checked, failed = np.sum(gathered(lambda: counts, ring.group), axis=0)
     return int(checked), int(failed)
 
 
 def _shortlist(
-    ring: Ring, centre: torch.Tensor, scale: float, found: int
+    ring: Ring, centre: torch.Tensor, scale: float, kept: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """By float32 products: the nearest others (n_r, found), the last one's squared distance and squared norms (n_r,).
+    """By float32 products: the nearest others (n_r, kept), the last one's squared distance and squared norms (n_r,).
 
-    The two latter in units of the scale.
+    The latter two are in units of the scale.
     """
     own = ring.rows
-    values = torch.full((len(own), found), math.inf, device=own.device)
-    candidates = torch.zeros((len(own), found), dtype=torch.int64, device=own.device)
+    values = torch.full((len(own), kept), math.inf, device=own.device)
+    candidates = torch.zeros((len(own), kept), dtype=torch.int64, device=own.device)
     norms = torch.zeros(len(own), device=own.device)
     centre = centre.float()
     for first, block in ring.blocks():
@@ -232,14 +242,14 @@ def _merged(
     values: torch.Tensor, candidates: torch.Tensor, block: torch.Tensor, first: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The smallest of the values so far and of a block of new ones, with their ids; in no order."""
-    found = values.shape[1]
-    new, columns = block.topk(min(found, block.shape[1]), largest=False, sorted=False)
-    smallest, places = torch.cat([values, new], dim=1).topk(found, largest=False, sorted=False)
+    kept = values.shape[1]
+    new, columns = block.topk(min(kept, block.shape[1]), largest=False, sorted=False)
+    smallest, places = torch.cat([values, new], dim=1).topk(kept, largest=False, sorted=False)
     return smallest, torch.cat([candidates, columns + first], dim=1).gather(1, places)
 
 
 def _measured(ring: Ring, candidates: torch.Tensor) -> torch.Tensor:
-    """Squared distances (n_r, found) of the candidates in float64, by difference while their block is here."""
+    """Squared distances (n_r, kept) of the candidates in float64, by difference while their block is here."""
     squared = torch.empty(candidates.shape, dtype=torch.float64, device=candidates.device)
     for first, block in ring.blocks():
         rows, places = ((candidates >= first) & (candidates < first + len(block))).nonzero(as_tuple=True)
@@ -260,19 +270,19 @@ def _thin(
     kth = squared.kthvalue(k, dim=1).values / scale**2
     norms = norms.double()
     error = squared_error(dim, torch.float32) * (norms + (norms.sqrt() + kth.sqrt()).square())
-    error += vanishing(dim)  # of squares beside the scale
+    error += vanishing(dim)  # squares far below the scale vanish
     return (last.double() - error <= kth).nonzero()[:, 0]
 
 
-def _in_double(ring: Ring, centre: torch.Tensor, thin: torch.Tensor, found: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Candidates and float32 distances (thin, found) of some rows, among all samples.
+def _in_double(ring: Ring, centre: torch.Tensor, thin: torch.Tensor, kept: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Candidates and float32 distances (thin, kept) of some rows, among all samples.
 
     From float64 products, and from differences for the pairs in which even these cancel. Equal distances are equal in
     float32, so that the lower indices can win.
     """
     own, least = ring.rows, cancelling(ring.rows.shape[1])
-    distances = torch.full((len(thin), found), math.inf, device=own.device)
-    candidates = torch.zeros((len(thin), found), dtype=torch.int64, device=own.device)
+    distances = torch.full((len(thin), kept), math.inf, device=own.device)
+    candidates = torch.zeros((len(thin), kept), dtype=torch.int64, device=own.device)
     for first, block in ring.blocks():
         others = block.double() - centre
         other_norms = others.square().sum(dim=1)
@@ -285,9 +295,9 @@ def _in_double(ring: Ring, centre: torch.Tensor, thin: torch.Tensor, found: int)
             cancelled, columns_there = (squared <= least * norms).nonzero(as_tuple=True)
             squared[cancelled, columns_there] = pair_differences(own, block, thin[here][cancelled], columns_there)
             new, order = squared.sqrt().float().sort(dim=1, stable=True)
-            both = torch.cat([candidates[here], order[:, :found] + first], dim=1)
-            ordered, nearest = _in_order(both, torch.cat([distances[here], new[:, :found]], dim=1))
-            candidates[here], distances[here] = ordered[:, :found], nearest[:, :found]
+            both = torch.cat([candidates[here], order[:, :kept] + first], dim=1)
+            ordered, nearest = _in_order(both, torch.cat([distances[here], new[:, :kept]], dim=1))
+            candidates[here], distances[here] = ordered[:, :kept], nearest[:, :kept]
     return candidates, distances
 
 

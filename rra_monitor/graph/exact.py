@@ -17,23 +17,23 @@ MEMORY_BUDGET = 1 << 30
 """Default limit of the bytes that a graph may take beyond its features."""
 
 BLOCKS = 16
-"""Blocks that full rows may take at once: products and samples with what is computed of them, in double precision."""
+"""Number of blocks that full rows may take: products, samples and what is computed from them, in double precision."""
 
 RANKED = 32
-"""Bytes of a block that a ranked candidate stands for: two blocks hold distances, ids and what sorts them."""
+"""Bytes of a block for each ranked candidate: two blocks hold distances, ids and the arrays that sort them."""
 
 DENSE = 8
 """From k = n / DENSE on a shortlist is no longer short, and full rows are ranked instead."""
 
 
 def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> KnnGraph:
-    """The k nearest neighbours of each sample, found on the samples' device.
+    """The graph of the k nearest neighbours of each sample, computed on the samples' device.
 
     If products below double precision were used, a few rows are checked in float64. If one is wrong, all are built
     again in double precision, with a warning.
 
     Raises:
-        ValueError: on the CPU, a memory budget below one block.
+        ValueError: on the CPU, a memory budget below one block; distances that exceed float32, or vanish in it.
     """
     checked = failed = 0
     with full_precision(points.device):
@@ -82,7 +82,7 @@ def nearest_of_all(
     in float32 come first, unless `single` is false.
     """
     shown, ranked = min(k + 1, points.n - 1), min(k + SETTLED, points.n - 1)
-    if points.constant:  # a dead layer: common enough to be spared the arithmetic
+    if points.constant:  # a dead layer, which is common and needs no arithmetic
         first = np.arange(shown, dtype=np.int32)
         return np.zeros((len(rows), shown), np.float32), first + (first >= rows[:, None]).astype(np.int32)
     block, strip = BLOCK_BYTES, max(1, len(rows))
@@ -99,7 +99,7 @@ def nearest_of_all(
 
 
 def rows_bytes(n: int, dim: int, rows: int, k: int) -> int:
-    """Bytes, at least, that the nearest of some samples among all take on the CPU, with the graph made of them."""
+    """Least number of bytes for the nearest of some samples among all, on the CPU, with the graph made of them."""
     return 12 * rows * (k + 1) + 4 * n * min(CHUNK, dim) + BLOCKS * _least_block(n, dim, k)
 
 
@@ -109,7 +109,11 @@ def _least_block(n: int, dim: int, k: int) -> int:
 
 
 def in_units(points: Points, squared: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Distances in the features' own units, from squared ones in units of the points' scale."""
+    """Distances in the features' own units, from squared ones in units of the points' scale.
+
+    Raises:
+        ValueError: distances beyond float32.
+    """
     distances = np.empty(squared.shape, np.float32)
     step = max(1, (1 << 19) // squared.shape[1])
     for start in range(0, len(squared), step):
@@ -127,7 +131,11 @@ def ties_of(squared: npt.NDArray[np.float32], k: int) -> float:
 
 
 def refuse_vanished(points: Points, squared: npt.NDArray[np.float32], ids: npt.NDArray[np.int32]) -> None:
-    """Beside outliers of 1e15 times the other distances, float32 squares of these vanish, and so would the ranking."""
+    """Refuse outliers of 1e15 times the other distances: float32 squares of these vanish, and with them the ranking.
+
+    Raises:
+        ValueError: different samples whose squared distance vanishes.
+    """
     small = (squared[:, 0] < 1e-30).nonzero()[0]
     for start in range(0, 0 if points.constant else len(small), 256):
         own = torch.from_numpy(small[start : start + 256]).to(points.device)
@@ -140,16 +148,16 @@ def refuse_vanished(points: Points, squared: npt.NDArray[np.float32], ids: npt.N
 
 
 def _sifted_neighbours(
-    points: Points, found: int, memory_budget: int
+    points: Points, kept: int, memory_budget: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    """Squared distances and ids (n, found), by the sieve and, for the samples that it leaves open, by full rows."""
+    """Squared distances and ids (n, kept), by the sieve and, for the samples that it leaves open, by full rows."""
     with Workers() as workers:
-        candidates, counts, missing = sifted(points, found, memory_budget, workers)
+        candidates, counts, missing = sifted(points, kept, memory_budget, workers)
     squared = squared_distances(points, np.arange(points.n), candidates, counts)
-    near, ids = nearest(squared, candidates, counts, found)
+    near, ids = nearest(squared, candidates, counts, kept)
     del squared, candidates
     open_rows = missing.nonzero()[0]
     if len(open_rows):
-        left, others = nearest_of_all(points, open_rows, found, memory_budget - near.nbytes - ids.nbytes)
-        near[open_rows], ids[open_rows] = left[:, :found], others[:, :found]
+        left, others = nearest_of_all(points, open_rows, kept, memory_budget - near.nbytes - ids.nbytes)
+        near[open_rows], ids[open_rows] = left[:, :kept], others[:, :kept]
     return near, ids

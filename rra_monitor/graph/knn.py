@@ -30,8 +30,8 @@ class KnnGraph:
         zeros: fraction of samples with a duplicate (nearest distance 0), 0 to 1. The ID leaves them out: no r2/r1.
         recall: fraction of the true neighbours that were found, 1.0 for an exact graph.
         metric: distance metric.
-        backend: which backend found the neighbours.
-        checked: number of random rows that were compared with float64 after an exact graph was found by products in
+        backend: backend that built the graph.
+        checked: number of random rows that were compared with float64 after an exact graph was built by products in
             lower precision; 0 if there were no such products.
         failed: number of these that were wrong. Above 0 the graph was built again in double precision, and a bound on
             the error does not hold here: please report it.
@@ -154,7 +154,7 @@ class Audit:
     Attributes:
         rows: (r,) int64 positions of the samples, ascending.
         indices: (r, k) int32 positions of their nearest others.
-        distances: (r, k) float32, ascending along each row.
+        distances: (r, k) float32 distances to these, ascending along each row.
         n: number of samples they were drawn from.
     """
 
@@ -185,7 +185,7 @@ class Audit:
         error is overstated.
 
         Returns:
-            0 where all rows were audited, else above 0.
+            0 where all rows were audited, else above 0; lower is more certain.
         """
         r = len(self.rows)
         if r == self.n:
@@ -208,7 +208,7 @@ class Audit:
                 f"build the graph of the {self.n} samples with k={self.indices.shape[1]}"
             )
         near = graph.distances[self.rows] <= self.distances[:, -1:] * (1 + TIE_TOLERANCE)
-        for row, found, true in zip(near, graph.indices[self.rows], self.indices, strict=True):
-            row |= np.isin(found, true)
+        for row, neighbours, true in zip(near, graph.indices[self.rows], self.indices, strict=True):
+            row |= np.isin(neighbours, true)
         shares: npt.NDArray[np.float64] = near.mean(axis=1, dtype=np.float64)
         return shares

@@ -38,7 +38,8 @@ candidates raised recall most per second (60: 0.986 in 6.1 s), then width (1.5: 
 instead of 7 gave 0.987 in 7.9 s; more iterations or a smaller `delta` gave nothing."""
 
 LEAST_WIDTH = 20
-"""Neighbours searched at least: for k = 10 with 36 candidates, 12 gave a recall of 0.916 of the above, 20 of 0.961."""
+"""Smallest width of the search: for k = 10 with 36 candidates, 12 gave a recall of 0.916 on these features, 20 of
+0.961."""
 
 _search_lock = threading.Lock()  # numba's default thread pools end the process when two threads enter
 _log = logging.getLogger("rra_monitor")
@@ -55,7 +56,7 @@ def nn_descent_graph(
 
     Args:
         points: n samples, on any device.
-        k: neighbours of each sample, 1 to n-1.
+        k: number of neighbours of each sample, 1 to n-1.
         min_recall: smallest recall, 0 to 1.
         seed: seed of the search and of the audited rows. No global random stream is used.
         memory_budget: bytes that may be taken beyond the features.
@@ -80,8 +81,8 @@ def nn_descent_graph(
     audit = draw_audit(points, k, seed, memory_budget=memory_budget)
     for effort in efforts:
         # One more than k tells whether the k-th is tied.
-        found = min(k + 1, points.n - 1)
-        squared, indices = nn_descent_neighbours(points, found, seed, effort, memory_budget=memory_budget)
+        kept = min(k + 1, points.n - 1)
+        squared, indices = nn_descent_neighbours(points, kept, seed, effort, memory_budget=memory_budget)
         refuse_vanished(points, squared, indices)
         distances = in_units(points, squared[:, :k])
         graph = KnnGraph(
@@ -123,7 +124,7 @@ def nn_descent_bytes(n: int, dim: int, k: int, effort: int = 0) -> int:
 
 
 def searched(k: int, effort: int = 0) -> int:
-    """Neighbours of each sample that the search for k of them, and the next for ties, keeps."""
+    """Number of neighbours of each sample that a search for k of them, and for the next to detect ties, keeps."""
     return math.ceil(EFFORTS[effort][0] * max(k + 2, LEAST_WIDTH))
 
 
@@ -137,7 +138,7 @@ def nn_descent_neighbours(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """The nearest others of each sample among those that NN-descent finds.
 
-    A sample is not its own neighbour, whatever its duplicates. Distances are measured by direct difference. Rows for
+    A sample is not its own neighbour, even if it has duplicates. Distances are measured by direct difference. Rows for
     which the search found fewer than k are exact, and so are all rows where it would keep half of the samples.
 
     Args:
@@ -158,14 +159,14 @@ def nn_descent_neighbours(
         counts = np.zeros(points.n, np.int32)
         if 2 * neighbours < points.n:
             centred = _centred(points)
-            found = _search(centred, neighbours, candidates, seed, threads or torch.get_num_threads())
+            others = _search(centred, neighbours, candidates, seed, threads or torch.get_num_threads())
             del centred
-            found, counts = _others(found)
+            others, counts = _others(others)
         complete, incomplete = (counts >= k).nonzero()[0], (counts < k).nonzero()[0]
         if len(complete):
-            found, counts = found[complete], counts[complete]
-            measured = squared_distances(points, complete, found, counts)
-            squared[complete], indices[complete] = nearest(measured, found, counts, k)
+            others, counts = others[complete], counts[complete]
+            measured = squared_distances(points, complete, others, counts)
+            squared[complete], indices[complete] = nearest(measured, others, counts, k)
         if len(incomplete):
             exact, ids = nearest_of_all(points, incomplete, k, memory_budget)
             squared[incomplete], indices[incomplete] = exact[:, :k], ids[:, :k]
@@ -189,27 +190,27 @@ def _search(
     from pynndescent import NNDescent  # takes seconds and is not always needed
 
     with _search_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of too few neighbours: such rows are completed
-        # Even to ask for numba's number starts its pool, which may share torch's OpenMP and then sets its number, too.
+        warnings.simplefilter("ignore")  # about too few neighbours: such rows are completed
+        # Asking for numba's number of threads starts its pool. If that shares torch's OpenMP, it sets torch's number.
         of_torch, of_numba = torch.get_num_threads(), numba.get_num_threads()
         threads = min(threads, numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
         try:
             search = NNDescent(
                 points, n_neighbors=neighbours, max_candidates=candidates, random_state=seed, n_jobs=threads
             )
-            found: npt.NDArray[np.int32] = search.neighbor_graph[0]
+            indices: npt.NDArray[np.int32] = search.neighbor_graph[0]
         finally:
             numba.set_num_threads(of_numba)
             torch.set_num_threads(of_torch)
-    return found
+    return indices
 
 
-def _others(found: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def _others(candidates: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """The candidates without the samples themselves, gaps and repetitions: the first counts[i] of row i."""
-    n = len(found)
-    found = np.sort(found, axis=1)
-    unwanted = (found < 0) | (found == np.arange(n)[:, None])
-    unwanted[:, 1:] |= found[:, 1:] == found[:, :-1]
-    found[unwanted] = n  # sorts behind
-    found.sort(axis=1)
-    return found, (found < n).sum(axis=1).astype(np.int32)
+    n = len(candidates)
+    candidates = np.sort(candidates, axis=1)
+    unwanted = (candidates < 0) | (candidates == np.arange(n)[:, None])
+    unwanted[:, 1:] |= candidates[:, 1:] == candidates[:, :-1]
+    candidates[unwanted] = n  # sorts to the end
+    candidates.sort(axis=1)
+    return candidates, (candidates < n).sum(axis=1).astype(np.int32)

@@ -14,7 +14,7 @@ AS_THEY_ARE = frozenset(
         *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
     ]
 )
-"""Types that features are read in."""
+"""Types in which features are read without conversion."""
 
 CASTS = {"bool": torch.uint8, "uint16": torch.int64, "uint32": torch.int64, "uint64": torch.float64}
 """Types that torch can store but not compute with, and the type each is converted to; float8 becomes float32."""
@@ -31,8 +31,8 @@ class Points:
         features: (n, …) array or tensor of real numbers; trailing axes are flattened.
 
     Attributes:
-        matrix: (n, d) as given.
-        constant: True if all samples are equal, as in a dead layer.
+        matrix: (n, d) features as given.
+        constant: whether all samples are equal, as in a dead layer.
         scale: power of two near the range of the widest feature. Dividing by it is exact, and squares of the result
             neither overflow nor vanish.
 
@@ -46,7 +46,7 @@ class Points:
         self.matrix = _as_matrix(features)
         self.n, self.dim = self.matrix.shape
         self.device = self.matrix.device
-        low, high = self.matrix.amin(dim=0), self.matrix.amax(dim=0)  # both carry a NaN along
+        low, high = self.matrix.amin(dim=0), self.matrix.amax(dim=0)  # a NaN makes both NaN
         if not bool((torch.isfinite(low) & torch.isfinite(high)).all()):
             raise ValueError(_broken(self.matrix))
         self.constant = bool((low == high).all())
@@ -69,11 +69,11 @@ class Points:
         return mean.clamp_(self._low, self._high)
 
     def rows(self, which: slice | torch.Tensor) -> torch.Tensor:
-        """(rows, d) float32, as given."""
+        """(rows, d) float32 features, neither centred nor scaled."""
         return self.matrix[which].float()
 
     def centred(self, which: slice | torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """(rows, d) centred and scaled."""
+        """(rows, d) features, centred and scaled."""
         return (self.rows(which).to(dtype) - self.centre).div_(self.scale)
 
     def copy_chunk(self, features: slice, out: torch.Tensor, start: int, stop: int) -> None:
@@ -85,15 +85,15 @@ def real_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, in a type that torch can compare and subtract: converted for unsigned integers and float8 only.
 
     Raises:
-        TypeError: sparse, nested, quantised or meta tensors, types without real numbers, or without a value each.
+        TypeError: sparse, nested, quantised or meta tensors; complex numbers; types of less than 8 bits per number.
     """
-    for found, expected in (
+    for refused, expected in (
         (tensor.is_nested, "a tensor of one shape: give each sample the same number of features"),
         (tensor.is_quantized, "real numbers: call dequantize() on it first"),
         (tensor.layout != torch.strided, "a dense tensor: call to_dense() on it first"),
         (tensor.is_meta, "values: a meta tensor holds none, load the model's weights and run it on data"),
     ):
-        if found:
+        if refused:
             kind = "nested" if tensor.is_nested else f"{tensor.layout}, {tensor.dtype}, on {tensor.device}"
             raise TypeError(f"features are a tensor ({kind}), expected {expected}")
     if tensor.is_complex() or "complex" in str(tensor.dtype):
@@ -111,7 +111,7 @@ def real_tensor(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def below_one_block(points: Points, memory_budget: int, needed: int) -> str:
-    """The text of an error: a memory budget, and the bytes that are needed."""
+    """The text of the error for a memory budget below the bytes that are needed."""
     return (
         f"memory_budget={memory_budget:,} bytes is below one block: {points.n:,} samples of {points.dim:,} features "
         f"need at least {needed:,} beyond the features. Raise it, or take fewer samples or pooled features."

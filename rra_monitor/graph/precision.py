@@ -12,7 +12,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
     Differences of 1e-3 in a distance decide the intrinsic dimension; TF32 keeps 10 bits of a mantissa.
     """
-    # Inference mode is a thread's own, and what is made in it cannot be written to from another thread.
+    # Inference mode holds for one thread, and tensors made in it cannot be written to from another.
     with torch.autocast(device.type, enabled=False), torch.inference_mode(False), torch.no_grad():
         if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # torch < 2.9
             before = torch.get_float32_matmul_precision()
@@ -24,13 +24,13 @@ def full_precision(device: torch.device) -> Iterator[None]:
             return
         # The per-backend flags, since the older global one raises for users who have set these.
         backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
-        found = [backend.fp32_precision for backend in backends]
+        values = [backend.fp32_precision for backend in backends]
         try:
             for backend in backends:
                 backend.fp32_precision = "ieee"
             yield
         finally:
-            for backend, value in zip(backends, found, strict=True):
+            for backend, value in zip(backends, values, strict=True):
                 backend.fp32_precision = value
 
 
@@ -39,9 +39,9 @@ def bfloat16_pays() -> bool:
 
     They are with AMX, where one takes 0.1 to 0.3 of the time of a float32 product, and with AMD's AVX512-BF16 (from
     Zen 4 on). Intel's AVX512-BF16 without AMX takes 1.4 to 1.8 times as long as float32, but is rare, and torch does
-    not name the maker. Without either, bfloat16 is emulated and takes 5 times as long as float32; so it is without
-    oneDNN. Where torch tells nothing it is float32, and so it is on ARM, whose bfloat16 instructions may round to odd,
-    which `rra_monitor.graph.bounds` does not cover. `python benchmarks/bfloat16.py` measures it.
+    not name the maker. Without either, or without oneDNN, bfloat16 is emulated and takes 5 times as long as
+    float32. The answer is no where torch does not tell, and on ARM, whose bfloat16 instructions may round to odd, which
+    `rra_monitor.graph.bounds` does not cover. `python benchmarks/bfloat16.py` measures it.
     """
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):  # type: ignore[no-untyped-call]
         return False

@@ -17,7 +17,7 @@ def draw_audit(points: Points, k: int, seed: int = 0, rows: int = AUDITED, memor
 
     Args:
         points: n samples, on any device.
-        k: neighbours of each sample, 1 to n-1.
+        k: number of neighbours of each sample, 1 to n-1.
         seed: seed of the draw.
         rows: number of rows; all rows if there are fewer.
         memory_budget: bytes that may be taken beyond the features, on the CPU.

@@ -22,7 +22,7 @@ class Ring:
 
     Attributes:
         rows: (n_r, d) this rank's samples, n_r = counts[rank].
-        counts: samples of each rank.
+        counts: numbers of samples, by rank.
         rank: rank of this process within the group.
         group: process group whose ranks hold the samples.
     """
@@ -68,7 +68,7 @@ class Ring:
                 block = following
 
     def _passed_on(self, block: torch.Tensor, following: torch.Tensor) -> list[Any]:
-        """Begin to send one block to the next rank and to receive another from the previous; empty ones stay."""
+        """Begin to send one block to the next rank and to receive one from the previous; empty ones are not sent."""
         after, before = (dist.get_global_rank(self.group, (self.rank + step) % len(self.counts)) for step in (1, -1))
         operations = [dist.P2POp(dist.isend, block, after, self.group)] if len(block) else []
         operations += [dist.P2POp(dist.irecv, following, before, self.group)] if len(following) else []

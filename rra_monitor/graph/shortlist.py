@@ -28,8 +28,8 @@ class Errors:
     """Bounds on the error of the distances between prepared samples.
 
     Attributes:
-        moved: (n,) float32, how far preparation moved each sample: |y_i - x_i|.
-        relative: the largest |y_i - x_i| / |x_i|.
+        moved: (n,) float32 distances by which preparation moved the samples: |y_i - x_i|.
+        relative: largest |y_i - x_i| / |x_i|.
         product: relative error of a product when it is rounded to its type.
         summed: error of a squared distance from the summation, as a fraction of the squared norms.
         floor: error of a squared distance from products that vanish.
@@ -74,7 +74,7 @@ class Shortlist:
         _set_limits(products, sample_norms, rank, self._limits[row : row + len(products)])
 
     def add(self, products: npt.NDArray[np.float32], row: int, column: int) -> None:
-        """Take the inner products of the samples from `row` on with those from `column` on, for both.
+        """Offer the samples from `row` on and those from `column` on to each other, given their inner products.
 
         Each pair of blocks comes once; a block on the diagonal, which is symmetric, serves its rows alone, and its
         diagonal is overwritten.
@@ -94,7 +94,7 @@ class Shortlist:
         """The candidates that may be among the k nearest, given the errors of preparation and products.
 
         Returns:
-            (n, room) ids, (n,) how many of each row count, and (n,) whether some may be missing.
+            (n, room) ids, (n,) number of valid ids of each row, and (n,) whether some candidates may be missing.
         """
         missing = np.empty(len(self._norms), np.bool_)
         state = (self._values, self._ids, self._counts, self._limits, self._norms, missing)
@@ -143,7 +143,7 @@ def _add_to_columns(products: Any, row: int, column: int, state: Any) -> None:
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _pick(products: Any, norms: Any, limit: Any, passed: Any, places: Any) -> int:
-    """Write the distances below a limit and their positions; return how many."""
+    """Write the distances below a limit and their positions; return their number."""
     added = 0
     for first in range(0, len(products), CHUNK):
         last = min(first + CHUNK, len(products))
@@ -209,7 +209,7 @@ def _cut_to_shell(state: Any, k: int, bounds: Any, start: int, stop: int) -> Non
 
     With x the samples, y the prepared ones, m_i = |y_i - x_i| and p the product of y_i and y_j as it was rounded:
 
-        the squared distance found, s = |y_i|² + |y_j|² - 2 p, is within e = product 2 |p| + summed (|y_i|² + |y_j|²)
+        the computed squared distance, s = |y_i|² + |y_j|² - 2 p, is within e = product 2 |p| + summed (|y_i|² + |y_j|²)
         + floor of |y_i - y_j|², and |x_i - x_j| is within m_i + m_j of |y_i - y_j|.
 
     So the k nearest by s, and hence the k truly nearest, lie within the radius r = max (sqrt(s + e) + m_i + m_j) over
@@ -231,15 +231,15 @@ def _cut_to_shell(state: Any, k: int, bounds: Any, start: int, stop: int) -> Non
         own, own_moved, radius = np.float64(norms[i]), np.float64(moved[i]), 0.0
         for c in range(k):
             j = ids[i, c]
-            found, other = np.float64(values[i, c]), np.float64(norms[j])
-            error = product * abs(other - found) + summed * (own + other) + floor
-            radius = max(radius, math.sqrt(max(0.0, found + own + error)) + own_moved + moved[j])
+            value, other = np.float64(values[i, c]), np.float64(norms[j])
+            error = product * abs(other - value) + summed * (own + other) + floor
+            radius = max(radius, math.sqrt(max(0.0, value + own + error)) + own_moved + moved[j])
         kept = k
         for c in range(k, counts[i]):
             j = ids[i, c]
-            found, other = np.float64(values[i, c]), np.float64(norms[j])
-            error = product * abs(other - found) + summed * (own + other) + floor
-            if math.sqrt(max(0.0, found + own - error)) - own_moved - moved[j] <= radius:
+            value, other = np.float64(values[i, c]), np.float64(norms[j])
+            error = product * abs(other - value) + summed * (own + other) + floor
+            if math.sqrt(max(0.0, value + own - error)) - own_moved - moved[j] <= radius:
                 ids[i, kept] = j
                 kept += 1
         counts[i] = kept

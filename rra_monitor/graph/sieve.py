@@ -27,7 +27,7 @@ from rra_monitor.graph.shortlist import Errors, Shortlist
 from rra_monitor.graph.workers import Workers
 
 TILES = (1024, 512, 256, 128)
-"""Samples of a side of a tile: the largest that leaves the threads enough of them and fits the memory."""
+"""Samples per side of a tile: the largest is taken that leaves enough tiles for all threads and fits the memory."""
 
 SAMPLE = 1024
 """Samples, at most, from whose distances the first thresholds are estimated."""
@@ -45,11 +45,11 @@ PILOT = 64
 def sifted(
     points: Points, k: int, memory_budget: int, workers: Workers
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-    """Candidates of every sample: (n, room) ids, (n,) how many of a row count, (n,) whether some may be missing."""
+    """Candidates of every sample: (n, room) ids, (n,) number of valid ids, (n,) whether some may be missing."""
     dtype, keep = _plan(points, k)
     tile, height = _sides(points, Shortlist.room(keep), dtype, memory_budget, workers.count)
     sieve = _Sieve(points, keep, dtype, tile, workers)
-    # Blocks of samples are held as far as the memory goes; the samples after a block come by tile by tile.
+    # Blocks of samples are held as far as the memory goes; the samples after a block are prepared tile by tile.
     block = torch.empty((min(height, points.n), points.dim), dtype=dtype)
     passing = torch.empty((tile if height < points.n else 0, points.dim), dtype=dtype)
     for top in range(0, points.n, height):
@@ -152,7 +152,7 @@ def _norms_and_moves(made: Any, rounded: Any, norms: Any, moved: Any) -> None:
             length += x * x
         norms[r] = norm
         floor = SMALLEST * unit * math.sqrt(made.shape[1])
-        # Up by a little, since the result is rounded to float32.
+        # Increased a little, since the result is rounded to float32.
         moved[r] = (math.sqrt(move) + unit * math.sqrt(length) + floor * (length > 0)) * (1 + 4 * unit)
 
 
@@ -198,7 +198,7 @@ def _within_shell(
     dtype: torch.dtype,
     dim: int,
 ) -> torch.Tensor:
-    """Which squared distances, ascending by row, the bounds cannot tell from the k-th, as `Shortlist.within` does."""
+    """Which squared distances, ascending by row, may be as near as the k-th by the bounds of `Shortlist.within`."""
     both = norms + other_norms
     product = UNIT[dtype] if dtype != torch.float32 else 0.0
     error = product * (both - squared).abs() + squared_error(dim, torch.float32) * both + vanishing(dim)
@@ -208,7 +208,7 @@ def _within_shell(
 
 
 def _rank(keep: int, sampled: int, n: int) -> int:
-    """Rank among a random sample that is hardly ever nearer than rank `keep` among all: three deviations beyond it."""
+    """Rank in a random sample, hardly ever nearer than rank `keep` of all: three standard deviations beyond it."""
     expected = keep * sampled / n
     return min(sampled, math.ceil(expected + 3 * math.sqrt(expected)) + 1)
 

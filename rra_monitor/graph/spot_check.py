@@ -35,16 +35,16 @@ def rows_to_check(indices: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.int6
     return np.sort(np.random.default_rng(seed).choice(n, min(CHECKED, n), replace=False))
 
 
-def count_wrong(squared: npt.NDArray[np.float64], found: npt.NDArray[np.int32]) -> int:
-    """Rows in which a neighbour is farther than the k-th true one, except for ties.
+def count_wrong(squared: npt.NDArray[np.float64], neighbours: npt.NDArray[np.int32]) -> int:
+    """The number of rows in which a neighbour is farther than the k-th true one, except for ties.
 
     Args:
         squared: (s, n) true squared distances of some samples to all, infinite to themselves.
-        found: (s, k) their neighbours.
+        neighbours: (s, k) positions of their neighbours in a graph.
     """
-    k = found.shape[1]
+    k = neighbours.shape[1]
     kth = np.partition(squared, k - 1, axis=1)[:, k - 1]
-    farthest = np.take_along_axis(squared, found.astype(np.int64), axis=1).max(axis=1)
+    farthest = np.take_along_axis(squared, neighbours.astype(np.int64), axis=1).max(axis=1)
     return int(np.count_nonzero(~(farthest <= kth * (1 + TIE_TOLERANCE) ** 2)))
 
 

@@ -64,7 +64,7 @@ def check_distances(distances: npt.NDArray[Any], offset: int = 0) -> None:
     """Refuse distances that no row of nearest neighbours can have.
 
     Args:
-        distances: (n, k), k >= 1.
+        distances: (n, k) distances, k >= 1.
         offset: position of the first row among all samples.
 
     Raises:

@@ -22,11 +22,12 @@ APART = "it needs the features of the layer, which are never together here"
 class Collector:
     """Computes quantities layer by layer, and those of pairs of layers at the end.
 
-    A quantity that fails, or gives what it cannot have, is undefined in that layer, with the reason: a mistake in a
-    user's function costs neither the snapshot nor the training. Quantities that are always there raise their errors.
+    A quantity whose function fails, or returns a value outside its range, is undefined in that layer, with the reason:
+    a mistake in a user's function stops neither the snapshot nor the training. Errors of the quantities that are
+    `always` there or `defined` everywhere are raised.
 
     Args:
-        quantities: what to compute.
+        quantities: quantities to compute.
         labels: (n,) classes, or None for unlabelled data.
 
     Attributes:
@@ -47,9 +48,9 @@ class Collector:
 
         Args:
             layer: name of the layer, or of a view of it.
-            graph: its graph.
-            features: (n, …) its features; None where they are never together.
-            kernel: its `LinearKernel`; made from the features if it is needed and not given.
+            graph: graph of the layer.
+            features: (n, …) features of the layer; None where they are never together in memory.
+            kernel: `LinearKernel` of the layer; made from the features if it is needed and not given.
         """
         self.graphs[layer] = graph
         sources = {one.of for one in self._quantities}
@@ -72,15 +73,15 @@ class Collector:
         return {name: np.array(values, dtype=float) for name, values in self._values.items()}
 
     def matrices(self) -> dict[str, Curve]:
-        """Name of each quantity of pairs to its (L, L) values; from Gram matrices only of layers without pooling."""
-        found = {}
+        """Name of each quantity of pairs to its (L, L) values; those of Gram matrices leave pooled views out."""
+        matrices = {}
         for quantity in self._quantities:
             if quantity.of_pairs:
                 given: list[Any] = list(self.graphs.values()) if quantity.of == "graph pairs" else self._kernels
-                found[quantity.name], reason = _pairs(quantity, given)
+                matrices[quantity.name], reason = _pairs(quantity, given)
                 if reason is not None:
                     self.reasons[quantity.name, ""] = reason
-        return found
+        return matrices
 
     def _estimate(self, quantity: Quantity, graph: KnnGraph, features: Any, kernel: Any) -> Estimate:
         given: Mapping[str, tuple[Any, ...]] = {
@@ -93,10 +94,11 @@ class Collector:
 
 
 def _attempt(quantity: Quantity, arguments: tuple[Any, ...]) -> Estimate:
+    """The result of the quantity's function; undefined, with the reason, where a user's function fails."""
     assert quantity.compute is not None
     try:
-        found = quantity.compute(*arguments)
-        return found if isinstance(found, Estimate) else Estimate(float(found))
+        value = quantity.compute(*arguments)
+        return value if isinstance(value, Estimate) else Estimate(float(value))
     except Exception as error:  # whatever a user's function raises
         if quantity.always or quantity.defined:
             raise
@@ -125,6 +127,7 @@ def _pairs(quantity: Quantity, given: list[Any]) -> tuple[Curve, str | None]:
 
 
 def _checked(quantity: Quantity, estimate: Estimate) -> Estimate:
+    """The estimate; undefined, with the reason, where its value is NaN or outside the quantity's range."""
     value = estimate.value
     if math.isnan(value):
         return estimate if estimate.reason is not None else Estimate.undefined("its function gave NaN")

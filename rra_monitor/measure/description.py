@@ -1,4 +1,4 @@
-"""The description of a quantity as plain values, which travels with the numbers, and back."""
+"""Descriptions of quantities as plain values, stored with the numbers, and the quantities read from them."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,23 +12,35 @@ from rra_monitor.measure.settings import Settings
 TEXTS = ("title", "symbol", "unit", "rank", "error_of", "of")
 SWITCHES = ("needs_labels", "depends_on_k")
 MOST = 200
-"""Largest number of a user's quantities that is read."""
+"""Largest number of a user's quantities that are read from a run."""
 
 
 def described(quantities: Iterable[Quantity], settings: Settings) -> list[dict[str, Any]]:
-    """The quantities that this package does not know, as plain values without their functions."""
+    """The descriptions of the quantities that this package does not know, without their functions.
+
+    Args:
+        quantities: quantities of a snapshot.
+        settings: settings of the snapshot, from which the chance levels are computed.
+
+    Returns:
+        A dictionary of plain values for each, which can be written as JSON.
+    """
     return [_plain(one, settings) for one in quantities if KNOWN.get(one.name) is not one]
 
 
-def described_only(found: object) -> tuple[Quantity, ...]:
-    """The quantities of a description, which anybody may have changed; without functions.
+def described_only(descriptions: object) -> tuple[Quantity, ...]:
+    """The quantities of stored descriptions, without functions. Anybody may have changed a description: it is checked.
+
+    Args:
+        descriptions: list of the dictionaries that `described` returns.
 
     Raises:
-        ValueError: no description, an impossible one, or one of a standard quantity.
+        ValueError: anything but a list of at most MOST descriptions; an impossible description; two quantities of one
+            name; the name of a standard quantity.
     """
-    if not isinstance(found, list) or len(found) > MOST:
-        raise ValueError(f"its quantities are {short(found)}, expected a list of at most {MOST} descriptions")
-    own = tuple(_checked(each) for each in found)
+    if not isinstance(descriptions, list) or len(descriptions) > MOST:
+        raise ValueError(f"its quantities are {short(descriptions)}, expected a list of at most {MOST} descriptions")
+    own = tuple(_checked(each) for each in descriptions)
     names = [one.name for one in own]
     if len({*names, *(one.name for one in STANDARD)}) < len(names) + len(STANDARD):
         raise ValueError(f"its quantities are {short(names)}, expected different ones, none of them a standard one")
@@ -39,7 +51,7 @@ def present_quantities(own: Sequence[Quantity], present: Iterable[str]) -> tuple
     """The quantities of stored numbers: the standard ones, those on request that are present, those described.
 
     Args:
-        own: described quantities.
+        own: quantities of the stored descriptions.
         present: names of the stored numbers.
     """
     there = set(present) - {one.name for one in own}
@@ -58,24 +70,24 @@ def _plain(quantity: Quantity, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _checked(found: object) -> Quantity:
-    if not isinstance(found, Mapping):
-        raise ValueError(f"one of its quantities is {short(found)}, expected names and values")
+def _checked(description: object) -> Quantity:
+    if not isinstance(description, Mapping):
+        raise ValueError(f"one of its quantities is {short(description)}, expected names and values")
     try:
-        texts = {name: found[name] for name in TEXTS}
-        switches = {name: found[name] for name in SWITCHES}
+        texts = {name: description[name] for name in TEXTS}
+        switches = {name: description[name] for name in SWITCHES}
         if not all(isinstance(text, str) for text in texts.values()):
-            raise ValueError(f"quantity {short(found['name'])} has {short(texts)}, expected texts")
+            raise ValueError(f"quantity {short(description['name'])} has {short(texts)}, expected texts")
         if not all(isinstance(switch, bool) for switch in switches.values()):
-            raise ValueError(f"quantity {short(found['name'])} has {short(switches)}, expected true or false")
-        low, high = _number(found["low"], -math.inf), _number(found["high"], math.inf)
-        chance = None if found["chance"] is None else _number(found["chance"], math.nan)
+            raise ValueError(f"quantity {short(description['name'])} has {short(switches)}, expected true or false")
+        low, high = _number(description["low"], -math.inf), _number(description["high"], math.inf)
+        chance = None if description["chance"] is None else _number(description["chance"], math.nan)
         return Quantity(
-            found["name"],
+            description["name"],
             low=low,
             high=high,
-            better=found["better"],
-            digits=found["digits"],
+            better=description["better"],
+            digits=description["digits"],
             chance=chance,
             summaries={},
             **texts,

@@ -20,20 +20,20 @@ from rra_monitor.metrics import nnls
 from rra_monitor.utils.trees import first_tensor, iter_tensors, map_tensors
 
 Variant = Callable[[Any], Any]
-"""From a batch of inputs, on the model's device, to as many transformed ones in the same order."""
+"""Function of a batch of inputs on the model's device; returns as many transformed inputs in the same order."""
 
 BATCH = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Invariance:
-    """How similar each layer represents a sample and a variant of it.
+    """How similarly each layer represents a sample and a variant of it.
 
     Attributes:
         layers: (L,) names in execution order, views among them.
-        nnls: (L,) similarity of the layer's graph of the sample with its graph of the variant, 0 to 1; 1 means that
-            the variant changes no neighbourhood.
-        chance: the NNLS of unrelated graphs.
+        nnls: (L,) NNLS of the layer's graph of the sample with its graph of the variant, 0 to 1; 1 means that the
+            variant changes no neighbourhood.
+        chance: NNLS of unrelated graphs.
         snapshot: snapshot of the variant, with its ID and NNCS.
     """
 
@@ -43,9 +43,13 @@ class Invariance:
     snapshot: Snapshot
 
     def onset(self, least: float = 0.9) -> str | None:
-        """The first layer from which on every NNLS is at least `least`: where the network becomes invariant.
+        """The first layer from which every NNLS is at least `least`: where the network becomes invariant.
 
-        None where the last layer is below it. With pooled views in the measurement these count as layers.
+        Args:
+            least: smallest NNLS that counts as invariant, 0 to 1.
+
+        Returns:
+            Name of the layer; None where the last layer is below `least`. Pooled views count as layers.
         """
         below = np.flatnonzero(~(self.nnls >= least))
         first = int(below[-1]) + 1 if below.size else 0
@@ -55,14 +59,14 @@ class Invariance:
 def invariance(
     model: nn.Module, sample: FixedSample, variants: Mapping[str, Variant], *, seed: int = 0, **options: Any
 ) -> dict[str, Invariance]:
-    """Per layer, the NNLS of a network's graph of a sample with its graph of a transformed copy of the sample.
+    """The NNLS, in each layer, of a network's graph of a sample with its graph of a transformed copy of the sample.
 
     Formula: NNLS(H_l(x), H_l(variant(x))), layer l. It is low at the input if the variant moves pixels, and rises
     towards the layer at which the network becomes invariant to the variant.
 
     The network, its gradients and the random streams are left as they were. Variants are called in
-    evaluation mode with gradients on, so that an attack can be one. Each variant's copy of the inputs is made once and
-    kept while it is measured.
+    evaluation mode with gradients on, so that a variant can be an adversarial attack. Each variant's copy of the inputs
+    is made once and kept while it is measured.
 
     Args:
         model: network, on any device.
@@ -82,13 +86,13 @@ def invariance(
 
     Example::
 
-        found = rra.invariance(model, sample, {"mirrored": lambda images: images.flip(-1)})
-        found["mirrored"].onset()  # the name of a layer
+        results = rra.invariance(model, sample, {"mirrored": lambda images: images.flip(-1)})
+        results["mirrored"].onset()  # the name of a layer
     """
     if not variants:
         raise ValueError("variants is empty; pass at least one, as {'noise': lambda x: x + 0.1 * torch.randn_like(x)}")
     base = _snapshot(model, sample, options)
-    found = {}
+    results = {}
     for name, variant in variants.items():
         try:
             other = _snapshot(
@@ -98,14 +102,21 @@ def invariance(
             raise ValueError(f"variant {name!r}: {error}") from error
         layers = tuple(layer for layer in base.layers if layer in other.graphs)
         similarity = np.array([nnls(base.graphs[layer], other.graphs[layer]) for layer in layers])
-        found[name] = Invariance(layers, similarity, base.nnls_chance, other)
-    return found
+        results[name] = Invariance(layers, similarity, base.nnls_chance, other)
+    return results
 
 
 def transformed(
     model: nn.Module, sample: FixedSample, variant: Variant, seed: int = 0, batch_size: int = BATCH
 ) -> FixedSample:
     """The sample with its inputs changed by a variant, with the same ids and labels; see `invariance`.
+
+    Args:
+        model: network. The variant is called on its device, in evaluation mode with gradients on.
+        sample: inputs to transform.
+        variant: function of a batch of inputs.
+        seed: seed of the random streams of python, numpy and torch, which are restored afterwards.
+        batch_size: number of inputs in a batch.
 
     Raises:
         ValueError: a variant that returns another number of inputs than it was given, or no tensors.
@@ -142,7 +153,7 @@ def _checked(returned: Any, given: torch.Tensor | None) -> Any:
 
 @contextmanager
 def _own_gradients(model: nn.Module) -> Iterator[None]:
-    """Empty gradients within, the earlier ones on leaving, so that an attack's backward pass adds nothing to them."""
+    """Clear the gradients within the block and restore them after it: an attack must not add to them."""
     kept = [(parameter, parameter.grad) for parameter in model.parameters()]
     try:
         for parameter, _ in kept:

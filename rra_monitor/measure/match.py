@@ -51,7 +51,12 @@ def same_layer_curves(snapshot: Snapshot, matches: Mapping[str, Match]) -> dict[
 
 
 def check_comparable(settings: Settings, other: Settings, what: str = "the other snapshot") -> list[str]:
-    """Refuse an NNLS that would mean nothing.
+    """Refuse a comparison whose NNLS would mean nothing.
+
+    Args:
+        settings: settings of one snapshot.
+        other: settings of the other one.
+        what: name of the other one in the texts.
 
     Returns:
         Remarks for the reader, one sentence each: equal ids whose inputs differ in content.
@@ -94,11 +99,14 @@ def match(snapshot: Snapshot, other: Snapshot, name: str) -> Match:
 
     Args:
         snapshot: a snapshot with graphs.
-        other: another one with graphs; its layers may differ.
+        other: another snapshot with graphs; its layers may differ.
         name: name of the comparison.
 
+    Returns:
+        A Match, with the NNLS of all pairs of layers; 0 to 1, higher is more similar.
+
     Raises:
-        ValueError: not comparable (see `check_comparable`), or graphs that were not kept.
+        ValueError: snapshots that are not comparable (see `check_comparable`), or whose graphs were not kept.
 
     Warns:
         UserWarning: equal ids whose inputs differ in content.

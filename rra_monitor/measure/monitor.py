@@ -30,11 +30,12 @@ class Monitor:
 
     Args:
         probes: name to sample, for example `{"train": sample}`.
-        options: options of measuring; made from the keywords that follow if None.
+        options: options of measuring; made from the keywords if None.
         more: options of measuring by keyword, see `MonitorOptions`: layers, views, k, backend, forward, batch_size,
             memory_budget, cka, quantities. Given beside `options` they replace those of the same name.
 
     Raises:
+        TypeError: probes that are not samples by name; options that are not `MonitorOptions`; an unknown keyword.
         ValueError: no probes, a probe's name that cannot be a key, k out of range, an unknown backend or view.
 
     Example, in any loop::
@@ -93,8 +94,11 @@ class Monitor:
             model: network on any device, in any mode, compiled or not.
             step: optimiser steps taken.
             epoch: epochs completed.
-            on_graph: function for a progress bar, called before the first graph of a probe and after each with the
-                probe, the number of its graphs that are built, and the number of all.
+            on_graph: function for a progress bar, called before the first graph of a probe and after each graph, with
+                the probe, the number of its graphs built so far, and their total number.
+
+        Returns:
+            Probe to snapshot.
 
         Raises:
             ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer.
@@ -167,7 +171,7 @@ class Monitor:
 
     def _warn_once(self, probe: str, reasons: Mapping[tuple[str, str], str]) -> None:
         """Warn once for each quantity that is undefined in a layer: it often stays undefined in later snapshots."""
-        # Of a standard error its quantity's reason says it.
+        # A standard error is undefined where its quantity is, and that one's warning gives the reason.
         symbols = {one.name: one.symbol for one in self.quantities if not one.error_of}
         for (name, layer), reason in reasons.items():
             if name in symbols and (probe, name, layer) not in self._undefined:
@@ -195,7 +199,7 @@ def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> d
 
     Raises:
         TypeError: anything but samples by name.
-        ValueError: none, a name that cannot be a key, a k that a sample is too small for.
+        ValueError: no sample, a name that cannot be a key, a k below 2 or too large for a sample.
     """
     if not isinstance(probes, Mapping):
         raise TypeError(

@@ -77,7 +77,11 @@ class MonitorOptions:
 
 
 def check_names(owner: str, options: Iterable[str]) -> None:
-    """Refuse keywords that are no `MonitorOptions`, in the name of the class that they were given to.
+    """Refuse keywords that are no `MonitorOptions`.
+
+    Args:
+        owner: name of the class that they were given to, for the error.
+        options: the keywords.
 
     Raises:
         TypeError: the first such keyword, with the nearest option or all of them.

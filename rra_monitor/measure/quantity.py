@@ -1,7 +1,7 @@
-"""A quantity: one number for each layer, or for each pair of layers, and everything that is said about it.
+"""A quantity: one number for each layer, or for each pair of layers, with its description.
 
 A quantity is defined once. Snapshots, the store, the records, every dashboard, tables and comparisons go over the
-quantities that a snapshot has, and none of them knows one by its name.
+quantities that a snapshot has, and none of them refers to a quantity by its name.
 """
 
 import math
@@ -23,7 +23,7 @@ Rank = Literal["main", "side", "check"]
 """How prominently a quantity is shown."""
 
 PAIRED = "nnls_"
-"""Beginning of the names of curves that compare a snapshot with another one, which no quantity may have."""
+"""Prefix of the names of curves that compare a snapshot with another one. No quantity's name may begin with it."""
 
 RESERVED = {
     "aliases",
@@ -65,9 +65,9 @@ class Quantity:
 
     Args:
         name: name in keys, files and `snapshot.curves`: lower-case letters, digits and '_', at most 40.
-        compute: function of what `of` names. It returns a number, NaN where undefined; of pairs an array. None for a
-            quantity that was read from a stored run.
-        of: what the function is given.
+        compute: function of the input that `of` names. It returns a number, or an array for pairs of layers, NaN where
+            undefined. None for a quantity that was read from a stored run.
+        of: input of the function.
             "graph": a layer's `KnnGraph`, and the labels (n,) or None.
             "gram": the layer's `LinearKernel`, which has the eigenvalues and the entries of the centred n × n Gram
             matrix. It exists also where the features of a layer are never together in memory.
@@ -79,20 +79,20 @@ class Quantity:
         unit: unit of the values, such as "dimensions".
         low: smallest possible value.
         high: largest possible value. With a `low` of 0 and a `high` of 1 it is drawn as a fraction.
-        better: which direction is good, "higher" or "lower"; None where neither is.
+        better: good direction, "higher" or "lower"; None where neither is good.
         digits: number of decimals in tables.
         chance: value of features without structure, or a function of the snapshot's `Settings` that returns it; None
             where there is none.
         needs_labels: whether it is left out for unlabelled data.
         depends_on_k: whether values of different k / n cannot be compared; False for those that depend on n alone.
-        rank: "main" is logged layer by layer to every tracker and shown first, "side" is shown after the comparisons,
-            "check" is in files and at the end of lists.
-        error_of: name of the quantity whose standard error this is.
+        rank: prominence. "main" is logged layer by layer to every tracker and shown first, "side" is shown after the
+            comparisons, "check" is in files and at the end of lists.
+        error_of: name of the quantity whose standard error this is; empty if it is none.
         summaries: suffix to function of the (M,) values of the layers without their pooled views, for one number per
             probe: `rra/<probe>/<name>_<suffix>`.
         worst: function of the (L,) values of all layers and views, for one number per probe that is logged as
             `rra/<probe>/<name>` where it is not NaN.
-        always: whether every stored snapshot has it, so that its absence is damage.
+        always: whether every stored snapshot has it, so that a file without it is damaged.
         defined: whether NaN is impossible.
 
     Raises:
@@ -191,6 +191,6 @@ class Quantity:
         return self.chance(settings) if callable(self.chance) else float(self.chance)
 
     def outside(self, values: npt.NDArray[np.floating[Any]], rounding: float) -> npt.NDArray[np.bool_]:
-        """Which values it cannot have: infinite, or beyond `low` to `high` by more than the rounding."""
+        """Which values are impossible: infinite, or outside `low` to `high` by more than `rounding`."""
         within = (values >= self.low - rounding) & (values <= self.high + rounding)
         return np.asarray(np.isinf(values) | ~(np.isnan(values) | within))

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from rra_monitor.capture.names import FULL
 
 Curve = npt.NDArray[np.float64]
-"""(L,) values, one per layer (and view) in execution order; of pairs of layers (L, L)."""
+"""(L,) values, one per layer (and view) in execution order; (L, L) for pairs of layers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,11 +19,11 @@ class Settings:
         n: number of samples.
         k: number of neighbours.
         metric: distance metric.
-        backend: which backend built the graphs.
+        backend: requested backend of the graphs.
         ids: (n,) identities of the samples, in their order.
         labels: (n,) classes, or None for unlabelled data.
         fingerprint: hash of the inputs.
-        views: views of every layer that were asked for, see `pooled`.
+        views: requested views of every layer, see `pooled`.
     """
 
     n: int
@@ -41,7 +41,7 @@ class Settings:
         return self.k / self.n
 
     def dense_as(self, other: "Settings") -> bool:
-        """Whether k / n is equal to a tenth; k is a whole number, so small samples cannot be closer."""
+        """Whether k / n is equal to within a tenth; k is a whole number, so small samples cannot be closer."""
         return same_density(self.k, self.n, other.k, other.n)
 
 

@@ -19,7 +19,7 @@ class ViewRows:
 
     Attributes:
         layers: (M,) layers that have the view, in execution order.
-        names: (M,) its names in `Snapshot.layers`; another view's name where the two are equal.
+        names: (M,) names of the view in `Snapshot.layers`; another view's name where the two are equal.
         indices: (M,) positions in `Snapshot.layers`.
     """
 
@@ -73,12 +73,12 @@ class Snapshot:
 
     @property
     def nncs(self) -> Curve | None:
-        """(L,) class similarities, 0 to 1; None for unlabelled data."""
+        """(L,) class similarities, 0 to 1, higher is more separable; None for unlabelled data."""
         return self.curves.get("nncs")
 
     @property
     def nnls(self) -> Curve:
-        """(L, L) layer similarities, 0 to 1, symmetric with a diagonal of ones."""
+        """(L, L) layer similarities, 0 to 1, higher is more similar; symmetric with a diagonal of ones."""
         return self.matrices["nnls"]
 
     @property
@@ -113,7 +113,7 @@ class Snapshot:
 
     @property
     def failed(self) -> Curve | None:
-        """(L,) how many of these were wrong, so that the graph was built again in double precision; normally 0.
+        """(L,) number of these rows that were wrong, so that the graph was built again in double precision; normally 0.
 
         None in a run stored by 0.1.0.
         """
@@ -131,15 +131,15 @@ class Snapshot:
 
     def chances(self) -> dict[str, float]:
         """Name of each quantity that has a chance level to that level."""
-        found = ((one.name, one.chance_for(self.settings)) for one in self.quantities)
-        return {name: chance for name, chance in found if chance is not None}
+        levels = ((one.name, one.chance_for(self.settings)) for one in self.quantities)
+        return {name: chance for name, chance in levels if chance is not None}
 
     def measured(self) -> list[tuple[Quantity, Curve]]:
         """Each quantity of layers that has a curve here, with its values."""
         return [(one, self.curves[one.name]) for one in self.quantities if one.name in self.curves]
 
     def changed(self, **values: Curve | None) -> "Snapshot":
-        """A copy with other values of some quantities, by name; None leaves one out."""
+        """A copy with other values of some quantities, by name; None removes one."""
         pairs = {one.name for one in self.quantities if one.of_pairs}
         curves, matrices = dict(self.curves), dict(self.matrices)
         for name, value in values.items():

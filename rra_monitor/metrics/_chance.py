@@ -20,7 +20,7 @@ LARGEST_N = 2**31 - 1
 """Positions of samples are 32-bit integers."""
 
 ALL_TERMS = 1_000_000
-"""Largest number of terms in the sum of `nnls_chance`; of more, those around the mean."""
+"""Largest number of terms that `nnls_chance` sums; if there are more, it sums those around the mean."""
 
 
 @overload
@@ -41,13 +41,15 @@ def adjusted(value: Floats | float, chance: Floats | float, ceiling: Floats | fl
         At most 1, higher is more similar; 0 at chance, negative below. NaN where chance equals the ceiling, so that no
         value means anything: all others are neighbours (k = n - 1), or a class has only one sample.
 
+    Source: the correction for chance of Hubert and Arabie 1985, Comparing Partitions.
+
     >>> round(adjusted(0.7, chance=0.4), 4)
     0.5
     """
     room = np.asarray(ceiling, dtype=np.float64) - chance
     excess = np.asarray(value, dtype=np.float64) - chance
-    found: Floats = np.divide(excess, room, out=np.full(np.broadcast(excess, room).shape, np.nan), where=room > NO_ROOM)
-    return found if found.ndim else float(found)
+    ratio: Floats = np.divide(excess, room, out=np.full(np.broadcast(excess, room).shape, np.nan), where=room > NO_ROOM)
+    return ratio if ratio.ndim else float(ratio)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,7 @@ def nncs_chance(labels: Any, agreement: Agreement | None = None) -> float:
         whatever their graph.
 
     Raises:
-        ValueError: labels that are not n integers, fewer than 2; what `nncs` says of an agreement function.
+        ValueError: labels that are not n integers, fewer than 2 of them; an agreement function that `nncs` refuses.
 
     >>> round(nncs_chance([0, 0, 1, 1]), 4)
     0.3333
@@ -96,8 +98,8 @@ def nncs_chance(labels: Any, agreement: Agreement | None = None) -> float:
         _, counts = np.unique(targets, return_counts=True)
         return float((counts / n * (counts - 1) / (n - 1)).sum())
     total = 0.0
-    for rows, found in pair_agreements(targets, agreement):
-        total += float(found.sum(dtype=np.float64)) - float(found[np.arange(len(rows)), rows].sum(dtype=np.float64))
+    for rows, block in pair_agreements(targets, agreement):
+        total += float(block.sum(dtype=np.float64)) - float(block[np.arange(len(rows)), rows].sum(dtype=np.float64))
     return total / (n * (n - 1))
 
 
@@ -116,8 +118,8 @@ def nncs_ceiling(labels: Any, k: int, agreement: Agreement | None = None) -> flo
         0 to 1; 1 where every class has more than k samples.
 
     Raises:
-        ValueError: labels that are not n integers, fewer than 2; k out of range; what `nncs` says of an agreement
-            function.
+        ValueError: labels that are not n integers, fewer than 2 of them; k out of range; an agreement function that
+            `nncs` refuses.
 
     >>> nncs_ceiling([0, 0, 0, 1], k=2)  # the last sample is alone in its class
     0.75
@@ -130,8 +132,8 @@ def nncs_ceiling(labels: Any, k: int, agreement: Agreement | None = None) -> flo
         _, counts = np.unique(targets, return_counts=True)
         return float((counts / n * np.minimum(1, (counts - 1) / k)).sum())
     total = 0.0
-    for rows, found in pair_agreements(targets, agreement):
-        others = found.astype(np.float64)
+    for rows, block in pair_agreements(targets, agreement):
+        others = block.astype(np.float64)
         others[np.arange(len(rows)), rows] = -1  # the sample itself comes last
         total += float(np.partition(others, n - k, axis=1)[:, n - k :].sum())
     return total / (n * k)
@@ -140,7 +142,7 @@ def nncs_ceiling(labels: Any, k: int, agreement: Agreement | None = None) -> flo
 def nnls_chance(n: int, k: int) -> float:
     """The NNLS expected of two independent random neighbour sets: E[s / (2k - s)], s hypergeometric.
 
-    Two sets of k out of the n - 1 others share s with probability C(k, s) C(n-1-k, k-s) / C(n-1, k).
+    Two sets of k out of the n - 1 others share s samples with probability C(k, s) C(n-1-k, k-s) / C(n-1, k).
 
     Args:
         n: number of samples.

@@ -19,11 +19,11 @@ def check_alike(graphs: Sequence[KnnGraph]) -> None:
     """
     shapes = {(graph.samples, graph.k, graph.offset, graph.n) for graph in graphs}
     if len(shapes) > 1:
-        found = " and ".join(
+        given = " and ".join(
             f"n={samples}, k={k}" + (f" (rows from {offset} on, {n} of them)" if n != samples else "")
             for samples, k, offset, n in sorted(shapes)
         )
-        raise ValueError(f"NNLS compares graphs of the same samples with the same k, found {found}; build them alike")
+        raise ValueError(f"NNLS compares graphs of the same samples with the same k, found {given}; build them alike")
 
 
 def checked_neighbours(graph: KnnGraph) -> npt.NDArray[np.int32]:

@@ -18,7 +18,7 @@ CHUNK = 4096
 """Features read at once for a Gram matrix."""
 
 ROUNDING = 1e-12
-"""A variance below this fraction of the numbers whose difference it is, is rounding."""
+"""HSIC of a kernel with itself below this fraction of its squared trace counts as rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ def linear_cka(features_a: Any, features_b: Any, unbiased: bool = False) -> floa
 
     Args:
         features_a: (n, …) array or tensor, or its `linear_kernel`.
-        features_b: those of the same samples in the same order, with any number of features.
+        features_b: array, tensor or kernel of the same samples in the same order, with any number of features.
         unbiased: whether to use the unbiased estimator, which needs n >= 4. The biased value rises towards 1 if there
             are many more features than samples, related or not: two Gaussian draws of n = 100, d = 1000 give 0.91.
             The unbiased one is about 0 there.
@@ -121,14 +121,16 @@ def cka_matrix(
     Args:
         features_a: la representations of the same n samples, or their kernels.
         features_b: lb more of them; the first list itself if None.
-        unbiased: as in `linear_cka`.
+        unbiased: whether to use the unbiased estimator, see `linear_cka`.
 
     Returns:
-        (la, lb) values of `linear_cka`; symmetric with a diagonal of ones for one list.
+        (la, lb) values of `linear_cka`, higher is more similar; symmetric with a diagonal of ones for one list.
 
     Raises:
         TypeError: features that are not real numbers.
         ValueError: an empty list; see also `linear_cka`.
+
+    Source: see `linear_cka`.
     """
     kernels_a = [_as_kernel(features) for features in features_a]
     kernels_b = kernels_a if features_b is None else [_as_kernel(features) for features in features_b]
@@ -153,7 +155,7 @@ def _normalised(
     own_b: Sequence[float],
     unbiased: bool,
 ) -> npt.NDArray[np.float64]:
-    """HSIC of each pair over the root of each one's own; of one list with itself each pair is computed once."""
+    """HSIC of each pair over the root of the product of its kernels' own; in one list each pair is computed once."""
     matrix = np.empty((len(kernels_a), len(kernels_b)))
     for row, a in enumerate(kernels_a):
         for column, b in enumerate(kernels_b):
@@ -173,8 +175,8 @@ def _check(kernels_a: list[LinearKernel], kernels_b: list[LinearKernel], unbiase
         raise ValueError("a CKA matrix needs at least one representation on each side, got an empty list")
     sizes = sorted({kernel.n for kernel in (*kernels_a, *kernels_b)})
     if len(sizes) > 1:
-        found = " and ".join(f"n={n}" for n in sizes)
-        raise ValueError(f"CKA compares representations of the same samples, found {found}; pass the same samples")
+        given = " and ".join(f"n={n}" for n in sizes)
+        raise ValueError(f"CKA compares representations of the same samples, found {given}; pass the same samples")
     if unbiased and sizes[0] < 4:
         raise ValueError(f"the unbiased CKA needs at least 4 samples, got {sizes[0]}; take more, or unbiased=False")
 
@@ -193,7 +195,7 @@ def _dependence(a: LinearKernel, b: LinearKernel, unbiased: bool) -> float:
     total = _trace(a, b)
     if not unbiased:
         return total
-    # Rows of a centred kernel sum to 0, and so to minus their diagonal where that is left out.
+    # Rows of a centred kernel sum to 0, so without its diagonal they sum to minus the diagonal.
     n, both = a.n, float(a.squares @ b.squares.to(a.squares.device))
     sums = float(a.squares.sum()) * float(b.squares.sum())
     return total - n / (n - 2) * both + sums / ((n - 1) * (n - 2))

@@ -69,6 +69,7 @@ def decimated_twonn(
         The dimensions by number of samples, higher means more complex; with a warning wherever one is NaN.
 
     Raises:
+        TypeError: parts that are not several whole numbers.
         ValueError: k < 2; one rank's shard of a graph (gather it first); numbers of parts below 1 or above n / 3.
 
     Source: Facco et al. 2017 (the dimension against the number of samples); 5.1 of the thesis.

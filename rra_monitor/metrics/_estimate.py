@@ -1,4 +1,4 @@
-"""A value together with the reason where it has none."""
+"""A value, or the reason why there is none."""
 
 import math
 import warnings
@@ -11,7 +11,7 @@ class Estimate:
 
     Attributes:
         value: the number, NaN where undefined.
-        reason: why it is undefined, as the end of a sentence; None where it is defined.
+        reason: reason why it is undefined, as the end of a sentence; None where it is defined.
     """
 
     value: float
@@ -27,7 +27,7 @@ def or_warning(estimate: Estimate, what: str, stacklevel: int = 3) -> float:
     """The value, with a warning that states the reason where it is undefined.
 
     Args:
-        estimate: the estimate.
+        estimate: value, or reason why there is none.
         what: beginning of the warning, such as "ID undefined".
         stacklevel: frame that the warning names; 3 is the caller of the function that calls this one.
     """

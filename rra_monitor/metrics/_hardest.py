@@ -64,13 +64,15 @@ def hardest_samples(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardS
     Args:
         graph: whole graph of n samples.
         labels: (n,) integer classes. For targets that are not classes, sort `nncs_per_sample` instead.
-        count: number to list, at least 1.
+        count: number of samples to list, at least 1.
 
     Returns:
-        At most `count` of them.
+        At most `count` samples, the hardest first.
 
     Raises:
         ValueError: labels that are not n integers, count < 1, one rank's shard of a graph.
+
+    Source: Eq. 3.4 of the thesis, for each sample; the order is ours.
 
     >>> from rra_monitor import knn_graph
     >>> hardest_samples(knn_graph([0.0, 1.0, 3.0, 7.0], k=2), [0, 0, 1, 1], count=1)
@@ -104,32 +106,34 @@ def hardest_classes(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardC
     Args:
         graph: whole graph of n samples.
         labels: (n,) integer classes.
-        count: number to list, at least 1.
+        count: number of classes to list, at least 1.
 
     Returns:
-        At most `count` of them.
+        At most `count` classes, the hardest first.
 
     Raises:
         ValueError: labels that are not n integers, count < 1, one rank's shard of a graph.
 
+    Source: Eq. 3.4 of the thesis, by class; the order is ours.
+
     >>> from rra_monitor import knn_graph
-    >>> [found] = hardest_classes(knn_graph([0.0, 1.0, 3.0, 7.0], k=1), [0, 0, 1, 1], count=1)
-    >>> found.label, found.value, found.rival, found.rival_share
+    >>> [hardest] = hardest_classes(knn_graph([0.0, 1.0, 3.0, 7.0], k=1), [0, 0, 1, 1], count=1)
+    >>> hardest.label, hardest.value, hardest.rival, hardest.rival_share
     (1, 0.5, 0, 0.5)
     """
     _check_count(count)
     refuse_shard(graph, None)
-    found = nncs_by_class(graph, labels)
-    level, others = found.per_class, found.matrix.copy()
+    table = nncs_by_class(graph, labels)
+    level, others = table.per_class, table.matrix.copy()
     np.fill_diagonal(others, 0)
     hardness = level.adjusted
     return [
         HardClass(
-            label=int(found.classes[a]),
-            size=int(found.sizes[a]),
+            label=int(table.classes[a]),
+            size=int(table.sizes[a]),
             value=float(level.value[a]),
             adjusted=float(hardness[a]),
-            rival=int(found.classes[others[a].argmax()]) if others[a].any() else None,
+            rival=int(table.classes[others[a].argmax()]) if others[a].any() else None,
             rival_share=float(others[a].max()),
         )
         for a in np.argsort(hardness, kind="stable")[:count]  # NaN comes last

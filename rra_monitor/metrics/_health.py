@@ -30,7 +30,7 @@ class GraphHealth:
         zeros: fraction of samples with a duplicate, 0 to 1; the ID leaves them out.
         zero_distances: fraction of the n k distances that are 0, 0 to 1. Near 1 the layer has collapsed.
         recall: fraction of the true neighbours that were found, 1.0 for an exact graph.
-        checked: rows of an exact graph that were compared with float64, see `KnnGraph`.
+        checked: number of rows of an exact graph that were compared with float64, see `KnnGraph`.
         failed: number of these that were wrong, so that the graph was built again; normally 0.
     """
 
@@ -76,6 +76,9 @@ def skewness(counts: npt.NDArray[np.int64]) -> float:
 
     Formula: mean((N - mean N)³) / std(N)³.
 
+    Args:
+        counts: (n,) counts N.
+
     Returns:
         Any number; 0 for a symmetric distribution, and by convention where all counts are equal.
 
@@ -94,6 +97,9 @@ def graph_health(graph: KnnGraph, group: ProcessGroup | None = None) -> GraphHea
         graph: graph of n samples.
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the values over all samples.
+
+    Returns:
+        A GraphHealth, see its attributes for the ranges; low is good, except for `recall` and `checked`.
 
     Raises:
         ValueError: indices outside 0 to n - 1; a shard of a graph without the group.

@@ -35,6 +35,9 @@ def induced_errors(graph: KnnGraph, labels: Any = None) -> InducedErrors:
         graph: a graph with an audit.
         labels: (n,) integer classes, in the order of the graph's samples, or None.
 
+    Returns:
+        The InducedErrors, in the units of the metrics; close to 0 is good.
+
     Raises:
         ValueError: a graph without an audit; labels that are not n integers.
     """
@@ -45,15 +48,15 @@ def induced_errors(graph: KnnGraph, labels: Any = None) -> InducedErrors:
             "Build it with backend='nndescent' and min_recall=0: where a recall is asked for and not reached, the "
             "graph becomes an exact one, which has none"
         )
-    found, true = graph.indices[audit.rows], audit.indices
-    shared = np.array([len(np.intersect1d(a, b)) for a, b in zip(found, true, strict=True)])
+    approximate, exact = graph.indices[audit.rows], audit.indices
+    shared = np.array([len(np.intersect1d(a, b)) for a, b in zip(approximate, exact, strict=True)])
     dimension, class_similarity = float("nan"), None
     if graph.k >= 2:
         dimension = _dimension(graph.distances[audit.rows]) - _dimension(audit.distances)
     if labels is not None:
         classes = checked_labels(labels, graph.n)
         own = classes[audit.rows, None]
-        class_similarity = float((classes[found] == own).mean() - (classes[true] == own).mean())
+        class_similarity = float((classes[approximate] == own).mean() - (classes[exact] == own).mean())
     return InducedErrors(dimension, class_similarity, float(1 - (shared / (2 * graph.k - shared)).mean()))
 
 

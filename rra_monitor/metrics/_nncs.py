@@ -21,12 +21,12 @@ def nncs(
     """The fraction of neighbours of the same class, over all (sample, neighbour) pairs.
 
     Formula: NNCS = 1 / (n k) sum_i sum_j [label of i = label of its j-th neighbour]. Every sample has equal weight
-    (micro); in `nncs_by_class(graph, labels).macro` every class has.
+    (micro); in `nncs_by_class(graph, labels).macro` every class has equal weight.
 
     Args:
         graph: graph of n samples.
-        labels: (n,) integer classes, in the order of the graph's samples; over ranks those of this rank's samples. With
-            an agreement function any targets, as an array (n, …).
+        labels: (n,) integer classes, in the order of the graph's samples; with a group those of this rank's samples.
+            With an agreement function any targets, as an array (n, …).
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the value over all samples.
         agreement: function for targets that are not classes, in place of the indicator. It gets the targets of samples
@@ -55,7 +55,7 @@ def nncs(
 
     def agreeing() -> npt.NDArray[np.float64]:
         blocks = neighbour_agreements(graph, targets, agreement)
-        return np.array(sum(_total(found) for found in blocks))
+        return np.array(sum(_total(block) for block in blocks))
 
     return float(summed(agreeing, group)) / (graph.samples * graph.k)
 
@@ -76,14 +76,16 @@ def nncs_per_sample(graph: KnnGraph, labels: Any, *, agreement: Agreement | None
     Raises:
         ValueError: see `nncs`; one rank's shard of a graph.
 
+    Source: Eq. 3.4 of the thesis, for each sample.
+
     >>> from rra_monitor import knn_graph
     >>> nncs_per_sample(knn_graph([0.0, 1.0, 3.0, 7.0], k=2), [0, 0, 1, 1]).tolist()
     [0.5, 0.5, 0.0, 0.5]
     """
     targets = all_targets(graph, labels, agreement, None)
     blocks = neighbour_agreements(graph, targets, agreement)
-    return np.concatenate([found.mean(axis=1, dtype=np.float64) for found in blocks])
+    return np.concatenate([block.mean(axis=1, dtype=np.float64) for block in blocks])
 
 
-def _total(found: npt.NDArray[Any]) -> float:
-    return float(np.count_nonzero(found) if found.dtype == bool else found.sum(dtype=np.float64))
+def _total(block: npt.NDArray[Any]) -> float:
+    return float(np.count_nonzero(block) if block.dtype == bool else block.sum(dtype=np.float64))

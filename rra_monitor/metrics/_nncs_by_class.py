@@ -24,7 +24,7 @@ class ClassSimilarity:
 
     Attributes:
         classes: (c,) the classes that occur, ascending.
-        sizes: (c,) number of samples of each.
+        sizes: (c,) number of samples of each class.
         matrix: (c, c) row a, column b: the fraction of class b among the neighbours of the samples of class a.
             Rows sum to 1; the diagonal, high for separable classes, is the NNCS of each class.
         k: number of neighbours of each sample.
@@ -70,7 +70,7 @@ def nncs_by_class(graph: KnnGraph, labels: Any, group: ProcessGroup | None = Non
 
     Args:
         graph: graph of n samples.
-        labels: (n,) integer classes, in the order of the graph's samples; over ranks those of this rank's samples.
+        labels: (n,) integer classes, in the order of the graph's samples; with a group those of this rank's samples.
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
             the matrix over all samples.
 
@@ -83,10 +83,10 @@ def nncs_by_class(graph: KnnGraph, labels: Any, group: ProcessGroup | None = Non
     Source: Eq. 3.4 of the thesis, by class; macro, matrix and chance levels are ours.
 
     >>> from rra_monitor import knn_graph
-    >>> found = nncs_by_class(knn_graph([0.0, 1.0, 3.0, 7.0], k=2), [0, 0, 1, 1])
-    >>> found.matrix.tolist()
+    >>> similarity = nncs_by_class(knn_graph([0.0, 1.0, 3.0, 7.0], k=2), [0, 0, 1, 1])
+    >>> similarity.matrix.tolist()
     [[0.5, 0.5], [0.75, 0.25]]
-    >>> found.micro.value, found.macro.value, found.per_class.value.tolist()
+    >>> similarity.micro.value, similarity.macro.value, similarity.per_class.value.tolist()
     (0.375, 0.375, [0.5, 0.25])
     """
     classes, codes = np.unique(all_targets(graph, labels, None, group), return_inverse=True)

@@ -1,4 +1,4 @@
-"""Nearest-neighbour layer similarity (NNLS): how similar two representations of the same samples are."""
+"""Nearest-neighbour layer similarity (NNLS): the mean Jaccard index of the neighbour sets of two representations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORD = 64
 
 
 def nnls(graph_a: KnnGraph, graph_b: KnnGraph, group: ProcessGroup | None = None) -> float:
-    """The mean Jaccard index of the neighbour sets of two graphs (NNLS; neighbourhood overlap elsewhere).
+    """The mean Jaccard index of the neighbour sets of two graphs (NNLS in the thesis, neighbourhood overlap elsewhere).
 
     Formula: NNLS = 1 / n sum_i |Ka_i ∩ Kb_i| / |Ka_i ∪ Kb_i|, with K_i the k nearest neighbours of sample i.
 
@@ -36,8 +36,8 @@ def nnls(graph_a: KnnGraph, graph_b: KnnGraph, group: ProcessGroup | None = None
             the value over all samples.
 
     Returns:
-        0 to 1; 1 means the same neighbourhoods. Unrelated features give `nnls_chance(n, k)`, not 0; `adjusted(value,
-        nnls_chance(n, k))` is 0 there.
+        0 to 1, higher is more similar; 1 means the same neighbour sets. Unrelated features give
+        `nnls_chance(n, k)`, not 0; `adjusted(value, nnls_chance(n, k))` is 0 there.
 
     Raises:
         ValueError: graphs of different n or k; indices outside 0 to n - 1; a shard of a graph without the group.
@@ -47,7 +47,7 @@ def nnls(graph_a: KnnGraph, graph_b: KnnGraph, group: ProcessGroup | None = None
     >>> from rra_monitor import knn_graph
     >>> line = knn_graph([0.0, 1.0, 3.0, 7.0], k=2)
     >>> swapped = knn_graph([0.0, 7.0, 3.0, 1.0], k=2)
-    >>> round(nnls(line, swapped), 4)  # overlaps 1/3, 1/3, 1/3, 1/3
+    >>> round(nnls(line, swapped), 4)  # Jaccard indices 1/3, 1/3, 1/3, 1/3
     0.3333
     """
     return float(nnls_matrix([graph_a], [graph_b], group)[0, 0])
@@ -65,11 +65,13 @@ def nnls_matrix(
             the value over all samples.
 
     Returns:
-        (la, lb) array of values in 0 to 1; symmetric with a diagonal of ones for one list.
+        (la, lb) array of values in 0 to 1, higher is more similar; symmetric with a diagonal of ones for one list.
 
     Raises:
         ValueError: an empty list, graphs of different n or k; indices outside 0 to n - 1; a shard of a graph without
             the group.
+
+    Source: Eq. 3.2 and 3.3 of the thesis.
     """
     others = graphs_a if graphs_b is None else graphs_b
     sums = sums_over_samples(lambda: _overlaps(graphs_a, others), (*graphs_a, *others), group)
@@ -112,6 +114,9 @@ def nnls_of_neighbours(
         neighbours_a: la arrays (n, k), the `indices` of graphs.
         neighbours_b: lb more of them.
 
+    Returns:
+        (la, lb) array of values in 0 to 1, higher is more similar.
+
     Raises:
         ValueError: an empty list, or arrays of different shapes.
     """
@@ -150,7 +155,7 @@ def _sums(
     cuts = np.linspace(0, n, threads + 1).astype(int)
     shared = np.arange(k + 1)
     overlap = shared / (2 * k - shared)
-    # Threads of Python's own: numba's pools do not survive a fork into data loader workers.
+    # Python's own threads: numba's pools do not survive a fork into data loader workers.
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(others), WORD):
             some = others[first : first + WORD]
@@ -167,7 +172,7 @@ def _sums(
 
 
 def _available_threads() -> int:
-    # Torch's number where it is at work, without loading it where it is not.
+    # Torch's number of threads if torch is loaded; it is not loaded for this.
     return sys.modules["torch"].get_num_threads() if "torch" in sys.modules else os.cpu_count() or 1
 
 
@@ -180,7 +185,7 @@ def _count_shared(rows: Any, columns: Any, least: Any, samples: int, start: int,
     layers, _, k = rows.shape
     others = columns.shape[0]
     counts = np.zeros((layers, others, k + 1), np.int64)
-    # Bit b of holders[j] says that j is a neighbour of the sample at hand in layer b of the columns.
+    # Bit b of holders[j] says that j is a neighbour of sample i in layer b of the columns.
     holders = np.zeros(samples, np.uint64)
     shared = np.empty(others, np.int64)
     one = np.uint64(1)

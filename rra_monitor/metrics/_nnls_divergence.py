@@ -16,8 +16,8 @@ def nnls_divergence(matrix_p: Any, matrix_q: Any) -> float:
     ordinary values: m is 0 or 1 only where both cells are.
 
     The thesis names the matrices after one network in two parameterisations (n, k); whatever they are, cell ij of both
-    must belong to the same pair of layers. Unlike layers differ little under any parameterisation, so that the mean
-    over all cells falls with the number of layers (section 5.3.2 says so too).
+    must belong to the same pair of layers. Cells of dissimilar layers differ little under any parameterisation, so the
+    mean over all cells falls with the number of layers (section 5.3.2 says so too).
 
     Args:
         matrix_p: (l_p, l_q) NNLS values, 0 to 1.
@@ -50,12 +50,12 @@ def _half(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> npt.NDArray
     total = p + q
     # p / m = 1 + away and q / m = 1 - away: exact where p and q are close, which a difference of entropies is not.
     away = np.divide(p - q, total, out=np.zeros_like(total), where=total > 0)
-    found: npt.NDArray[np.float64] = (_times_log(p, away) + _times_log(q, -away)) / (2 * math.log(2))
-    return found
+    half: npt.NDArray[np.float64] = (_times_log(p, away) + _times_log(q, -away)) / (2 * math.log(2))
+    return half
 
 
 def _times_log(p: npt.NDArray[np.float64], away: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """p ln(1 + away), 0 where p is."""
+    """p ln(1 + away), 0 where p is 0."""
     logarithms = np.log1p(away, out=np.zeros_like(p), where=p > 0)
     terms: npt.NDArray[np.float64] = p * logarithms
     return terms

@@ -25,9 +25,9 @@ class RatioHistogram:
 
     Attributes:
         edges: (bins + 1,) edges of the bins, from 1; the last edge belongs to the last bin.
-        counts: (bins,) number of samples in each.
-        beyond: number of samples with a larger ratio; those with a duplicate have none and are not counted at all.
-        dimension: the ID by maximum likelihood of all the ratios, NaN where undefined.
+        counts: (bins,) number of samples in each bin.
+        beyond: number of samples with a larger ratio; samples with a duplicate have no ratio and are not counted.
+        dimension: maximum-likelihood estimate of the ID from all ratios, NaN where undefined.
     """
 
     edges: npt.NDArray[np.float64]

@@ -30,6 +30,9 @@ def log_ratios(graph: KnnGraph, near: int, far: int) -> npt.NDArray[np.float64]:
 
     Returns:
         (N,) values, at least 0, in the order of the rows; N is below n where rows were left out.
+
+    Raises:
+        ValueError: k < far.
     """
     if graph.k < far:
         words = {2: "two"}.get(far, str(far))
@@ -57,7 +60,11 @@ def log_ratios_of_all(graph: KnnGraph, near: int, far: int, group: ProcessGroup 
 
 
 def check_fit(method: str, discard: float) -> None:
-    """Refuse an unknown method, and a fraction that cannot be discarded."""
+    """Refuse an unknown method, and a fraction that cannot be discarded.
+
+    Raises:
+        ValueError: a method that is none of `Method`; a fraction outside 0 to 1, or 1.
+    """
     if method not in get_args(Method):
         raise ValueError(f"method={method!r} is none of {', '.join(map(repr, get_args(Method)))}")
     if not isinstance(discard, Real) or not 0 <= discard < 1:

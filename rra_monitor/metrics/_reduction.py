@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def refuse_shard(graph: KnnGraph, group: ProcessGroup | None) -> None:
-    """Refuse a metric of one rank's shard alone, and one that would count a whole graph once per rank."""
+    """Refuse a metric of one rank's shard alone, and one that would count a whole graph once per rank.
+
+    Raises:
+        ValueError: a shard without a group, a whole graph with one.
+    """
     if group is None and graph.n != graph.samples:
         raise ValueError(
             f"the graph holds {graph.n} of {graph.samples} samples, this rank's shard; call the metric on every rank "

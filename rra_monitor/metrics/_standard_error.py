@@ -41,7 +41,7 @@ def twonn_standard_error(
     Args:
         graph: a graph with k >= 2.
         group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the value over all samples, the same bits on each.
+            the value over all samples, identical on all ranks.
         method: method, as in `twonn`.
         discard: discarded fraction, as in `twonn`.
         replicates: number of draws, at least 2; the value is accurate to about 1 / sqrt(2 replicates), 5 % for 200.
@@ -98,6 +98,6 @@ def estimated_standard_error(
 
 
 def _units(nearest: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """(n,) the number of each sample's unit: itself, or the lower of two that are each other's nearest."""
+    """(n,) resampling unit of each sample: its position, or the lower one of two that are each other's nearest."""
     samples = np.arange(len(nearest))
     return np.where(nearest[nearest] == samples, np.minimum(samples, nearest), samples)

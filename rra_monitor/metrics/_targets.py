@@ -22,16 +22,20 @@ True or False, or degrees of agreement in 0 to 1. `lambda a, b: abs(a - b) < 0.5
 `lambda a, b: (a & b).any(-1)` for sets of labels."""
 
 BLOCK = 1 << 20
-"""Numbers held at once."""
+"""Number of values held at once."""
 
 
 def _array(values: Any) -> npt.NDArray[Any]:
-    """An array of an array, a sequence, or a tensor that may need a gradient."""
+    """An array from an array, a sequence, or a tensor that may require a gradient."""
     return np.asarray(values.detach() if hasattr(values, "detach") else values)
 
 
 def checked_labels(labels: Any, n: int) -> npt.NDArray[np.int64]:
-    """The labels as (n,) int64, or a ValueError that says what was found."""
+    """The labels as (n,) int64.
+
+    Raises:
+        ValueError: labels that are not n integers.
+    """
     array = _array(labels)
     if array.shape != (n,) or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
@@ -70,10 +74,10 @@ def all_targets(
         refuse_shard(graph, group)
         return checked_targets(targets, graph.n, agreement)
 
-    found = own() if group is None else np.concatenate(gathered(own, group))
-    if len(found) != graph.samples:
-        raise ValueError(f"the ranks hold {len(found)} of {graph.samples} samples; call with the group of the graph")
-    return found
+    whole = own() if group is None else np.concatenate(gathered(own, group))
+    if len(whole) != graph.samples:
+        raise ValueError(f"the ranks hold {len(whole)} of {graph.samples} samples; call with the group of the graph")
+    return whole
 
 
 def neighbour_agreements(
@@ -116,16 +120,16 @@ def _agreements(here: npt.NDArray[Any], others: npt.NDArray[Any], agreement: Agr
         return np.asarray(others == here[:, None])
     remedy = "it gets two arrays (m, k, …) and must return (m, k): True or False, or degrees of agreement in 0 to 1"
     try:
-        found = np.asarray(agreement(np.broadcast_to(here[:, None], others.shape), others))
+        values = np.asarray(agreement(np.broadcast_to(here[:, None], others.shape), others))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"the agreement function failed on arrays of shape {others.shape} ({error}); {remedy}"
         ) from error
-    if found.shape != others.shape[:2] or found.dtype.kind not in "biuf":
+    if values.shape != others.shape[:2] or values.dtype.kind not in "biuf":
         raise ValueError(
-            f"the agreement function returned {found.dtype} of shape {found.shape} for targets of shape "
+            f"the agreement function returned {values.dtype} of shape {values.shape} for targets of shape "
             f"{others.shape}, expected shape {others.shape[:2]}; {remedy}"
         )
-    if found.size and not (found.min() >= 0 and found.max() <= 1):
-        raise ValueError(f"the agreement function returned values from {found.min()} to {found.max()}; {remedy}")
-    return found
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(f"the agreement function returned values from {values.min()} to {values.max()}; {remedy}")
+    return values

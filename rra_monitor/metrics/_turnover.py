@@ -96,8 +96,8 @@ def turnover(before: KnnGraph, after: KnnGraph) -> Turnover:
     Source: section 8.3.3 of the thesis, which proposes it.
 
     >>> from rra_monitor import knn_graph
-    >>> found = turnover(knn_graph([0.0, 1.0, 3.0, 7.0], k=1), knn_graph([0.0, 1.0, 5.0, 7.0], k=1))
-    >>> found.died_pairs.tolist(), found.born_pairs.tolist(), found.stayed_share
+    >>> change = turnover(knn_graph([0.0, 1.0, 3.0, 7.0], k=1), knn_graph([0.0, 1.0, 5.0, 7.0], k=1))
+    >>> change.died_pairs.tolist(), change.born_pairs.tolist(), change.stayed_share
     ([[2, 1]], [[2, 3]], 0.75)
     """
     return Turnover(before, after, born=unshared(after, before), died=unshared(before, after))
@@ -107,13 +107,15 @@ def turnovers(graphs: Sequence[KnnGraph]) -> list[Turnover]:
     """The births and deaths between each graph of a sequence and the next.
 
     Args:
-        graphs: at least two graphs of the same samples: the layers of a network in order, or one layer by epoch.
+        graphs: two or more graphs of the same samples: the layers of a network in order, or one layer by epoch.
 
     Returns:
         A Turnover for each graph but the first.
 
     Raises:
         ValueError: fewer than two graphs; see also `turnover`.
+
+    Source: see `turnover`.
     """
     if len(graphs) < 2:
         raise ValueError(f"births and deaths need at least two graphs to compare, got {len(graphs)}")

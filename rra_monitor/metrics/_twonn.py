@@ -90,7 +90,7 @@ def twonn_of_rows(distances: npt.NDArray[np.float32]) -> Estimate:
         distances: (r, k) distances of the rows, k >= 2.
 
     Returns:
-        The dimension, as `twonn`.
+        The dimension as `twonn` gives it, with the reason where it is undefined.
     """
     count, total = _count_and_sum(log_ratios_of_rows(distances, 1, 2))
     return _defined(float(count / total) if total > 0 else math.nan, int(count), len(distances))
@@ -108,7 +108,7 @@ def undefined_reason(count: int, n: int, value: float, neighbours: str = "two ne
         count: number of samples that have no duplicate.
         n: number of all samples.
         value: the estimate, NaN where all ratios are 1.
-        neighbours: neighbours whose distances it is computed from.
+        neighbours: text that names the neighbours whose distances it is computed from.
     """
     if count < max(3, n / 10):
         return f"{n - count} of {n} samples have a duplicate, {count} remain"

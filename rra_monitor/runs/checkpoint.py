@@ -27,11 +27,15 @@ EPOCHS = ("loops", "fit_loop", "epoch_progress", "current", "processed")
 def load_checkpoint(model: nn.Module, file: str | os.PathLike[str]) -> tuple[int, int, list[str]]:
     """Load a Lightning checkpoint or a state_dict into a model; weights only, no code of the file is run.
 
-    Names with a prefix before the model's own (`model.`, for example, if a LightningModule holds the model) lose it.
+    A prefix before the model's own names is removed (for example `model.`, if a LightningModule holds the model).
+
+    Args:
+        model: network on any device, which gets the weights.
+        file: path of the checkpoint.
 
     Returns:
-        Optimiser steps and completed epochs, 0 if the file has none; names of the entries that do not belong to the
-        model, because they lack that prefix.
+        Numbers of optimiser steps and of completed epochs, 0 if the file has none; names of the entries that do not
+        belong to the model, because they lack that prefix.
 
     Raises:
         ValueError: no such file, a file with more than weights, or weights of another model, with what differs.
@@ -48,7 +52,7 @@ def load_checkpoint(model: nn.Module, file: str | os.PathLike[str]) -> tuple[int
     wanted = model.state_dict()
     prefix = _prefix(weights, wanted)
     own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-    found = {
+    differences = {
         "missing": [name for name in wanted if name not in own],
         "unexpected": [name for name in own if name not in wanted],
         "of another shape": [
@@ -62,7 +66,7 @@ def load_checkpoint(model: nn.Module, file: str | os.PathLike[str]) -> tuple[int
             if name in own and (kind := _kind(own[name])) != _kind(value)
         ],
     }
-    if wrong := "; ".join(f"{len(names)} {what}: {some(names)}" for what, names in found.items() if names):
+    if wrong := "; ".join(f"{len(names)} {what}: {some(names)}" for what, names in differences.items() if names):
         raise ValueError(
             f"{file} does not fit MODEL: {wrong}. Give the model that was trained; its number of classes, for "
             "example, is set by --arguments num_classes=10"
@@ -129,14 +133,14 @@ def _kind(tensor: torch.Tensor) -> str:
 
 def _count(held: Mapping[str, Any], file: str | os.PathLike[str], *keys: str) -> int:
     """A number of steps or epochs in a checkpoint, 0 where it has none."""
-    found: Any = held
+    value: Any = held
     for key in keys:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    if found is None:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if value is None:
         return 0
-    if type(found) is not int or not 0 <= found < LARGEST_COUNT:
+    if type(value) is not int or not 0 <= value < LARGEST_COUNT:
         raise ValueError(f"{file}: {'.'.join(keys)} is no count, which would lie in 0 to {LARGEST_COUNT}")
-    return found
+    return value
 
 
 def _refuse_bombs(path: Path) -> None:
@@ -152,5 +156,5 @@ def _refuse_bombs(path: Path) -> None:
 def _outline(held: Any) -> str:
     if not isinstance(held, Mapping):
         return type(held).__name__
-    # The text of what else may be a key could be larger than any memory.
+    # Other keys are given by their type: their text could be larger than any memory.
     return f"the entries {some([key if isinstance(key, str) else f'({type(key).__name__})' for key in held])}"

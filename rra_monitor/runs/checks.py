@@ -56,8 +56,8 @@ class About:
         backends: (L,) backends that built the graphs.
         fingerprint: hash of the inputs.
         sample: digest that names the file of ids and labels.
-        pair: mark that the two files of one writing have in common.
-        described: descriptions of the quantities that are not known to this package.
+        pair: mark that both files of a snapshot have if they were written together.
+        described: quantities that this package does not know, from their stored descriptions.
         matches: name of each comparison to the epoch, step and layers of the other snapshot.
     """
 
@@ -80,33 +80,38 @@ class About:
     matches: Mapping[str, tuple[int, int, tuple[str, ...]]]
 
 
-def checked_about(found: Mapping[str, Any], probe: str, step: int) -> About:
+def checked_about(metadata: Mapping[str, Any], probe: str, step: int) -> About:
     """The metadata of the snapshot of a probe and step.
+
+    Args:
+        metadata: names and values, as read from a file.
+        probe: name of the probe that the file is named after.
+        step: step that the file is named after.
 
     Raises:
         ValueError: a value that is missing, of another type or out of range; another probe or step.
     """
     try:
-        layers = _layers(found["layers"])
-        n = _whole(found["n"], "n", 2, LARGEST_N)
+        layers = _layers(metadata["layers"])
+        n = _whole(metadata["n"], "n", 2, LARGEST_N)
         about = About(
-            probe=check_file_name(found["probe"], "probe"),
-            step=_whole(found["step"], "step", 0, LAST_STEP),
-            epoch=_whole(found["epoch"], "epoch", 0, LAST_STEP),
+            probe=check_file_name(metadata["probe"], "probe"),
+            step=_whole(metadata["step"], "step", 0, LAST_STEP),
+            epoch=_whole(metadata["epoch"], "epoch", 0, LAST_STEP),
             layers=layers,
-            views=_views(found["views"]),
-            aliases=_aliases(found["aliases"], layers),
-            seconds=_seconds(found["seconds"]),
+            views=_views(metadata["views"]),
+            aliases=_aliases(metadata["aliases"], layers),
+            seconds=_seconds(metadata["seconds"]),
             n=n,
-            k=_whole(found["k"], "k", 1, n - 1),
-            metric=check_name(found["metric"], "metric"),
-            backend=check_name(found["backend"], "backend"),
-            backends=_names(found["backends"], "backend", different=False),
-            fingerprint=check_name(found["fingerprint"], "fingerprint"),
-            sample=check_digest(found["sample"]),
-            pair=check_pair(found["pair"]),
-            described=described_only(found.get("quantities", [])),
-            matches=_matches(found["matches"]),
+            k=_whole(metadata["k"], "k", 1, n - 1),
+            metric=check_name(metadata["metric"], "metric"),
+            backend=check_name(metadata["backend"], "backend"),
+            backends=_names(metadata["backends"], "backend", different=False),
+            fingerprint=check_name(metadata["fingerprint"], "fingerprint"),
+            sample=check_digest(metadata["sample"]),
+            pair=check_pair(metadata["pair"]),
+            described=described_only(metadata.get("quantities", [])),
+            matches=_matches(metadata["matches"]),
         )
     except KeyError as error:
         raise ValueError(f"its {error} is missing") from None
@@ -146,13 +151,13 @@ def checked_matches(arrays: Arrays, about: About) -> dict[str, Match]:
     Raises:
         ValueError: an array that is missing, of another shape than the layers of both, or with values outside 0 to 1.
     """
-    found = {}
+    matches = {}
     for name, (epoch, step, layers) in about.matches.items():
         if f"{MATCH}{name}" not in arrays:
             raise ValueError(f"its array '{MATCH}{name}' is missing")
         nnls = _values(arrays[f"{MATCH}{name}"], f"{MATCH}{name}", (len(about.layers), len(layers)), COMPARED)
-        found[name] = Match(name, epoch, step, layers, nnls)
-    return found
+        matches[name] = Match(name, epoch, step, layers, nnls)
+    return matches
 
 
 def checked_sample(arrays: Arrays) -> Arrays:
@@ -163,7 +168,7 @@ def checked_sample(arrays: Arrays) -> Arrays:
     """
     if "ids" not in arrays:
         raise ValueError("its array 'ids' is missing")
-    found: Arrays = {}
+    sample: Arrays = {}
     for name in ("ids", "labels"):
         if name in arrays:
             array = arrays[name]
@@ -171,8 +176,8 @@ def checked_sample(arrays: Arrays) -> Arrays:
                 raise ValueError(
                     f"its {name} are {array.dtype} of shape {array.shape}, expected integers, one per sample"
                 )
-            found[name] = array.astype(np.int64, copy=False)
-    return found
+            sample[name] = array.astype(np.int64, copy=False)
+    return sample
 
 
 def check_sample_of(sample: Arrays, about: About, quantities: Sequence[Quantity], curves: Mapping[str, Curve]) -> None:
@@ -217,7 +222,7 @@ def check_shape(array: npt.NDArray[Any], name: str, shape: tuple[int, ...], dtyp
     """Refuse an array of another shape or type.
 
     Raises:
-        ValueError: both are named.
+        ValueError: another shape or type; the one found and the one expected are named.
     """
     if array.shape != shape or array.dtype not in dtypes:
         names = " or ".join(str(np.dtype(dtype)) for dtype in dtypes)

@@ -28,7 +28,7 @@ LOCK_SECONDS = 10.0
 """Time that a writer waits for another one before it continues without the lock."""
 
 STAMP_NS = 10_000_000_000
-"""Distance of a stamp to the present, in the past."""
+"""Age of a stamp: it lies that many nanoseconds in the past."""
 
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -116,9 +116,9 @@ class _LocalFiles:
         path = self._regular(*parts)
         try:
             with open(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
-                found = os.fstat(file.fileno())
-                _refuse_odd(path, found)
-                return file.read(found.st_size)
+                status = os.fstat(file.fileno())
+                _refuse_odd(path, status)
+                return file.read(status.st_size)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -137,8 +137,8 @@ class _LocalFiles:
             return -1
 
     def stamped(self, *folder: str) -> int:
-        # The system's times advance in steps of up to 10 ms, on some disks of seconds, and two changes within one would
-        # look alike: a time of our own, which no change can have, is told from all of them.
+        # The system's times advance in steps of up to 10 ms, on some disks of seconds, so two changes within one step
+        # would look alike. A time in the past, which no change can have, differs from the time of every change.
         try:
             os.utime(self._inside(*folder), ns=(time.time_ns(), time.time_ns() - STAMP_NS))
         except OSError:  # another user's folder, or it was deleted
@@ -166,7 +166,7 @@ class _LocalFiles:
                 os.replace(path, target)
                 renamed += 1
         except BaseException:
-            # Once the first is in place, the others lie ready for readers and the next writer.
+            # Once the first is in place, the others stay: readers and the next writer use them.
             for path in targets.values() if renamed == 0 else ():
                 with contextlib.suppress(FileNotFoundError):
                     os.remove(path)
@@ -178,7 +178,7 @@ class _LocalFiles:
             path = self._regular(name)
         except FileNotFoundError:
             path = self.at(name)
-        # Unbuffered: one call writes one piece, which no other writer's can come into.
+        # Unbuffered: one call writes one piece, and no other writer can write into it.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_WAIT
         with open(os.open(path, flags, 0o666), "ab", buffering=0) as file:
             while data:
@@ -218,12 +218,12 @@ class _LocalFiles:
         """The path of a regular file or of no file; others are refused: opening a pipe or a device can block or act."""
         path = self._inside(*parts)
         try:
-            found = os.stat(path)
+            status = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(path) from None
         except OSError as error:
             raise ValueError(_unreadable(path, error)) from error
-        _refuse_odd(path, found)
+        _refuse_odd(path, status)
         return path
 
 
@@ -305,10 +305,10 @@ def _lock(folder: str, stack: contextlib.ExitStack) -> bool:
             return False
 
 
-def _refuse_odd(path: str, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
+def _refuse_odd(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
         kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
-        kind = next((name for holds, name in kinds if holds(found.st_mode)), "a device")
+        kind = next((name for holds, name in kinds if holds(status.st_mode)), "a device")
         raise ValueError(f"{path} is {kind}, expected a file; remove it, or put a file in its place")
 
 

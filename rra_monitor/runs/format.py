@@ -57,16 +57,16 @@ def decoded(data: bytes, kind: str, path: str) -> tuple[Arrays, dict[str, Any]]:
     try:
         header, body = _header(data)
         about = _json(header[METADATA][OURS])
-        schema, found = about["schema"], about["kind"]
+        schema, stored = about["schema"], about["kind"]
         if type(schema) is not int or schema < 1:
             raise ValueError(f"its schema is {reprlib.repr(schema)}")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(_incomplete(path, kind, error)) from error
     if schema > SCHEMA:
         raise ValueError(f"{path} has schema {schema}, this version reads up to {SCHEMA}; update rra-monitor")
-    if found != kind:
+    if stored != kind:
         raise ValueError(
-            f"{path} holds {found if found in KINDS else reprlib.repr(found)}, expected {kind}; it was renamed"
+            f"{path} holds {stored if stored in KINDS else reprlib.repr(stored)}, expected {kind}; it was renamed"
         )
     try:
         arrays = _arrays(data, header, body)
@@ -91,12 +91,12 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
 
 def _json(text: str | bytes) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except RecursionError:
         raise ValueError("its header is nested without end") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"its header has {type(found).__name__} where names and values are expected")
-    return found
+    if not isinstance(values, dict):
+        raise ValueError(f"its header has {type(values).__name__} where names and values are expected")
+    return values
 
 
 def _arrays(data: bytes, header: dict[str, Any], body: int) -> Arrays:
@@ -135,12 +135,12 @@ def _entries(header: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _checksum(arrays: Arrays, about: dict[str, Any]) -> int:
     """A checksum against damage, not malice: whoever changes a file on purpose can change this, too."""
-    found = zlib.crc32(json.dumps(about).encode())
+    checksum = zlib.crc32(json.dumps(about).encode())
     for name in sorted(arrays):
         array = arrays[name]
-        found = zlib.crc32(f"{name}{array.dtype.str}{array.shape}".encode(), found)
-        found = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, found)
-    return found
+        checksum = zlib.crc32(f"{name}{array.dtype.str}{array.shape}".encode(), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, checksum)
+    return checksum
 
 
 def _incomplete(path: str, kind: str, error: Exception) -> str:

@@ -40,7 +40,7 @@ def checked_graphs(arrays: Arrays, about: About, snapshot: Snapshot) -> dict[str
     Args:
         arrays: arrays of the file.
         about: metadata of the curves beside it.
-        snapshot: the same snapshot without graphs, whose health goes to the graphs.
+        snapshot: same snapshot without graphs, which has their ties, zeros, recall and checks.
 
     Raises:
         ValueError: an array that is missing, of another type or shape than n and k need, or that no graph can have;
@@ -90,16 +90,18 @@ def _audit(arrays: Arrays, position: int, about: About) -> Audit | None:
 
 
 def _whole(arrays: Arrays, name: str, shape: tuple[int, ...], n: int, dtype: type[np.integer[Any]]) -> Any:
-    """Positions of samples, compared with n before they are narrowed."""
-    found = arrays[name]
-    check_shape(found, name, shape, (dtype,))
-    if found.size and (int(found.min()) < 0 or int(found.max()) >= n):
-        raise ValueError(f"its array {name!r} has positions from {found.min()} to {found.max()}, expected 0 to {n - 1}")
-    return found.astype(np.int32)
+    """Positions of samples as int32, compared with n before they are converted."""
+    positions = arrays[name]
+    check_shape(positions, name, shape, (dtype,))
+    if positions.size and (int(positions.min()) < 0 or int(positions.max()) >= n):
+        raise ValueError(
+            f"its array {name!r} has positions from {positions.min()} to {positions.max()}, expected 0 to {n - 1}"
+        )
+    return positions.astype(np.int32)
 
 
 def _distances(arrays: Arrays, name: str, shape: tuple[int, ...]) -> Any:
-    found = arrays[name]
-    check_shape(found, name, shape, (np.float32,))
-    check_distances(found)
-    return found
+    distances = arrays[name]
+    check_shape(distances, name, shape, (np.float32,))
+    check_distances(distances)
+    return distances

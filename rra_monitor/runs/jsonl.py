@@ -34,8 +34,8 @@ class RecordLine:
         step: optimiser steps taken.
         epoch: epochs completed.
         seconds: time that measuring took.
-        overhead: fraction of the time since the fit began spent measuring.
-        findings: what the curves show.
+        overhead: fraction of the time since the recorder was made that the monitor took, 0 to 1.
+        findings: findings in the curves.
     """
 
     step: int
@@ -47,7 +47,7 @@ class RecordLine:
 
 def record_lines(data: bytes) -> tuple[dict[int, RecordLine], int]:
     """Step to the last line that was written for it, and the number of lines that are truncated or foreign."""
-    found: dict[int, RecordLine] = {}
+    lines: dict[int, RecordLine] = {}
     foreign = 0
     for line in data.splitlines():
         try:
@@ -57,10 +57,10 @@ def record_lines(data: bytes) -> tuple[dict[int, RecordLine], int]:
             foreign += 1
             continue
         try:
-            found[step] = _checked(record)
+            lines[step] = _checked(record)
         except (KeyError, TypeError, ValueError):
             foreign += 1
-    return found, foreign
+    return lines, foreign
 
 
 def mended(data: bytes) -> bytes:
@@ -93,12 +93,12 @@ def _parsed(line: bytes) -> dict[str, Any]:
     if len(line) > LINE_BYTES:
         raise ValueError(f"a line of {len(line):,} bytes")
     try:
-        found = json.loads(line)
+        record = json.loads(line)
     except RecursionError:
         raise ValueError("nested without end") from None
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         raise ValueError("no record")
-    return found
+    return record
 
 
 def _checked(record: Mapping[str, Any]) -> RecordLine:
@@ -111,16 +111,16 @@ def _checked(record: Mapping[str, Any]) -> RecordLine:
     )
 
 
-def _finding(found: Mapping[str, Any]) -> Finding:
-    sentence, confidence, values = found["sentence"], _number(found["confidence"]), found["values"]
+def _finding(stored: Mapping[str, Any]) -> Finding:
+    sentence, confidence, values = stored["sentence"], _number(stored["confidence"]), stored["values"]
     if not isinstance(sentence, str) or len(sentence) > SENTENCE or unseen(sentence) is not None:
         raise ValueError("no sentence")
     if confidence > 1 or not isinstance(values, dict):
         raise ValueError("no finding")
     return Finding(
-        kind=check_name(found["kind"], "the kind of a finding"),
-        probe=check_name(found["probe"], "the probe of a finding"),
-        layers=tuple(check_name(layer, "a layer of a finding") for layer in _list(found["layers"])),
+        kind=check_name(stored["kind"], "the kind of a finding"),
+        probe=check_name(stored["probe"], "the probe of a finding"),
+        layers=tuple(check_name(layer, "a layer of a finding") for layer in _list(stored["layers"])),
         sentence=sentence,
         confidence=confidence,
         values={check_name(name, "a value's name"): _value(value) for name, value in values.items()},
@@ -141,10 +141,10 @@ def _whole(value: object) -> int:
 
 def _number(value: object) -> float:
     """A finite number, at least 0."""
-    found = _value(value)
-    if not 0 <= found < math.inf:
+    number = _value(value)
+    if not 0 <= number < math.inf:
         raise ValueError("no finite number from 0 on")
-    return found
+    return number
 
 
 def _value(value: object) -> float:
@@ -159,6 +159,9 @@ class JSONLSink:
 
     Undefined values are null. A step that was measured again has a second line; the last one counts. A truncated or
     second line that a killed process left is removed before the next process writes its first line.
+
+    Args:
+        store: store of the run.
     """
 
     def __init__(self, store: RunStore) -> None:
@@ -198,8 +201,8 @@ def record_as_json(record: Record) -> dict[str, Any]:
 
 def _chances(snapshot: Snapshot) -> dict[str, float | None]:
     """Name of each quantity that has a chance level to it; None without the labels that it needs."""
-    found = snapshot.chances()
-    return {one.name: found.get(one.name) for one in snapshot.quantities if one.chance is not None}
+    levels = snapshot.chances()
+    return {one.name: levels.get(one.name) for one in snapshot.quantities if one.chance is not None}
 
 
 def _plain(curve: Curve | None) -> list[float | None] | None:

@@ -18,16 +18,16 @@ def runs_below(path: str) -> list[str]:
     """The directory itself if it is a run, otherwise the runs in it: `rra-demo` has `rra-demo/seed0` and `…/seed1`.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: a directory that is no run and has none in it.
     """
     try:
         open_run(path)
     except ValueError:
         below = [] if "://" in path else sorted(glob.glob(f"{glob.escape(path.rstrip('/'))}/*/"))
-        found = [one.rstrip("/") for one in below if is_run(one)]
-        if not found:
+        runs = [one.rstrip("/") for one in below if is_run(one)]
+        if not runs:
             raise
-        return found
+        return runs
     return [path]
 
 
@@ -42,7 +42,7 @@ def directories(pattern: str) -> list[str]:
     if "://" in pattern:
         filesystem, root = fsspec.core.url_to_fs(pattern)
         return sorted(map(filesystem.unstrip_protocol, directories_matching(filesystem, root)))
-    return sorted(found for found in glob.glob(os.path.expanduser(pattern)) if os.path.isdir(found))
+    return sorted(path for path in glob.glob(os.path.expanduser(pattern)) if os.path.isdir(path))
 
 
 def open_run(path: str | os.PathLike[str]) -> RunStore:
@@ -67,10 +67,10 @@ def shared_probe(stores: Sequence[RunStore]) -> str:
     """The probe that all runs have: `train` if it is one of them, else the first.
 
     Raises:
-        ValueError: there is none; the probes of each run are named.
+        ValueError: no probe in common; the probes of each run are named.
     """
     shared = set.intersection(*(set(store.probes()) for store in stores))
     if not shared:
-        found = "; ".join(f"{store.path} has {', '.join(store.probes())}" for store in stores)
-        raise ValueError(f"the runs have no probe in common: {found}. Name a probe alike in all of them")
+        probes = "; ".join(f"{store.path} has {', '.join(store.probes())}" for store in stores)
+        raise ValueError(f"the runs have no probe in common: {probes}. Name a probe alike in all of them")
     return "train" if "train" in shared else min(shared)

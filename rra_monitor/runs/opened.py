@@ -49,7 +49,11 @@ class OpenedRun:
         return self.path if "://" in self.path else os.path.realpath(self.path)
 
     def compared(self, probe: str) -> Compared:
-        """Every snapshot of the probe; unreadable ones are left out, with a warning at the first call."""
+        """Every snapshot of the probe; unreadable ones are left out, with a warning at the first call.
+
+        Raises:
+            ValueError: a probe whose name is a path, or whose folder lies outside the run's directory.
+        """
         if probe not in self._compared:
             self._compared[probe] = self.store.compared(probe)
         return self._compared[probe]

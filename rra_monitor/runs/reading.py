@@ -46,14 +46,22 @@ class SnapshotReader:
         self._abouts: dict[tuple[str, int], About] = {}
 
     def read(self, probe: str, step: int, graphs: bool) -> tuple[Snapshot, dict[str, Match]] | None:
-        """A snapshot, with graphs of the same writing if any, and its comparisons; None if there is none.
+        """A snapshot, with the graphs that were written together with it if there are any, and its comparisons.
 
         Another process may replace it meanwhile: it renames the graphs, then the curves. In between, and permanently if
         it was killed there, the new curves have their temporary name. Files that do not fit for another reason do not
         fit the second time either.
 
+        Args:
+            probe: name of the sample.
+            step: step of the snapshot.
+            graphs: whether to read the graphs, too.
+
+        Returns:
+            Snapshot, and name to comparison; None if there is no such snapshot.
+
         Raises:
-            ValueError: a file that is damaged or foreign, named.
+            ValueError: a file that is damaged or foreign; it is named.
         """
         check_file_name(probe, "probe")
         graphs_at = (SNAPSHOTS, probe, snapshot_file(step, "graphs"))
@@ -62,14 +70,14 @@ class SnapshotReader:
             curves = self._curves(probe, step)
             if curves is None:
                 return None
-            found = self.decoded(graphs_at, "graphs") if graphs else None
-            if found is None or found[1].get("pair") == curves[1].pair:
-                return self._snapshot(curves, found)
+            file = self.decoded(graphs_at, "graphs") if graphs else None
+            if file is None or file[1].get("pair") == curves[1].pair:
+                return self._snapshot(curves, file)
             with naming(self.files.at(*graphs_at), DAMAGED_GRAPHS):
-                mark = check_pair(found[1].get("pair"))
+                mark = check_pair(file[1].get("pair"))
             unfinished = self.decoded((SNAPSHOTS, probe, temporary(snapshot_file(step, "curves"), mark)), "curves")
             if unfinished is not None and unfinished[1].get("pair") == mark:
-                return self._snapshot((unfinished[0], self._about(probe, step, unfinished[1])), found)
+                return self._snapshot((unfinished[0], self._about(probe, step, unfinished[1])), file)
             if (curves[1].pair, mark) in seen or len(seen) > 100:
                 raise ValueError(
                     f"{self.files.at(*graphs_at)} was not written with the curves beside it; delete it to go on "
@@ -87,15 +95,15 @@ class SnapshotReader:
         """
         about = self._abouts.get((snapshot.probe, snapshot.step))
         at = (SNAPSHOTS, snapshot.probe, snapshot_file(snapshot.step, "graphs"))
-        found = None if about is None else self.decoded(at, "graphs")
-        if about is not None and found is not None and found[1].get("pair") == about.pair:
+        file = None if about is None else self.decoded(at, "graphs")
+        if about is not None and file is not None and file[1].get("pair") == about.pair:
             with naming(self.files.at(*at), DAMAGED_GRAPHS):
-                return replace(snapshot, graphs=checked_graphs(found[0], about, snapshot))
+                return replace(snapshot, graphs=checked_graphs(file[0], about, snapshot))
         again = self.read(snapshot.probe, snapshot.step, graphs=True)
         return None if again is None else again[0]
 
     def _snapshot(
-        self, curves: tuple[Arrays, About], found: tuple[Arrays, dict[str, Any]] | None
+        self, curves: tuple[Arrays, About], graphs: tuple[Arrays, dict[str, Any]] | None
     ) -> tuple[Snapshot, dict[str, Match]]:
         arrays, about = curves
         self._abouts[about.probe, about.step] = about
@@ -126,18 +134,18 @@ class SnapshotReader:
             aliases=about.aliases,
             seconds=about.seconds,
         )
-        if found is not None:
+        if graphs is not None:
             with naming(self.files.at(SNAPSHOTS, about.probe, snapshot_file(about.step, "graphs")), DAMAGED_GRAPHS):
-                snapshot = replace(snapshot, graphs=checked_graphs(found[0], about, snapshot))
+                snapshot = replace(snapshot, graphs=checked_graphs(graphs[0], about, snapshot))
         return snapshot, matches
 
     def _curves(self, probe: str, step: int) -> tuple[Arrays, About] | None:
-        found = self.decoded((SNAPSHOTS, probe, snapshot_file(step, "curves")), "curves")
-        return None if found is None else (found[0], self._about(probe, step, found[1]))
+        file = self.decoded((SNAPSHOTS, probe, snapshot_file(step, "curves")), "curves")
+        return None if file is None else (file[0], self._about(probe, step, file[1]))
 
-    def _about(self, probe: str, step: int, found: Mapping[str, Any]) -> About:
+    def _about(self, probe: str, step: int, metadata: Mapping[str, Any]) -> About:
         with naming(self.files.at(SNAPSHOTS, probe, snapshot_file(step, "curves")), DAMAGED):
-            return checked_about(found, probe, step)
+            return checked_about(metadata, probe, step)
 
     def decoded(self, at: tuple[str, ...], kind: str) -> tuple[Arrays, dict[str, Any]] | None:
         """The arrays and metadata of a file; None where there is none."""
@@ -150,15 +158,15 @@ class SnapshotReader:
     def _sample(self, digest: str) -> Arrays:
         if digest not in self.samples:
             at = (SAMPLES, sample_file(digest))
-            found = self.decoded(at, "sample")
-            if found is None:
+            file = self.decoded(at, "sample")
+            if file is None:
                 raise ValueError(
                     f"{self.files.at(*at)} is missing, though other files of the run refer to it; copy it from another "
                     "run with the same samples"
                 )
             with naming(self.files.at(*at), "Copy it from another run with the same samples."):
-                sample = checked_sample(found[0])
-                if digest_of({name: found[0][name] for name in sample}) != digest:
+                sample = checked_sample(file[0])
+                if digest_of({name: file[0][name] for name in sample}) != digest:
                     raise ValueError("it holds other ids or labels than its name says")
             self.samples[digest] = sample
         return self.samples[digest]
@@ -184,7 +192,7 @@ def sample_file(digest: str) -> str:
 
 
 def digest_of(arrays: Arrays) -> str:
-    """A name of a sample by its contents."""
+    """The name of a sample by its contents: 16 hexadecimal digits of their SHA-256."""
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(f"{name}{array.dtype}{array.shape}".encode())

@@ -26,10 +26,10 @@ class Record:
         step: optimiser steps taken.
         epoch: epochs completed.
         snapshots: probe to snapshot.
-        matches: probe to comparison name to comparison.
+        matches: probe to its comparisons by name.
         findings: findings in the curves, see `findings`.
         seconds: time that measuring, comparing and storing took.
-        overhead: seconds of the monitor over all seconds since it began, 0 to 1.
+        overhead: fraction of the time since the recorder was made that the monitor took, 0 to 1.
     """
 
     step: int
@@ -44,7 +44,7 @@ class Record:
 def scalars(record: Record) -> dict[str, float]:
     """Every defined value of a record under its `metric_key`, with `rra/epoch`, `rra/seconds` and `rra/overhead`.
 
-    Of the layers those of the `main_curves`; of each probe the `summaries`, and `rra/<probe>/<quantity>` of the
+    These are the `main_curves` of the layers, and for each probe the `summaries`, and `rra/<probe>/<quantity>` of the
     quantities that have a worst value: `recall` is the lowest where a graph is an approximation, `failed` the number of
     rows that were wrong where an exact graph was built again.
 
@@ -70,7 +70,7 @@ def main_curves(snapshot: Snapshot, matches: Mapping[str, Match]) -> dict[str, C
 
 
 def summaries(record: Record) -> dict[str, float]:
-    """One value per probe of each of `summary_names`, by key, which a callback may monitor. Of the full views alone.
+    """One value per probe of each of `summary_names`, by key, which a callback may monitor. Only full views count.
 
     `id_peak` is the largest ID of all layers, `id_last` and `nncs_last` are the last layer's, `nnls_prev_mean` is the
     mean over the layers after the input of the similarity to the previous snapshot.

@@ -25,7 +25,7 @@ class Recorder:
     Args:
         store: store for the snapshots, or None to keep only the newest, in memory.
         references: name to the directory of an earlier run; every snapshot is compared with it.
-        align: which snapshot of a reference to use: that of the same epoch ("epoch"), or its last one ("last").
+        align: choice of a reference's snapshot: the one of the same epoch ("epoch"), or the last one ("last").
         sinks: destinations of the records.
 
     Raises:
@@ -84,8 +84,8 @@ class Recorder:
                     )
                 measured = monitor.settings(probe)
                 # Most snapshots of a run share their settings: look at each kind once.
-                found = (snapshot.settings for snapshot in reference.curves(probe))
-                kinds = {(s.n, s.k, s.metric, s.fingerprint, id(s.ids)): s for s in found}
+                stored = (snapshot.settings for snapshot in reference.curves(probe))
+                kinds = {(s.n, s.k, s.metric, s.fingerprint, id(s.ids)): s for s in stored}
                 for settings in kinds.values():
                     for remark in check_comparable(measured, settings, f"probe {probe!r} of reference {name!r}"):
                         warnings.warn(remark, stacklevel=2)
@@ -103,7 +103,7 @@ class Recorder:
         if self.store is not None and not self._newest:
             self._refuse_another_run(self.store, snapshots)
         matches = {probe: self.compare(snapshot) for probe, snapshot in snapshots.items()}
-        found = self._findings(snapshots)
+        conclusions = self._findings(snapshots)
         for probe, snapshot in snapshots.items():
             self._newest[probe] = snapshot
             if self.store is not None:
@@ -122,7 +122,7 @@ class Recorder:
             matches=matches,
             seconds=seconds,
             overhead=min(1.0, self._spent / max(now - self._began, self._spent)),
-            findings=found,
+            findings=conclusions,
         )
         self._sinks.write(record)
         self._spent += time.perf_counter() - now
@@ -139,16 +139,16 @@ class Recorder:
         for name, reference in self.references.items():
             others[f"ref-{name}"] = partial(self._aligned, name, reference, snapshot)
             places[f"ref-{name}"] = f" ({reference.path})"
-        found: dict[str, Match] = {}
+        matches: dict[str, Match] = {}
         for name, load in others.items():
             try:
                 other = load()
                 if other is not None:
-                    found[name] = match(snapshot, other, name)
+                    matches[name] = match(snapshot, other, name)
             except Exception as error:
                 moment = f"probe {snapshot.probe!r}, step {snapshot.step}"
                 warnings.warn(f"{moment}: no NNLS to {name!r}{places.get(name, '')}: {error}", stacklevel=2)
-        return found
+        return matches
 
     @staticmethod
     def _refuse_another_run(store: RunStore, snapshots: Mapping[str, Snapshot]) -> None:

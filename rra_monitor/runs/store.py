@@ -51,8 +51,11 @@ class RunStore:
 
     Args:
         path: path of the run: a directory, or any address that fsspec opens (`s3://…`, `memory://…`).
-        keep_graphs: which graphs of each probe stay on disk: "all" (default), "last", or a number of the newest. Curves
+        keep_graphs: graphs of each probe that stay on disk: "all" (default), "last", or a number of the newest. Curves
             always stay. Comparing two epochs, or with another run, needs the graphs of both.
+
+    Raises:
+        ValueError: another `keep_graphs`.
     """
 
     def __init__(self, path: str | os.PathLike[str], keep_graphs: KeepGraphs = "all") -> None:
@@ -75,14 +78,14 @@ class RunStore:
 
     def probes(self) -> tuple[str, ...]:
         """Names of the probes that have snapshots, sorted. Other folders are left out with a warning."""
-        found = []
+        names = []
         for name in self._files.names(SNAPSHOTS):
             try:
                 if self.steps(name):
-                    found.append(name)
+                    names.append(name)
             except ValueError as error:
                 self._tell_once(f"{self._files.at(SNAPSHOTS)}: {error}; left out")
-        return tuple(found)
+        return tuple(names)
 
     def steps(self, probe: str) -> tuple[int, ...]:
         """Steps at which the probe has a snapshot, ascending.
@@ -98,9 +101,9 @@ class RunStore:
         Raises:
             ValueError: see `steps`.
         """
-        found = self._steps(probe)
-        whole = set(found["curves"])
-        return tuple(step for step in found["graphs"] if step in whole)
+        steps = self._steps(probe)
+        whole = set(steps["curves"])
+        return tuple(step for step in steps["graphs"] if step in whole)
 
     def save(self, snapshot: Snapshot, matches: Mapping[str, Match] | None = None) -> None:
         """Write a snapshot; one of the same probe and step is replaced. Graphs beyond `keep_graphs` are removed.
@@ -124,15 +127,15 @@ class RunStore:
         curves |= {f"{MATCH}{name}": match.nnls for name, match in matches.items()}
         with naming(f"the snapshot of {snapshot.probe!r} at step {snapshot.step}"):
             graphs, pair = graph_arrays(snapshot), uuid.uuid4().hex
-            found = _metadata(snapshot, matches, digest_of(sample), pair)
-            about = checked_about(found, snapshot.probe, found["step"])
+            metadata = _metadata(snapshot, matches, digest_of(sample), pair)
+            about = checked_about(metadata, snapshot.probe, metadata["step"])
             checked_matches(curves, about)
             quantities, values, _ = checked_curves(curves, about)
             check_sample_of(checked_sample(sample), about, quantities, values)
-        compared = {name: found.pop(name) for name in ("matches", "quantities")}
+        compared = {name: metadata.pop(name) for name in ("matches", "quantities")}
         files = {
-            snapshot_file(about.step, "graphs"): encoded(graphs, found, "graphs"),
-            snapshot_file(about.step, "curves"): encoded(curves, found | compared, "curves"),
+            snapshot_file(about.step, "graphs"): encoded(graphs, metadata, "graphs"),
+            snapshot_file(about.step, "curves"): encoded(curves, metadata | compared, "curves"),
         }
         self._save_sample(about.sample, sample)
         folder = (SNAPSHOTS, about.probe)
@@ -144,7 +147,12 @@ class RunStore:
             self._kept[about.probe] = (self._files.stamped(*folder), kept)
 
     def load(self, probe: str, step: int, graphs: bool = True) -> Snapshot:
-        """Read one snapshot back; without graphs where they were not kept, or on request.
+        """Read one snapshot back.
+
+        Args:
+            probe: name of the sample.
+            step: step of the snapshot.
+            graphs: whether to read the graphs, too, where they were kept.
 
         Raises:
             ValueError: no such snapshot, or a file that is truncated, foreign, of a later version or with impossible
@@ -158,8 +166,8 @@ class RunStore:
         Raises:
             ValueError: see `load`.
         """
-        found = self._reader.with_graphs(snapshot)
-        return self.load(snapshot.probe, snapshot.step) if found is None else found
+        complete = self._reader.with_graphs(snapshot)
+        return self.load(snapshot.probe, snapshot.step) if complete is None else complete
 
     def matches(self, probe: str, step: int) -> dict[str, Match]:
         """The comparisons stored with a snapshot: `prev` with the one before it, `ref-<name>` with each reference's.
@@ -175,22 +183,25 @@ class RunStore:
 
     def compared(self, probe: str) -> list[tuple[Snapshot, dict[str, Match]]]:
         """Every snapshot as in `curves`, each with the comparisons stored with it."""
-        return [found for step in self.steps(probe) if (found := self._attempt(probe, step, graphs=False))]
+        return [read for step in self.steps(probe) if (read := self._attempt(probe, step, graphs=False))]
 
     def previous(self, probe: str, step: int) -> Snapshot | None:
         """The newest readable snapshot of the probe with a smaller step and with graphs, or None."""
         earlier = (at for at in reversed(self.graph_steps(probe)) if at < step)
-        found = (self._attempt(probe, at, graphs=True) for at in earlier)
-        return next((one[0] for one in found if one is not None and one[0].graphs), None)
+        candidates = (self._attempt(probe, at, graphs=True) for at in earlier)
+        return next((one[0] for one in candidates if one is not None and one[0].graphs), None)
 
     def epochs(self, probe: str) -> dict[int, int]:
-        """Completed epochs to the step of their first snapshot, of those whose graphs were kept."""
+        """Number of completed epochs to the first step with that number whose graphs were kept."""
         kept = set(self.graph_steps(probe))
         newest_first = reversed(self.curves(probe))
         return {snapshot.epoch: snapshot.step for snapshot in newest_first if snapshot.step in kept}
 
     def set_aside(self, after: int) -> int:
-        """Move snapshots of later steps to `set-aside/`, because a resumed run diverges from them; return how many.
+        """Move snapshots of later steps to `set-aside/`, because a resumed run diverges from them; return their number.
+
+        Args:
+            after: step from which the run is resumed.
 
         Raises:
             ValueError: `set-aside/` is outside the run's directory.
@@ -252,11 +263,11 @@ class RunStore:
             self._files.write((), {name: after}, uuid.uuid4().hex)
 
     def _read(self, probe: str, step: int, graphs: bool) -> tuple[Snapshot, dict[str, Match]]:
-        found = self._reader.read(probe, step, graphs)
-        if found is None:
+        stored = self._reader.read(probe, step, graphs)
+        if stored is None:
             steps = ", ".join(map(str, self.steps(probe))) or "none"
             raise ValueError(f"{self.path} has no snapshot of probe {probe!r} at step {step}; its steps: {steps}")
-        return found
+        return stored
 
     def _attempt(self, probe: str, step: int, graphs: bool) -> tuple[Snapshot, dict[str, Match]] | None:
         try:
@@ -267,15 +278,15 @@ class RunStore:
 
     def _steps(self, probe: str) -> dict[str, tuple[int, ...]]:
         """Kind of file to its steps, ascending; files with other names are left out with a warning."""
-        found: dict[str, list[int]] = {"curves": [], "graphs": []}
+        by_kind: dict[str, list[int]] = {"curves": [], "graphs": []}
         for name in self._files.names(SNAPSHOTS, check_file_name(probe, "probe")):
             match = _FILE.fullmatch(name)
             if match and int(match[1]) <= LAST_STEP and snapshot_file(int(match[1]), match[2]) == name:
-                found[match[2]].append(int(match[1]))
+                by_kind[match[2]].append(int(match[1]))
             elif name.endswith((".curves.safetensors", ".graphs.safetensors")):
                 path = self._files.at(SNAPSHOTS, probe, name)
                 self._tell_once(f"{path!r} is named as no snapshot is (000000012.curves.safetensors) and left out")
-        return {kind: tuple(sorted(steps)) for kind, steps in found.items()}
+        return {kind: tuple(sorted(steps)) for kind, steps in by_kind.items()}
 
     def _tell_once(self, text: str) -> None:
         if text not in self._told:
@@ -288,11 +299,11 @@ class RunStore:
             return self._kept[probe][1]
         if alone:
             self._finish(probe)
-        found = self._steps(probe)
-        whole = set(found["curves"])
-        for step in set(found["graphs"]) - whole:
+        steps = self._steps(probe)
+        whole = set(steps["curves"])
+        for step in set(steps["graphs"]) - whole:
             self._files.remove(SNAPSHOTS, probe, snapshot_file(step, "graphs"))
-        return whole & set(found["graphs"])
+        return whole & set(steps["graphs"])
 
     def _finish(self, probe: str) -> None:
         """Finish what a killed writer left: curves whose graphs are in place are renamed, the rest is removed."""
@@ -303,9 +314,9 @@ class RunStore:
             pair = None
             if match["kind"] == "curves":
                 with contextlib.suppress(ValueError):
-                    found = self._reader.decoded((SNAPSHOTS, probe, f"{match['step']}.graphs.safetensors"), "graphs")
+                    graphs = self._reader.decoded((SNAPSHOTS, probe, f"{match['step']}.graphs.safetensors"), "graphs")
                     curves = self._reader.decoded((SNAPSHOTS, probe, name), "curves")
-                    pair = found[1].get("pair") if found and curves else None
+                    pair = graphs[1].get("pair") if graphs and curves else None
             if pair == match["mark"]:
                 self._files.move((SNAPSHOTS, probe, name), (SNAPSHOTS, probe, match["file"]))
             else:
@@ -321,7 +332,7 @@ class RunStore:
             kept.remove(step)
 
     def _save_sample(self, digest: str, sample: Arrays) -> None:
-        """Once in each process that saves, which mends one that was cut off."""
+        """Write a sample, once in each process that saves: this replaces a file that was cut off."""
         if digest in self._saved:
             return
         with self._files.locked(SAMPLES) as alone:

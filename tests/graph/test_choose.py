@@ -39,7 +39,7 @@ def test_few_neighbours_of_many_samples_with_few_features_are_found_by_descent()
     assert chosen(200_000, 64, 10)[0] == "nndescent"
 
 
-def test_where_an_approximation_can_not_serve_the_graph_is_exact():
+def test_where_an_approximation_cannot_serve_the_graph_is_exact():
     assert chosen(200_000, 64, 10, min_recall=0.999)[0] == "exact"
     assert chosen(200_000, 64, 10, torch.device("cuda"))[0] == "exact"
     assert chosen(100, 64, 60, min_recall=0.5)[0] == "exact"

@@ -178,7 +178,7 @@ class TestReferences:
         np.testing.assert_array_equal(match.same_layer(here.layers), np.diag(match.nnls))
 
     @pytest.mark.parametrize("name", ["my ref", "", "a/b", "a.b"])
-    def test_names_that_can_not_be_keys_are_refused(self, tmp_path, name):
+    def test_names_that_cannot_be_keys_are_refused(self, tmp_path, name):
         with pytest.raises(ValueError, match="letters, digits"):
             rra.Recorder(None, references={name: stored_run(tmp_path, (0,))})
 

@@ -1,7 +1,7 @@
-"""The quantities of this package: one module each, or for a few that belong together.
+"""The quantities of this package, one module each; a few that belong together share a module.
 
-A module has `QUANTITIES`, a tuple of `Quantity`. What they import to compute is imported when they do, because
-dashboards read their descriptions alone.
+A module has `QUANTITIES`, a tuple of `Quantity`. A quantity's function imports what it needs when it is called, because
+dashboards read the descriptions alone.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,8 +21,8 @@ _ON_REQUEST = (
 
 
 def _of_modules(modules: Sequence[str]) -> tuple[Quantity, ...]:
-    found = [import_module(f"{__name__}.{module}").QUANTITIES for module in modules]
-    return tuple(quantity for several in found for quantity in several)
+    tuples = [import_module(f"{__name__}.{module}").QUANTITIES for module in modules]
+    return tuple(quantity for several in tuples for quantity in several)
 
 
 STANDARD = _of_modules(_STANDARD)
@@ -34,26 +34,29 @@ KNOWN = {quantity.name: quantity for quantity in (*STANDARD, *ON_REQUEST)}
 def with_standard(asked: Iterable[str | Quantity]) -> tuple[Quantity, ...]:
     """The standard quantities, then those that are asked for: names of `ON_REQUEST`, or a user's own.
 
+    Args:
+        asked: names and quantities. Standard quantities among them change nothing.
+
     Raises:
         TypeError: neither a name nor a quantity; a quantity without a function.
         ValueError: an unknown name; a name that another quantity, or one of its summaries, has.
     """
     if isinstance(asked, (str, Quantity)) or not isinstance(asked, Iterable):
         raise TypeError(f"quantities={asked!r:.80}; expected a list of names and quantities, as [{asked!r:.60}]")
-    found = {quantity.name: quantity for quantity in STANDARD}
+    chosen = {quantity.name: quantity for quantity in STANDARD}
     for each in asked:
         quantity = _named(each) if isinstance(each, str) else each
         if not isinstance(quantity, Quantity):
             raise TypeError(f"quantities has {each!r:.80}; expected a name, or Quantity('name', function)")
         if quantity.compute is None:
             raise TypeError(f"quantity {quantity.name!r} has no function; give one, as Quantity('name', function)")
-        if found.get(quantity.name) is quantity:
+        if chosen.get(quantity.name) is quantity:
             continue
-        taken = {*found, *(f"{name}_{suffix}" for name, one in found.items() for suffix in one.summaries)}
+        taken = {*chosen, *(f"{name}_{suffix}" for name, one in chosen.items() for suffix in one.summaries)}
         if quantity.name in taken or KNOWN.get(quantity.name, quantity) is not quantity:
             raise ValueError(f"two quantities would be named {quantity.name!r}; give yours another name")
-        found[quantity.name] = quantity
-    return tuple(found.values())
+        chosen[quantity.name] = quantity
+    return tuple(chosen.values())
 
 
 def _named(name: str) -> Quantity:

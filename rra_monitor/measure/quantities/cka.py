@@ -1,4 +1,7 @@
-"""Linear centred kernel alignment (CKA) of pairs of layers: a similarity that depends on all distances."""
+"""Linear centred kernel alignment (CKA) of pairs of layers: a similarity that depends on all distances.
+
+See `rra_monitor.metrics.linear_cka` for formula, range and source.
+"""
 
 from collections.abc import Sequence
 from typing import Any

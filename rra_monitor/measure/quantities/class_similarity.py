@@ -1,4 +1,7 @@
-"""Nearest-neighbour class similarity (NNCS): how separable the classes are in a layer."""
+"""Nearest-neighbour class similarity (NNCS): how separable the classes are in a layer.
+
+See `rra_monitor.metrics.nncs` for formula, range and source, and `nncs_chance` for the chance level.
+"""
 
 from typing import Any
 

@@ -22,7 +22,7 @@ def effective_rank(kernel: Any) -> float:
     Source: Roy and Vetterli 2007; as a measure of representations, RankMe: Garrido et al. 2023.
     """
     values = kernel.eigenvalues()
-    # What rounding leaves of an eigenvalue 0 would count as a direction.
+    # Rounding turns eigenvalues of 0 into small ones, which would count as directions.
     values = np.sqrt(values[values > len(values) * np.finfo(float).eps * values.max(initial=0)])
     if not values.size:
         return float("nan")

@@ -1,4 +1,7 @@
-"""The health of a layer's graph: how far its neighbours, and all that is computed from them, can be trusted."""
+"""The health of a layer's graph: how far its neighbours, and all that is computed from them, can be trusted.
+
+See `rra_monitor.metrics.graph_health` for ranges and source.
+"""
 
 from typing import Any
 
@@ -16,10 +19,12 @@ def _hubness(graph: Any, labels: Any) -> float:
 
 
 def _lowest_of_approximate(curve: Curve) -> float:
+    """The lowest recall; NaN if all graphs are exact."""
     return float(curve.min()) if (curve < 1).any() else np.nan
 
 
 def _total_if_any(curve: Curve) -> float:
+    """The sum over the layers; NaN if it is 0."""
     return float(curve.sum()) if curve.any() else np.nan
 
 

@@ -1,4 +1,7 @@
-"""Intrinsic dimension (ID): how complex the representation of a layer is, with its standard error."""
+"""Intrinsic dimension (ID): how complex the representation of a layer is, with its standard error.
+
+See `rra_monitor.metrics.twonn` and `twonn_standard_error` for formula, range and source.
+"""
 
 from typing import Any
 
@@ -21,6 +24,7 @@ def _standard_error(graph: Any, labels: Any) -> Any:
 
 
 def _peak(curve: Curve) -> float:
+    """The largest ID of the layers in which it is defined; NaN if there is none."""
     defined = curve[~np.isnan(curve)]
     return float(defined.max()) if defined.size else float("nan")
 

@@ -8,11 +8,11 @@ from rra_monitor.measure.quantity import Quantity
 from rra_monitor.measure.settings import Settings
 
 BLOCK = 1 << 24
-"""Neighbours and votes held at once, as a number of numbers."""
+"""Largest number of neighbours and votes held at once."""
 
 
 def knn_accuracy(graph: Any, labels: Any) -> float:
-    """The fraction of samples whose class most of their k neighbours have.
+    """The fraction of samples whose class is the most frequent one among their k neighbours.
 
     Formula: 1 / n sum_i [label of i = the most frequent label of its k neighbours]; of equally frequent classes the
     first in order counts, as in scikit-learn's `KNeighborsClassifier`. No sample is its own neighbour: it is left out.
@@ -22,7 +22,7 @@ def knn_accuracy(graph: Any, labels: Any) -> float:
         labels: (n,) integer classes, in the order of the graph's samples.
 
     Returns:
-        0 to 1, higher is better separated.
+        0 to 1; higher means better separated classes.
 
     Source: Fix and Hodges 1951; the k-NN evaluation of representations: Wu et al. 2018.
     """
@@ -38,7 +38,7 @@ def knn_accuracy(graph: Any, labels: Any) -> float:
 
 
 def _chance(settings: Settings) -> float:
-    """The fraction of the largest class: the accuracy of always naming it."""
+    """The fraction of the largest class: the accuracy of always predicting it."""
     return float(np.unique(np.asarray(settings.labels), return_counts=True)[1].max() / settings.n)
 
 

@@ -1,4 +1,7 @@
-"""Nearest-neighbour layer similarity (NNLS): the mean Jaccard index of the neighbours in two layers."""
+"""Nearest-neighbour layer similarity (NNLS): the mean Jaccard index of the neighbour sets in two layers.
+
+See `rra_monitor.metrics.nnls` for formula, range and source, and `nnls_chance` for the chance level.
+"""
 
 from collections.abc import Sequence
 from typing import Any
