@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from rra_monitor.cli.arguments import Named, groups_named, named
 from rra_monitor.compare.comparison import Comparison
@@ -13,7 +12,7 @@ from rra_monitor.page.report import Report, write_report
 from rra_monitor.page.series import RunSeries, stored_series
 from rra_monitor.runs.locate import open_run, runs_below
 from rra_monitor.utils.paths import free_path
-from rra_monitor.utils.terminal import print_line
+from rra_monitor.utils.terminal import passing_progress, print_line
 
 
 def run_report(runs: Sequence[str], group: Sequence[Sequence[str]], out: str | None) -> None:
@@ -55,7 +54,6 @@ def say(console: Console, report: Report) -> None:
 
 def read(runs: Sequence[Named]) -> list[RunSeries]:
     """The runs from their stores, with a progress bar."""
-    console = Console(stderr=True)
-    with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
+    with passing_progress() as progress:
         steps = progress.track(runs, description="reading runs")
         return [stored_series(open_run(path), name, group) for name, group, path in steps]

@@ -9,12 +9,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.console import Console
-from rich.progress import Progress
 
 from rra_monitor.datasets.catalogue import Data
 from rra_monitor.datasets.image_file import decoded
 from rra_monitor.datasets.normalization import Normalization
+from rra_monitor.utils.terminal import passing_progress
 
 CORRUPT_NAMED = 5
 """Largest number of files named in an error; the others are counted."""
@@ -137,11 +136,7 @@ def _decode(splits: Mapping[str, Files], use: Callable[[str, int, torch.Tensor],
         for start in range(0, len(split.paths), CHUNK)
     ]
     refused, total = [], sum(len(positions) for _, positions in chunks)
-    console = Console(stderr=True)
-    with (
-        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
-        Progress(transient=True, console=console, disable=not console.is_terminal) as progress,
-    ):
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, passing_progress() as progress:
         task = progress.add_task("decoding images", total=total)
         for (_, positions), reasons in zip(chunks, pool.map(visit, *zip(*chunks, strict=True)), strict=True):
             refused += reasons
