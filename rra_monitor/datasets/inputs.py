@@ -4,7 +4,9 @@ from pathlib import Path
 
 import torch
 
+from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.cifar10 import cifar10_folder, read_cifar10
+from rra_monitor.datasets.digits import read_digits
 from rra_monitor.datasets.folders import class_folders, split_folders
 from rra_monitor.datasets.images import Files, Normalised
 from rra_monitor.datasets.normalization import CIFAR10_NORMALIZATION, Normalization
@@ -13,6 +15,15 @@ ONE_SPLIT = "data"
 """Name of the sample of data in one split."""
 
 TREE = "DIR/<class>/*.jpg (or png, …), or DIR/train/<class>/* and DIR/val/<class>/*"
+
+
+def digits_inputs() -> dict[str, Normalised]:
+    """scikit-learn's digits, in two splits.
+
+    Raises:
+        ValueError: scikit-learn is not installed.
+    """
+    return {name: Normalised(split, DATA["digits"].normalization) for name, split in read_digits().items()}
 
 
 def cifar10_inputs(folder: Path) -> dict[str, Normalised]:

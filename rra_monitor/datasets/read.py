@@ -9,9 +9,10 @@ import torch
 
 from rra_monitor.datasets.catalogue import Data
 from rra_monitor.datasets.cifar10 import CIFAR10_CLASSES, CIFAR10_FOLDER, cifar10_folder, read_cifar10
+from rra_monitor.datasets.digits import read_digits
 from rra_monitor.datasets.folders import SPLITS, class_folders, split_folders
 from rra_monitor.datasets.imagenet64 import SUBSET_CLASSES, has_batches, read_batches, subset_classes, subset_images
-from rra_monitor.datasets.images import Files, InMemory, Split, Splits, check_all, load_all
+from rra_monitor.datasets.images import Files, Split, Splits, check_all, load_all
 from rra_monitor.utils.text import some
 
 TREE = "train/<class>/*.jpg (or png, …) and val/<class>/* or test/<class>/*"
@@ -48,7 +49,8 @@ def read_splits(
             for the download; with what was found, what was expected, and how many.
     """
     if data.name == "digits":
-        return _digits(data)
+        digits = read_digits()
+        return Splits(data, tuple(map(str, range(10))), digits["train"], digits["val"])
     if folder is None:
         raise ValueError(f"{data.title} needs --data DIR, a directory with {FORMS[data.name]}")
     if data.name == "cifar10" and (batches := cifar10_folder(folder, download)) is not None:
@@ -59,15 +61,6 @@ def read_splits(
     if data.name in ("imagenet64", "imagenet64-50") and has_batches(folder):
         return read_batches(data, folder, allow_pickle)
     return _tree(data, folder, lazy, check)
-
-
-def _digits(data: Data) -> Splits:
-    from rra_monitor.datasets.digits import digits
-
-    splits = []
-    for images, labels in (split.tensors for split in digits()):
-        splits.append(InMemory((255 * images).round().to(torch.uint8), labels.to(torch.int64)))
-    return Splits(data, tuple(map(str, range(10))), *splits)
 
 
 def _tree(data: Data, folder: Path, lazy: bool, check: bool) -> Splits:

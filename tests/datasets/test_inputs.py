@@ -8,7 +8,7 @@ from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
 from rra_monitor.datasets.catalogue import DATA
-from rra_monitor.datasets.inputs import cifar10_inputs, folder_inputs
+from rra_monitor.datasets.inputs import cifar10_inputs, digits_inputs, folder_inputs
 from rra_monitor.datasets.normalization import CIFAR10_NORMALIZATION, IMAGENET_NORMALIZATION
 from rra_monitor.datasets.read import read_splits
 from rra_monitor.recipes.batches import BatchPlan, DeviceBatches, Preparation
@@ -51,6 +51,9 @@ class TestOneImageIsTheSameInATrainingAndInAnAnalysis:
     @pytest.mark.parametrize("inner", ["", "cifar-10-batches-py"])
     def test_in_cifar10s_batches(self, split, batches, inner):
         self.check(DATA["cifar10"], batches / inner, split, cifar10_inputs(batches / inner))
+
+    def test_in_scikit_learns_digits(self, split):
+        self.check(DATA["digits"], None, split, digits_inputs())
 
 
 def test_images_are_scaled_and_normalised_as_by_torchvision(tmp_path):

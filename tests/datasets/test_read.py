@@ -1,5 +1,7 @@
 """Data sets in every form on disk, and what is said of those that do not fit."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,12 @@ def test_parts_with_other_classes_are_named(tmp_path):
 def test_a_tree_with_another_number_of_classes_is_named(tmp_path):
     with pytest.raises(ValueError, match="has 3 classes, and ImageNet64x64, 50 classes has 50"):
         read_splits(SUBSET, tree(tmp_path, ("a", "b", "c"), side=64))
+
+
+def test_digits_without_scikit_learn_say_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ValueError, match=r"the data 'digits' need sklearn.*: pip install 'rra-monitor\[recipes\]'"):
+        read_splits(DATA["digits"], None)
 
 
 def test_digits_need_no_directory(digits):
