@@ -1,6 +1,7 @@
 """The command `rra-monitor train`: one seed of a recipe, or several one after another and compared."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,7 +53,8 @@ def train_seeds(options: TrainOptions) -> None:
             results[seed] = result
             continue
         splits = splits or read_data(one, plan)
-        results[seed] = train_one(replace(one, resume=begun(folder)), plan, splits, folder)
+        with _saying_how_to_resume():
+            results[seed] = train_one(replace(one, resume=begun(folder)), plan, splits, folder)
         print_report(console, plan, folder, results[seed], one)
     console.print(_table(plan, results))
     if options.monitor and len(each) > 1:
@@ -125,8 +127,20 @@ def run_train(options: TrainOptions) -> None:
         return
     plan = training_plan(options)
     folder = folder_of(options)
-    result = train_one(options, plan, read_data(options, plan), folder)
+    splits = read_data(options, plan)
+    with _saying_how_to_resume():
+        result = train_one(options, plan, splits, folder)
     print_report(Console(), plan, folder, result, options)
+
+
+@contextmanager
+def _saying_how_to_resume() -> Iterator[None]:
+    """A context in which an interrupted training says how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        Console(stderr=True).print("Interrupted. The same command with --resume goes on after the last whole epoch.")
+        raise
 
 
 @rank_zero_only

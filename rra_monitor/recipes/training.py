@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
 
 from rra_monitor.capture.sample import FixedSample
 from rra_monitor.datasets.catalogue import DATA
@@ -64,7 +63,12 @@ def read_data(options: TrainOptions, plan: TrainingPlan) -> Splits:
 
 
 def train_one(
-    options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: Path, callbacks: Sequence[L.Callback] = ()
+    options: TrainOptions,
+    plan: TrainingPlan,
+    splits: Splits,
+    folder: Path,
+    callbacks: Sequence[L.Callback] = (),
+    references: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Train one seed, from its start or from its last complete epoch; returns its final numbers.
 
@@ -74,6 +78,7 @@ def train_one(
         splits: data set.
         folder: folder of this seed.
         callbacks: further callbacks of the trainer.
+        references: name to the directory of an earlier run, with which every snapshot is compared.
 
     Raises:
         ValueError: a folder with another training, or with one that is finished or needs --resume.
@@ -98,7 +103,7 @@ def train_one(
         callbacks=[
             # The table comes before the monitor, whose seconds it would count otherwise.
             table,
-            *(_monitoring(options, plan, splits, folder) if options.monitor else []),
+            *(_monitoring(options, plan, splits, folder, references) if options.monitor else []),
             *([RichProgressBar()] if options.progress else []),
             *callbacks,
             ModelCheckpoint(
@@ -127,14 +132,10 @@ def train_one(
         precision=precision,
     )
     started = time.perf_counter()
-    try:
-        with warnings.catch_warnings():
-            # About its own use of torch, log intervals and resumable loaders, which are taken care of here.
-            warnings.filterwarnings("ignore", module="lightning")
-            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    except (KeyboardInterrupt, SystemExit):
-        Console(stderr=True).print("Interrupted. The same command with --resume goes on after the last whole epoch.")
-        raise
+    with warnings.catch_warnings():
+        # About its own use of torch, log intervals and resumable loaders, which are taken care of here.
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     if not table.numbers:
         raise ValueError(
             f"{folder} was trained to its end, and {CHECKPOINT} does not have its numbers; delete the folder and train "
@@ -208,26 +209,25 @@ def _trainer(options: TrainOptions, **arguments: Any) -> L.Trainer:
         ) from error
 
 
-def _monitoring(options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: Path) -> list[L.Callback]:
-    monitor = _monitor(options, plan, splits, folder)
-    return [monitor, LastSnapshot(monitor)]
-
-
-def _monitor(options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: Path) -> RRACallback:
+def _monitoring(
+    options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: Path, references: Mapping[str, str] | None
+) -> list[L.Callback]:
     samples = {
         name: FixedSample.from_dataset(Normalised(split, splits.data.normalization), n, SAMPLE_SEED, shrink=True)
         for name, split, n in zip(("train", "val"), (splits.train, splits.val), plan.probe_n, strict=True)
     }
     keep = options.keep_graphs
-    return RRACallback(
+    monitor = RRACallback(
         samples,
         every_n_epochs=plan.every,
+        references=references,
         dirpath=folder / CALLBACK_FOLDER,
         keep_graphs=int(keep) if keep.isdecimal() else keep,  # type: ignore[arg-type]
         views=[view.strip() for view in options.views.split(",")],
         k=options.k,
         forward=in_single_precision,
     )
+    return [monitor, LastSnapshot(monitor)]
 
 
 def _logger(folder: Path) -> Any:
