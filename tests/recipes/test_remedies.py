@@ -29,11 +29,11 @@ def planned(recipe="resnet20-digits", **chosen):
     return lambda: training_plan(TrainOptions(recipe=recipe, **chosen))
 
 
-def windows_of(*layers):
-    """The windows that the NNCS of such layers suggests."""
+def windows_of(*layers, sides=None):
+    """The windows that the NNCS of such layers suggests, on maps of such sides."""
     snapshot = snapshot_of(0, layers=layers)
     views = tuple(dict.fromkeys(layer.partition("@")[2] or "full" for layer in layers))
-    return max_cs(replace(snapshot, settings=replace(snapshot.settings, views=views)), None)
+    return max_cs(replace(snapshot, settings=replace(snapshot.settings, views=views)), sides)
 
 
 REMEDIES = [
@@ -84,6 +84,16 @@ REMEDIES = [
         lambda: windows_of(
             *(f"layer{stage}.0{view}" for stage in (1, 2) for view in ("", "@avg2", "@avg4", "@avg8", "@avg-global"))
         ),
+    ),
+    Remedy(
+        "which is therefore larger than {} x {}; give the side of the images with --side",
+        lambda: windows_of("layer1.0", "layer1.0@avg4", "layer1.0@avg-global", sides=(4,)),
+        lambda: windows_of("layer1.0", "layer1.0@avg4", "layer1.0@avg-global", sides=(32,)),
+    ),
+    Remedy(
+        "analyze one network alone, see --layers",
+        lambda: windows_of(*(f"{of}.layer1.0{view}" for of in ("one", "other") for view in ("", "@avg2"))),
+        lambda: windows_of("one.layer1.0", "one.layer1.0@avg2"),
     ),
 ]
 
