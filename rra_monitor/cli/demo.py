@@ -97,7 +97,7 @@ def run_demo(out: str | None, epochs: int) -> None:
 def _trained(options: TrainOptions, progress: Progress, references: dict[str, str]) -> RunStore:
     """One monitored training; returns its run's store."""
     plan, folder = training_plan(options), folder_of(options)
-    train_one(options, plan, read_data(options, plan), folder, [_Bar(progress, options.seed)], references)
+    train_one(plan, read_data(plan), folder, [_Bar(progress, options.seed)], references)
     return RunStore(folder / CALLBACK_FOLDER)
 
 

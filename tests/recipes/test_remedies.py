@@ -127,7 +127,7 @@ def again(given, copy):
 
     def begin(**chosen):
         asked = replace(given, **{"out": str(copy.parent), **chosen})
-        return resumed_from(asked, training_plan(asked), folder_of(asked))
+        return resumed_from(training_plan(asked), folder_of(asked))
 
     return begin
 
@@ -245,7 +245,7 @@ def test_remedies_for_damaged_files_of_a_run_are_followed(again, copy, finished)
 def test_remedies_for_the_data_of_a_training_are_followed(tmp_path, finished):
     ten, own = tree(tmp_path / "ten"), tree(tmp_path / "own", ("a", "b"))
     images = options(tmp_path, "resnet20-images", data=str(own))
-    write_description(tmp_path / "seed0", images, training_plan(images), classes=["a", "b"])
+    write_description(tmp_path / "seed0", training_plan(images), classes=["a", "b"])
 
     def read(recipe, data):
         read_splits(DATA[RECIPES[recipe].data], data)
