@@ -23,6 +23,7 @@ from rra_monitor.measure.options import MonitorOptions, check_names
 from rra_monitor.measure.settings import Settings
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.rng import preserved_rng
 
 
 class Monitor:
@@ -104,7 +105,8 @@ class Monitor:
             ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer.
         """
         step, epoch = whole_number("step", step, 0), whole_number("epoch", epoch, 0)
-        return {probe: self._snapshot(model, probe, step, epoch, on_graph) for probe in self.probes}
+        with preserved_rng():  # a user's quantity may draw from the global streams
+            return {probe: self._snapshot(model, probe, step, epoch, on_graph) for probe in self.probes}
 
     def plan(self, model: nn.Module) -> dict[str, CostEstimate]:
         """The layers that a snapshot of each probe will watch, and its estimated cost."""

@@ -1,8 +1,10 @@
 import math
+import random
 import warnings
 
 import numpy as np
 import pytest
+import torch
 
 import rra_monitor as rra
 from rra_monitor.measure.collector import Collector
@@ -109,3 +111,18 @@ def test_monitor_warns_of_an_undefined_quantity_once_in_a_run(small_net, digits)
     where = [str(each.message).partition(":")[0] for each in caught]
     assert where == ["layer 'input' of probe 'p'", "layer '0' of probe 'p'"]
     assert "MY undefined: its function failed" in str(caught[0].message)
+
+
+def test_a_quantity_that_draws_leaves_the_random_streams_of_the_training(small_net, digits):
+    def drawn(graph, labels):
+        return np.random.rand() + torch.rand(1).item() + random.random()
+
+    sample = rra.FixedSample.from_tensors(digits[0][:60], digits[1][:60])
+    monitor = rra.Monitor({"p": sample}, layers=["input"], quantities=[Quantity("mine", drawn)])
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(0)
+    monitor.measure(small_net, step=0, epoch=0)
+    found = (random.random(), np.random.rand(), torch.rand(1).item())
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(0)
+    assert found == (random.random(), np.random.rand(), torch.rand(1).item())
