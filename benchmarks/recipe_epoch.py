@@ -123,7 +123,7 @@ def by_hand(
 def by_recipe(options: TrainOptions, parts: object) -> tuple[list[float], float, float]:
     """Seconds of each epoch, the last validation accuracy, and the seconds of the whole fit."""
     folder = folder_of(options)
-    result = train_one(options, training_plan(options), parts, folder)
+    result = train_one(training_plan(options), parts, folder)
     assert math.isfinite(result["train_loss"])
     seconds = [float(row["seconds"]) for row in MetricsFile(folder / METRICS).rows()]
     return seconds, result["val_accuracy"], result["seconds"]
@@ -155,7 +155,7 @@ def main() -> None:
             progress=False,
             out=str(Path(scratch, "plain")),
         )
-        parts = read_data(options, training_plan(options))
+        parts = read_data(training_plan(options))
         some = torch.randperm(len(parts.train.labels), generator=torch.Generator().manual_seed(0))[: given.images]
         parts = replace(parts, train=InMemory(parts.train.images[some], parts.train.labels[some]))
         steps = math.ceil(len(some) / BATCH)

@@ -44,7 +44,7 @@ NOT_FOLLOWED = {
     "the data of a run need {}: pip install 'rra-monitor[recipes]'": "needs a network; as above",
     "pip install 'rra-monitor[report,tensorboard]'": "needs a network; as above",
     "--download": "needs a network",
-    "Delete the folder, and give": "what follows needs a network",
+    "Delete that folder and fetch it again, as rra-monitor train does": "what follows needs a network",
     "with the version of rra-monitor that wrote it": "needs another version",
     "The same command with --resume goes on": "a remark; followed in tests/recipes/test_training.py",
     "rra-monitor train --n": "a remark on the sampling error",

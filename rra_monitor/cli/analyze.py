@@ -60,7 +60,7 @@ def run_analyze(
         ValueError: what does not fit, named.
         TypeError: a model that is not a network, or data that are not a data set.
     """
-    console, notes = Console(), list[str]()
+    console, notes, warned = Console(), list[str](), list[str]()
     chosen = {name: value for name, value in chosen.items() if value is not None}
     folder = named_folder(out) if out else None
     if not 0 <= seed < LARGEST_SEED:
@@ -79,8 +79,8 @@ def run_analyze(
         folder = folder or free_path("rra-analysis")
         if (images := folder_of_run(data)) is not None:
             print_line(console, f"Images, from where the run says: {images}", soft_wrap=True)
-        with _warnings_as(notes):
-            snapshots = measured_analysis(model, data, RunStore(folder), notes, probe=probe, seed=seed, **chosen)
+        with _warnings_as(warned):
+            snapshots, notes = measured_analysis(model, data, RunStore(folder), probe=probe, seed=seed, **chosen)
     for snapshot in snapshots:
         settings = snapshot.settings
         print_line(
@@ -92,7 +92,7 @@ def run_analyze(
         print_line(console, _legend(snapshot))
     for finding in findings({snapshot.probe: snapshot for snapshot in snapshots}):
         print_line(console, f"• {finding.sentence}")
-    for note in notes:
+    for note in (*notes, *warned):
         print_line(console, f"• {note}")
     if folder is not None:
         files = write_analysis(snapshots, folder)
@@ -108,7 +108,6 @@ def measured_analysis(
     model: str,
     data: str,
     store: RunStore,
-    notes: list[str],
     *,
     checkpoint: str | None = None,
     arguments: str | None = None,
@@ -117,8 +116,9 @@ def measured_analysis(
     seed: int = 0,
     n: int = SAMPLES,
     **options: Any,
-) -> list[Snapshot]:
-    """A snapshot of each split of the data, stored; remarks for the reader are added to the notes."""
+) -> tuple[list[Snapshot], list[str]]:
+    """A snapshot of each split of the data, stored; and remarks for the reader, one sentence each."""
+    notes = []
     # The data first: without them the model need not be built.
     more = [one for one in ON_REQUEST if not one.of_pairs]
     monitor = Monitor(samples(data, n, size, probe, seed), quantities=more, **options)
@@ -150,7 +150,7 @@ def measured_analysis(
         ) from error
     for snapshot in snapshots:
         store.save(snapshot)
-    return snapshots
+    return snapshots, notes
 
 
 def stored_analysis(source: str, probe: str | None = None) -> list[Snapshot]:
@@ -221,7 +221,7 @@ def _legend(snapshot: Snapshot) -> str:
     chance = snapshot.nncs_chance
     classes = "" if chance is None else f"NNCS: fraction of neighbours of the same class (by chance {chance:.3f}). "
     more = "".join(
-        f"{one.symbol}: {one.lower_title}" + (f", {one.unit}" if one.unit else "") + ". "
+        one.title + (f": {one.unit}" if one.unit else "") + ". "
         for one, _ in snapshot.measured()
         if one.rank == "main" and not one.always and not one.defined
     )
@@ -249,9 +249,9 @@ def _bar() -> Iterator[Callable[[str, int, int], None]]:
 
 
 @contextmanager
-def _warnings_as(notes: list[str]) -> Iterator[None]:
-    """Warnings, collected as notes below the tables."""
+def _warnings_as(sentences: list[str]) -> Iterator[None]:
+    """Warnings, collected as sentences below the tables."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         yield
-    notes += dict.fromkeys(sentence(found.message) for found in caught if found.category is UserWarning)
+    sentences += dict.fromkeys(sentence(found.message) for found in caught if found.category is UserWarning)

@@ -7,62 +7,25 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from torch import nn
-from torch.utils.data import DataLoader
 
-from rra_monitor.capture.names import displayed
+from rra_monitor.capture.names import FULL, displayed
 from rra_monitor.conclusions.findings import findings
-from rra_monitor.datasets.digits import digits
 from rra_monitor.figures.snapshot import curves_figure, nnls_figure
-from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.metrics import nnls_chance
-from rra_monitor.nn import resnet20
 from rra_monitor.page.report import write_report
 from rra_monitor.page.series import stored_series
+from rra_monitor.recipes.options import TrainOptions
+from rra_monitor.recipes.plan import training_plan
+from rra_monitor.recipes.training import folder_of, read_data, train_one
+from rra_monitor.runs.locate import CALLBACK_FOLDER
 from rra_monitor.runs.recorder import Recorder
 from rra_monitor.runs.store import RunStore
 from rra_monitor.utils.paths import free_path
 from rra_monitor.utils.terminal import print_line
-
-BATCH = 64
-SAMPLES = 1000
-LEARNING_RATE = 0.05
-
-
-class DigitClassifier(L.LightningModule):
-    """ResNet20 with the thesis's widths on one channel; SGD with momentum and a cosine schedule."""
-
-    def __init__(self, epochs: int) -> None:
-        super().__init__()
-        self.network = resnet20(num_classes=10, in_channels=1)
-        self.epochs = epochs
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (n, 10) of images (n, 1, h, w)."""
-        return self.network(images)  # type: ignore[no-any-return]
-
-    def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
-        """Cross-entropy of a batch."""
-        images, labels = batch
-        loss = nn.functional.cross_entropy(self(images), labels)
-        self.log("loss", loss)
-        return loss
-
-    def validation_step(self, batch: list[torch.Tensor], index: int) -> None:
-        """Accuracy of a batch."""
-        images, labels = batch
-        self.log("val_accuracy", (self(images).argmax(1) == labels).float().mean())
-
-    def configure_optimizers(self) -> Any:
-        """SGD and its schedule."""
-        optimiser = torch.optim.SGD(self.parameters(), lr=LEARNING_RATE, momentum=0.9)
-        return [optimiser], [torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs)]
 
 
 class _Bar(L.Callback):
@@ -80,28 +43,21 @@ class _Bar(L.Callback):
         self._progress.update(self._task, advance=1, status=f"validation accuracy {accuracy:.1%}")
 
 
-def train(out: Path, seed: int, epochs: int, references: dict[str, str], callbacks: list[L.Callback]) -> RunStore:
-    """One monitored training; returns its run's store."""
-    training, validation = digits()
-    L.seed_everything(seed, verbose=False)
-    monitor = RRACallback(n=SAMPLES, references=references)
-    trainer = L.Trainer(
+def demo_options(folder: Path, epochs: int, seed: int) -> TrainOptions:
+    """The training of one seed: fast, without pooled views, and in the same precision on every machine."""
+    return TrainOptions(
+        recipe="resnet20-digits",
+        out=str(folder),
+        seed=seed,
         max_epochs=epochs,
+        weight_decay=0.0,
+        views=FULL,
+        every=1,
+        keep_graphs="all",
         accelerator="cpu",
-        logger=TensorBoardLogger(out, name=f"seed{seed}", version=""),
-        callbacks=[monitor, *callbacks],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        log_every_n_steps=10,
+        precision="32-true",
+        progress=False,
     )
-    trainer.fit(
-        DigitClassifier(epochs),
-        DataLoader(training, BATCH, shuffle=True),
-        DataLoader(validation, len(validation)),
-    )
-    assert monitor.store is not None
-    return monitor.store
 
 
 def run_demo(out: str | None, epochs: int) -> None:
@@ -114,10 +70,10 @@ def run_demo(out: str | None, epochs: int) -> None:
     console.print(f"ResNet20 on scikit-learn's digits, {epochs} epochs; seed 0 becomes the reference of seed 1.")
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[status]}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress, warnings.catch_warnings():
-        # About data loader workers and log intervals, which do not matter here.
+        # About an idle GPU, log intervals and the like, which do not matter here.
         warnings.filterwarnings("ignore", module="lightning")
-        first = train(folder, 0, epochs, {}, [_Bar(progress, 0)])
-        second = train(folder, 1, epochs, {"seed0": first.path}, [_Bar(progress, 1)])
+        first = _trained(demo_options(folder, epochs, 0), progress, {})
+        second = _trained(demo_options(folder, epochs, 1), progress, {"seed0": first.path})
     start, end = (second.load("train", second.steps("train")[at]) for at in (0, -1))
     matches = Recorder(second, references={"seed0": first.path}).compare(end)
     similarity = matches["ref-seed0"].same_layer(end.layers)
@@ -136,6 +92,13 @@ def run_demo(out: str | None, epochs: int) -> None:
     print_line(console, f"Report, for any browser: {report.path}", soft_wrap=True)
     print_line(console, f"Dashboard: tensorboard --logdir {folder}", soft_wrap=True, style="bold")
     console.print("Its tab RRA has everything.")
+
+
+def _trained(options: TrainOptions, progress: Progress, references: dict[str, str]) -> RunStore:
+    """One monitored training; returns its run's store."""
+    plan, folder = training_plan(options), folder_of(options)
+    train_one(plan, read_data(plan), folder, [_Bar(progress, options.seed)], references)
+    return RunStore(folder / CALLBACK_FOLDER)
 
 
 def table(start: Snapshot, end: Snapshot, similarity: np.ndarray[Any, np.dtype[np.float64]]) -> Table:
@@ -158,7 +121,7 @@ def table(start: Snapshot, end: Snapshot, similarity: np.ndarray[Any, np.dtype[n
 
 def _folder(out: str | None) -> Path:
     folder = Path(out) if out else free_path("rra-demo")
-    if any(RunStore(folder / f"seed{seed}" / "rra").probes() for seed in (0, 1)):
+    if any(RunStore(folder / f"seed{seed}" / CALLBACK_FOLDER).probes() for seed in (0, 1)):
         raise ValueError(f"{folder} holds an earlier run; pass another --out, or delete that directory")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

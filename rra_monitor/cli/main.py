@@ -17,8 +17,9 @@ from rra_monitor.utils.terminal import one_sentence, print_trace
 def demo(out: str | None = None, epochs: int = 10) -> None:
     """Train ResNet20 on scikit-learn's digits with two seeds, monitored; no network needed, a minute on two cores.
 
-    The first seed is the reference of the second. Ends with a table of ID, NNCS and NNLS per layer, what they show,
-    two pictures, a report for any browser, and the command that opens the dashboard.
+    The seeds are trainings of the recipe resnet20-digits; the first is the reference of the second. Ends with a table
+    of ID, NNCS and NNLS per layer, what they show, two pictures, a report for any browser, and the command that opens
+    the dashboard.
 
     Args:
         out: directory for runs and pictures; the first free of rra-demo, rra-demo-1, … by default.

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from rra_monitor.cli.arguments import Named, groups_named, named
 from rra_monitor.compare.comparison import Comparison
@@ -14,7 +13,7 @@ from rra_monitor.page.series import RunSeries, stored_series
 from rra_monitor.runs.locate import runs_below
 from rra_monitor.runs.opened import OpenedRun
 from rra_monitor.utils.paths import free_path
-from rra_monitor.utils.terminal import print_line
+from rra_monitor.utils.terminal import passing_progress, print_line
 
 
 def run_report(runs: Sequence[str], group: Sequence[Sequence[str]], out: str | None) -> None:
@@ -60,7 +59,6 @@ def say(console: Console, report: Report) -> None:
 def read(runs: Sequence[Named], opened: Mapping[str, OpenedRun] | None = None) -> list[RunSeries]:
     """The runs from their stores, or as they were opened, with a progress bar."""
     known = opened or {}
-    console = Console(stderr=True)
-    with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
+    with passing_progress() as progress:
         steps = progress.track(runs, description="reading runs")
         return [stored_series(known.get(path) or OpenedRun.at(path), name, group) for name, group, path in steps]

@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from rra_monitor.capture.sample import FixedSample
-from rra_monitor.datasets.folders import ONE_SPLIT, SPLITS, cifar10, folder_splits
+from rra_monitor.datasets.inputs import ONE_SPLIT, cifar10_inputs, digits_inputs, folder_inputs
 from rra_monitor.datasets.normalization import IMAGENET_NORMALIZATION
 from rra_monitor.utils.imports import required
 
@@ -121,13 +121,9 @@ def data_splits(spec: str, size: int | None = None) -> dict[str, Any]:
     if size is not None and not folder.is_dir():
         raise ValueError(f"--size is for folders of images, and the data {spec!r} are none; drop it")
     if spec == "digits":
-        try:
-            from rra_monitor.datasets.digits import digits
-        except ModuleNotFoundError as error:
-            raise ValueError(f"the data 'digits' need {error.name}: pip install 'rra-monitor[recipes]'") from error
-        return dict(zip(SPLITS, digits(), strict=True))
+        return digits_inputs()
     if origin == "cifar10" and rest:
-        return cifar10(Path(os.path.expanduser(rest)))
+        return cifar10_inputs(Path(os.path.expanduser(rest)))
     if origin == "run" and rest:
         return dict(_trained().data_of(rest))
     if origin == "pickled-run" and rest:
@@ -139,7 +135,7 @@ def data_splits(spec: str, size: int | None = None) -> dict[str, Any]:
             )
         return dict(_trained().data_of(run, allow_pickle=True, data=where))
     if folder.is_dir():
-        return folder_splits(folder, size, IMAGENET_NORMALIZATION)
+        return folder_inputs(folder, size, IMAGENET_NORMALIZATION)
     if not rest or "/" in origin:
         raise ValueError(
             f"the data {spec!r} are no folder, and not of the form 'digits', 'cifar10:DIR', 'run:RUN' or "

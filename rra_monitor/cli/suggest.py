@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rra_monitor.capture.names import FULL
+from rra_monitor.conclusions.pooling import window_views
 from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.recipes.catalogue import STRATEGIES
@@ -71,7 +72,7 @@ def _max_cs(run: str, probe: str, side: int | None, about: dict[str, Any] | None
             raise
         raise ValueError(f"{run} was trained without the monitor. {_way(run, probe, about)}") from error
     snapshot = _last(store, probe)
-    if [view for view in snapshot.settings.views if view == FULL or view.startswith("avg")] == [FULL]:
+    if window_views(snapshot) == [FULL]:
         raise ValueError(f"{store.path} was measured without average-pooled views. {_way(run, probe, about)}")
     # With graphs the error of the margin is smaller.
     steps = store.graph_steps(probe)

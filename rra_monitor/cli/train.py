@@ -1,7 +1,7 @@
 """The command `rra-monitor train`: one seed of a recipe, or several one after another and compared."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,24 +39,25 @@ def train_seeds(options: TrainOptions) -> None:
     # Of several devices each has a process that comes here.
     console = Console(quiet=rank_zero_only.rank != 0)  # type: ignore[attr-defined]
     plan = training_plan(options)
-    each = {seed: replace(options, seed=seed, seeds=None) for seed in read_seeds(options.seeds)}
-    for one in each.values():
-        if begun(folder_of(one)) and (differing := differing_options(folder_of(one), one, plan)):
-            raise ValueError(f"{folder_of(one)} holds another training: {'; '.join(differing)}; give another --out")
+    each = {seed: plan.of_seed(seed, options.resume) for seed in read_seeds(options.seeds)}
+    folders = {seed: folder_of(one.options) for seed, one in each.items()}
+    for seed, folder in folders.items():
+        if begun(folder) and (differing := differing_options(folder, each[seed])):
+            raise ValueError(f"{folder} holds another training: {'; '.join(differing)}; give another --out")
     splits = None
     results: dict[int, dict[str, Any]] = {}
-    for seed, one in each.items():
-        folder = folder_of(one)
+    for seed, folder in folders.items():
         if (result := read_result(folder)) is not None:
             print_line(console, f"seed {seed} is finished, in {folder}")
             results[seed] = result
             continue
-        splits = splits or read_data(one, plan)
-        results[seed] = train_one(replace(one, resume=begun(folder)), plan, splits, folder)
-        print_report(console, plan, folder, results[seed], one)
+        splits = splits or read_data(plan)
+        with _saying_how_to_resume():
+            results[seed] = train_one(plan.of_seed(seed, begun(folder)), splits, folder)
+        print_report(console, each[seed], folder, results[seed])
     console.print(_table(plan, results))
     if options.monitor and len(each) > 1:
-        _compare(plan, [folder_of(one) for one in each.values()])
+        _compare(plan, list(folders.values()))
 
 
 @rank_zero_only
@@ -125,14 +126,24 @@ def run_train(options: TrainOptions) -> None:
         return
     plan = training_plan(options)
     folder = folder_of(options)
-    result = train_one(options, plan, read_data(options, plan), folder)
-    print_report(Console(), plan, folder, result, options)
+    splits = read_data(plan)
+    with _saying_how_to_resume():
+        result = train_one(plan, splits, folder)
+    print_report(Console(), plan, folder, result)
+
+
+@contextmanager
+def _saying_how_to_resume() -> Iterator[None]:
+    """A context in which an interrupted training says how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        Console(stderr=True).print("Interrupted. The same command with --resume goes on after the last whole epoch.")
+        raise
 
 
 @rank_zero_only
-def print_report(
-    console: Console, plan: TrainingPlan, folder: Path, result: dict[str, Any], options: TrainOptions
-) -> None:
+def print_report(console: Console, plan: TrainingPlan, folder: Path, result: dict[str, Any]) -> None:
     """Print the results, and what to do next."""
     recipe = plan.recipe
     known = f"; the thesis has {thesis_accuracy(recipe)} % ({recipe.source})" if recipe.accuracy is not None else ""
@@ -142,7 +153,7 @@ def print_report(
         f"{result['epochs']} epochs{known}",
     )
     lines = [f"Files: {folder}/ ({METRICS}, {CHECKPOINT}, config.json, run.json)"]
-    if options.monitor:
+    if plan.options.monitor:
         lines += [f"Report: rra-monitor report {folder}", f"Windows for STAC: rra-monitor suggest {folder}"]
     if find_spec("tensorboard"):
         lines += [f"Curves: tensorboard --logdir {folder.parent}"]

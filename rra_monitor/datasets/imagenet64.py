@@ -12,12 +12,11 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from rra_monitor.datasets.catalogue import Data
 from rra_monitor.datasets.images import InMemory, Splits
 from rra_monitor.utils.archives import check_unpacked
+from rra_monitor.utils.terminal import passing_progress
 from rra_monitor.utils.text import some
 
 SUBSET_SEED = 0
@@ -122,18 +121,17 @@ def _split(
     total = sum(int(mask.sum()) for mask in masks)
     images = torch.empty((total, CHANNELS, side, side), dtype=torch.uint8)
     start = 0
-    console = Console(stderr=True)
-    batches = track(files, "reading batches", console=console, transient=True, disable=not console.is_terminal)
-    for file, mask in zip(batches, masks, strict=True):
-        rows = _entry(file, "data", allow_pickle)
-        if rows.dtype != np.uint8 or rows.shape != (len(mask), CHANNELS * side * side):
-            raise ValueError(
-                f"{file}: its data are {rows.dtype} of shape {rows.shape}, expected bytes of "
-                f"({len(mask)}, {CHANNELS * side * side}): images of {side} x {side}"
-            )
-        stop = start + int(mask.sum())
-        images[start:stop] = torch.from_numpy(rows[mask]).view(-1, CHANNELS, side, side)
-        start = stop
+    with passing_progress() as progress:
+        for file, mask in zip(progress.track(files, description="reading batches"), masks, strict=True):
+            rows = _entry(file, "data", allow_pickle)
+            if rows.dtype != np.uint8 or rows.shape != (len(mask), CHANNELS * side * side):
+                raise ValueError(
+                    f"{file}: its data are {rows.dtype} of shape {rows.shape}, expected bytes of "
+                    f"({len(mask)}, {CHANNELS * side * side}): images of {side} x {side}"
+                )
+            stop = start + int(mask.sum())
+            images[start:stop] = torch.from_numpy(rows[mask]).view(-1, CHANNELS, side, side)
+            start = stop
     chosen = np.concatenate([some[mask] for some, mask in zip(labels, masks, strict=True)])
     return InMemory(images, torch.from_numpy(np.searchsorted(classes, chosen)))
 

@@ -4,17 +4,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.console import Console
-from rich.progress import Progress
 
 from rra_monitor.datasets.catalogue import Data
-from rra_monitor.datasets.image_file import open_image
+from rra_monitor.datasets.image_file import decoded
 from rra_monitor.datasets.normalization import Normalization
+from rra_monitor.utils.terminal import passing_progress
 
 CORRUPT_NAMED = 5
 """Largest number of files named in an error; the others are counted."""
@@ -64,14 +63,14 @@ class Files:
     Attributes:
         paths: (n,) paths of the files.
         labels: (n,) int64.
-        side: side of an image in pixels.
+        side: side of an image in pixels; None for images of any size, which cannot be read together.
         resize: whether to scale an image of another size, its shorter side to `side`, and to cut out its centre;
             otherwise it is an error.
     """
 
     paths: Sequence[str]
     labels: torch.Tensor
-    side: int
+    side: int | None
     resize: bool
 
     def read(self, positions: torch.Tensor) -> torch.Tensor:
@@ -88,34 +87,20 @@ class Files:
         Raises:
             ValueError: see `read`.
         """
-        from PIL.Image import DecompressionBombError
-
-        path, size = self.paths[position], (self.side, self.side)
-        try:
-            with open_image(path) as opened:
-                found = opened.size
-                # Only now is anything decoded.
-                image = opened.convert("RGB") if self.resize or found == size else None
-        # What PIL raises for broken files; the last of them for very large ones.
-        except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:
-            raise ValueError(f"{path} is corrupt ({str(error).removesuffix(repr(path)).strip()})") from error
-        if image is None:
-            raise ValueError(f"{path} has {found[0]} x {found[1]} pixels, expected {self.side} x {self.side}")
-        if found != size:
-            image = _centre(image, self.side)
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        return decoded(self.paths[position], self.side, self.resize)
 
 
 def load_all(splits: Mapping[str, Files]) -> dict[str, InMemory]:
-    """All images in memory.
+    """All images in memory, of splits with a side.
 
     Raises:
         ValueError: files that are not images, or of another size: their number, and the first of them.
     """
-    held = {
-        name: InMemory(torch.empty((len(split.paths), 3, split.side, split.side), dtype=torch.uint8), split.labels)
-        for name, split in splits.items()
-    }
+    held = {}
+    for name, split in splits.items():
+        assert split.side is not None
+        shape = (len(split.paths), 3, split.side, split.side)
+        held[name] = InMemory(torch.empty(shape, dtype=torch.uint8), split.labels)
 
     def keep(name: str, position: int, image: torch.Tensor) -> None:
         held[name].images[position] = image
@@ -151,11 +136,7 @@ def _decode(splits: Mapping[str, Files], use: Callable[[str, int, torch.Tensor],
         for start in range(0, len(split.paths), CHUNK)
     ]
     refused, total = [], sum(len(positions) for _, positions in chunks)
-    console = Console(stderr=True)
-    with (
-        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
-        Progress(transient=True, console=console, disable=not console.is_terminal) as progress,
-    ):
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, passing_progress() as progress:
         task = progress.add_task("decoding images", total=total)
         for (_, positions), reasons in zip(chunks, pool.map(visit, *zip(*chunks, strict=True)), strict=True):
             refused += reasons
@@ -211,10 +192,3 @@ def normalised(images: torch.Tensor, normalization: Normalization) -> torch.Tens
     """(n, c, h, w) images in 0 to 1, minus the mean of each channel and divided by its standard deviation."""
     mean, deviation = (torch.tensor(values, device=images.device)[:, None, None] for values in normalization)
     return (images - mean) / deviation
-
-
-def _centre(image: Any, side: int) -> Any:
-    """An image with its shorter side scaled and its centre cut out."""
-    from torchvision.transforms.v2 import functional
-
-    return functional.center_crop(functional.resize(image, [side]), [side, side])

@@ -1,22 +1,19 @@
 """The data sets of the recipes, read from their formats on disk."""
 
 from collections.abc import Mapping, Sequence
-from http.client import HTTPException
 from itertools import compress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from rra_monitor.datasets.catalogue import Data
-from rra_monitor.datasets.folders import SPLITS
+from rra_monitor.datasets.cifar10 import CIFAR10_CLASSES, CIFAR10_FOLDER, cifar10_folder, read_cifar10
+from rra_monitor.datasets.digits import read_digits
+from rra_monitor.datasets.folders import SPLITS, class_folders, split_folders
 from rra_monitor.datasets.imagenet64 import SUBSET_CLASSES, has_batches, read_batches, subset_classes, subset_images
-from rra_monitor.datasets.images import Files, InMemory, Split, Splits, check_all, load_all
+from rra_monitor.datasets.images import Files, Split, Splits, check_all, load_all
 from rra_monitor.utils.text import some
-
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR10_FOLDER = "cifar-10-batches-py"
 
 TREE = "train/<class>/*.jpg (or png, …) and val/<class>/* or test/<class>/*"
 FORMS = {
@@ -52,11 +49,13 @@ def read_splits(
             for the download; with what was found, what was expected, and how many.
     """
     if data.name == "digits":
-        return _digits(data)
+        digits = read_digits()
+        return Splits(data, tuple(map(str, range(10))), digits["train"], digits["val"])
     if folder is None:
         raise ValueError(f"{data.title} needs --data DIR, a directory with {FORMS[data.name]}")
-    if data.name == "cifar10" and (batches := _batches_folder(folder, download)) is not None:
-        return _cifar10(data, batches, download)
+    if data.name == "cifar10" and (batches := cifar10_folder(folder, download)) is not None:
+        held = read_cifar10(batches, download)
+        return Splits(data, CIFAR10_CLASSES, held["train"], held["val"])
     if not folder.is_dir():
         raise ValueError(f"{folder} is no directory; {data.title} needs one with {FORMS[data.name]}")
     if data.name in ("imagenet64", "imagenet64-50") and has_batches(folder):
@@ -64,60 +63,16 @@ def read_splits(
     return _tree(data, folder, lazy, check)
 
 
-def _digits(data: Data) -> Splits:
-    from rra_monitor.datasets.digits import digits
-
-    splits = []
-    for images, labels in (split.tensors for split in digits()):
-        splits.append(InMemory((255 * images).round().to(torch.uint8), labels.to(torch.int64)))
-    return Splits(data, tuple(map(str, range(10))), *splits)
-
-
-def _batches_folder(folder: Path, download: bool) -> Path | None:
-    """The folder with torchvision's files, or None."""
-    if folder.name == CIFAR10_FOLDER and folder.is_dir():
-        return folder.parent
-    return folder if download or (folder / CIFAR10_FOLDER).is_dir() else None
-
-
-def _cifar10(data: Data, folder: Path, download: bool) -> Splits:
-    from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import check_integrity
-
-    packed = folder / CIFAR10.filename
-    try:
-        held = [CIFAR10(folder, train=train, download=download) for train in (True, False)]
-    except RuntimeError as error:
-        files = [(folder / CIFAR10_FOLDER / name, digest) for name, digest in CIFAR10.train_list + CIFAR10.test_list]
-        bad = [file.name for file, digest in files if not check_integrity(file, digest)]
-        raise ValueError(
-            f"{len(bad)} of {len(files)} files in {folder / CIFAR10_FOLDER} are missing or corrupt: {some(bad)}. "
-            "Delete the folder, and give --download to fetch it again"
-        ) from error
-    except (OSError, HTTPException) as error:
-        if not download:
-            raise
-        raise ValueError(
-            f"CIFAR-10 could not be fetched from {CIFAR10.url} to {packed} ({error}). Try again with a network, or put "
-            "the file there yourself: --download then unpacks it"
-        ) from error
-    splits = [
-        InMemory(torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(split.targets))
-        for split in held
-    ]
-    return Splits(data, tuple(held[0].classes), *splits)
-
-
 def _tree(data: Data, folder: Path, lazy: bool, check: bool) -> Splits:
     """A tree of images, DIR/train/<class>/* and DIR/val/<class>/*."""
-    present = {name: [folder / one for one in names if (folder / one).is_dir()] for name, names in SPLITS.items()}
-    if missing := [name for name, paths in present.items() if not paths]:
+    folders = split_folders(folder)
+    if missing := [name for name in SPLITS if name not in folders]:
         found = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
         raise ValueError(
             f"{folder} holds {some(found) if found else 'nothing'}, and no split {' and no split '.join(missing)}; "
             f"expected for {data.title}: {FORMS[data.name]}"
         )
-    listed = {name: _listed(paths[0], data) for name, paths in present.items()}
+    listed = {name: class_folders(path, f"for {data.title}: {FORMS[data.name]}") for name, path in folders.items()}
     classes, validation = listed["train"].classes, listed["val"].classes
     if classes != validation:
         raise ValueError(f"the classes of {folder} differ: {_differences(classes, validation, 'train', 'validation')}")
@@ -138,17 +93,6 @@ def _tree(data: Data, folder: Path, lazy: bool, check: bool) -> Splits:
         check_all(files)
     splits: Mapping[str, Split] = files if lazy else load_all(files)
     return Splits(data, tuple(classes), splits["train"], splits["val"])
-
-
-def _listed(path: Path, data: Data) -> Any:
-    from torchvision.datasets import ImageFolder
-
-    try:
-        return ImageFolder(path)
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"{path} is no tree of images: {error}; expected for {data.title}: {FORMS[data.name]}"
-        ) from error
 
 
 def _check_classes(data: Data, classes: Sequence[str], folder: Path) -> None:

@@ -177,7 +177,7 @@ class Quantity:
     @property
     def phrase(self) -> str:
         """Title and symbol within a sentence: "intrinsic dimension (ID)"."""
-        return f"{self.lower_title} ({self.symbol})"
+        return self.lower_title if self.symbol == self.title else f"{self.lower_title} ({self.symbol})"
 
     @property
     def fraction(self) -> bool:

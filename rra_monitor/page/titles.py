@@ -63,7 +63,7 @@ def comparison_title(name: str) -> str:
 
 def _entry(quantity: Quantity, order: int, title: str = "", choice: str = "") -> dict[str, Any]:
     title = title or quantity.title
-    said = quantity.symbol.casefold() in title.casefold().split()
+    said = quantity.symbol.casefold() in (title.casefold(), *title.casefold().split())
     return {
         "title": title,
         "symbol": quantity.symbol,

@@ -18,16 +18,22 @@ class TrainingPlan:
     """All that decides a training.
 
     Attributes:
+        options: options of the command line, from which it follows.
         recipe: recipe with the choices of the command line.
         optimisation: optimiser settings and schedule.
         probe_n: samples of the training and the validation probe.
         every: number of epochs between snapshots.
     """
 
+    options: TrainOptions
     recipe: Recipe
     optimisation: Optimisation
     probe_n: tuple[int, int]
     every: int
+
+    def of_seed(self, seed: int, resume: bool) -> "TrainingPlan":
+        """The same training with another seed, which may be resumed."""
+        return replace(self, options=replace(self.options, seed=seed, seeds=None, resume=resume))
 
 
 def training_plan(options: TrainOptions) -> TrainingPlan:
@@ -66,6 +72,7 @@ def training_plan(options: TrainOptions) -> TrainingPlan:
     decay = WEIGHT_DECAY if options.weight_decay is None else options.weight_decay
     n = options.n or (SHORT_PROBE if options.short else None)
     return TrainingPlan(
+        options,
         replace(recipe, training=training, augmentations=augmentations, network=network),
         Optimisation(rate, decay, "one-cycle" if options.short else "cosine", WARM_UP),
         DATA[recipe.data].probe_n if n is None else (n, n),

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from rra_monitor.recipes.described import checked_description, fits
-from rra_monitor.recipes.options import PLACE, TrainOptions
+from rra_monitor.recipes.options import PLACE
 from rra_monitor.recipes.plan import TrainingPlan
 
 CONFIG, RUN, RESULT, METRICS = "config.json", "run.json", "result.json", "metrics.csv"
@@ -34,12 +34,21 @@ IN_WORDS = frozenset({"source", "accuracy", "deviation", "note"})
 PACKAGES = ("rra-monitor", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "pynndescent", "scikit-learn")
 
 
-def write_description(folder: Path, options: TrainOptions, plan: TrainingPlan, **facts: Any) -> None:
+def write_description(folder: Path, plan: TrainingPlan, **facts: Any) -> None:
     """Write the options, for `rra-monitor train --config`, and the resulting settings, with the versions."""
     folder.mkdir(parents=True, exist_ok=True)
-    given = {name: value for name, value in asdict(options).items() if name not in ("resume", "seeds")}
-    _write(folder / CONFIG, given)
-    _write(folder / RUN, {"options": asdict(options), "plan": asdict(plan), **facts, "versions": versions()})
+    described = _described(plan)
+    _write(
+        folder / CONFIG,
+        {name: value for name, value in described["options"].items() if name not in ("resume", "seeds")},
+    )
+    _write(folder / RUN, {**described, **facts, "versions": versions()})
+
+
+def _described(plan: TrainingPlan) -> dict[str, Any]:
+    """The options, and what follows from them."""
+    values = asdict(plan)
+    return {"options": values.pop("options"), "plan": values}
 
 
 def versions() -> dict[str, str]:
@@ -96,13 +105,13 @@ def refuse_links_out(folder: Path) -> None:
             _refuse_a_way_out(entry, folder)
 
 
-def differing_options(folder: Path, options: TrainOptions, plan: TrainingPlan) -> list[str]:
+def differing_options(folder: Path, plan: TrainingPlan) -> list[str]:
     """The settings that differ from those of the training in the folder, with both values."""
     there = read_description(folder)
     if there is None:
         return []
     # Through JSON, which turns tuples into lists.
-    here = json.loads(json.dumps({"options": asdict(options), "plan": asdict(plan)}))
+    here = json.loads(json.dumps(_described(plan)))
     found = [
         f"--{name.replace('_', '-')} {there['options'].get(name)!s:.200} there, {value!s:.200} here"
         for name, value in here["options"].items()

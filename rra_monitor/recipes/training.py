@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
 
 from rra_monitor.capture.sample import FixedSample
 from rra_monitor.datasets.catalogue import DATA
@@ -52,8 +51,9 @@ def folder_of(options: TrainOptions) -> Path:
     return (named_folder(options.out) if options.out else Path("runs", name)) / f"seed{options.seed}"
 
 
-def read_data(options: TrainOptions, plan: TrainingPlan) -> Splits:
+def read_data(plan: TrainingPlan) -> Splits:
     """The data of a training, read once for all seeds."""
+    options = plan.options
     return read_splits(
         DATA[plan.recipe.data],
         None if options.data is None else Path(os.path.expanduser(options.data)),
@@ -64,22 +64,26 @@ def read_data(options: TrainOptions, plan: TrainingPlan) -> Splits:
 
 
 def train_one(
-    options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: Path, callbacks: Sequence[L.Callback] = ()
+    plan: TrainingPlan,
+    splits: Splits,
+    folder: Path,
+    callbacks: Sequence[L.Callback] = (),
+    references: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Train one seed, from its start or from its last complete epoch; returns its final numbers.
 
     Args:
-        options: options of the command.
-        plan: the resulting training.
+        plan: training to do.
         splits: data set.
         folder: folder of this seed.
         callbacks: further callbacks of the trainer.
+        references: name to the directory of an earlier run, with which every snapshot is compared.
 
     Raises:
         ValueError: a folder with another training, or with one that is finished or needs --resume.
     """
-    checkpoint = resumed_from(options, plan, folder)
-    recipe = plan.recipe
+    checkpoint = resumed_from(plan, folder)
+    options, recipe = plan.options, plan.recipe
     L.seed_everything(options.seed, verbose=False)
     device = "cuda" if _on_gpu(options) else "cpu"
     precision = chosen_precision(options.precision, device)
@@ -98,7 +102,7 @@ def train_one(
         callbacks=[
             # The table comes before the monitor, whose seconds it would count otherwise.
             table,
-            *(_monitoring(options, plan, splits, folder) if options.monitor else []),
+            *(_monitoring(plan, splits, folder, references) if options.monitor else []),
             *([RichProgressBar()] if options.progress else []),
             *callbacks,
             ModelCheckpoint(
@@ -120,21 +124,16 @@ def train_one(
     # After all that refuses an option.
     rank_zero_only(write_description)(
         folder,
-        options,
         plan,
         classes=splits.classes,
         parameters=sum(weight.numel() for weight in network.parameters()),
         precision=precision,
     )
     started = time.perf_counter()
-    try:
-        with warnings.catch_warnings():
-            # About its own use of torch, log intervals and resumable loaders, which are taken care of here.
-            warnings.filterwarnings("ignore", module="lightning")
-            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    except (KeyboardInterrupt, SystemExit):
-        Console(stderr=True).print("Interrupted. The same command with --resume goes on after the last whole epoch.")
-        raise
+    with warnings.catch_warnings():
+        # About its own use of torch, log intervals and resumable loaders, which are taken care of here.
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     if not table.numbers:
         raise ValueError(
             f"{folder} was trained to its end, and {CHECKPOINT} does not have its numbers; delete the folder and train "
@@ -159,7 +158,7 @@ def begun(folder: Path) -> bool:
     return any((folder / name).exists() for name in (CHECKPOINT, CALLBACK_FOLDER, RESULT))
 
 
-def resumed_from(options: TrainOptions, plan: TrainingPlan, folder: Path) -> str | None:
+def resumed_from(plan: TrainingPlan, folder: Path) -> str | None:
     """The checkpoint from which to resume, None for a new training.
 
     Raises:
@@ -170,13 +169,13 @@ def resumed_from(options: TrainOptions, plan: TrainingPlan, folder: Path) -> str
     refuse_links_out(folder)
     if not begun(folder):
         return None
-    if differing := differing_options(folder, options, plan):
+    if differing := differing_options(folder, plan):
         raise ValueError(
             f"{folder} holds another training: {'; '.join(differing)}. Give the same options, or another --out"
         )
     if read_result(folder) is not None:
         raise ValueError(f"{folder} holds this training already, finished; give another --out, or delete it")
-    if not options.resume:
+    if not plan.options.resume:
         raise ValueError(f"{folder} holds an interrupted training; --resume goes on with it, or give another --out")
     if checkpoint.exists():
         _check_readable(checkpoint)
@@ -208,26 +207,25 @@ def _trainer(options: TrainOptions, **arguments: Any) -> L.Trainer:
         ) from error
 
 
-def _monitoring(options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: Path) -> list[L.Callback]:
-    monitor = _monitor(options, plan, splits, folder)
-    return [monitor, LastSnapshot(monitor)]
-
-
-def _monitor(options: TrainOptions, plan: TrainingPlan, splits: Splits, folder: Path) -> RRACallback:
+def _monitoring(
+    plan: TrainingPlan, splits: Splits, folder: Path, references: Mapping[str, str] | None
+) -> list[L.Callback]:
     samples = {
         name: FixedSample.from_dataset(Normalised(split, splits.data.normalization), n, SAMPLE_SEED, shrink=True)
         for name, split, n in zip(("train", "val"), (splits.train, splits.val), plan.probe_n, strict=True)
     }
-    keep = options.keep_graphs
-    return RRACallback(
+    options, keep = plan.options, plan.options.keep_graphs
+    monitor = RRACallback(
         samples,
         every_n_epochs=plan.every,
+        references=references,
         dirpath=folder / CALLBACK_FOLDER,
         keep_graphs=int(keep) if keep.isdecimal() else keep,  # type: ignore[arg-type]
         views=[view.strip() for view in options.views.split(",")],
         k=options.k,
         forward=in_single_precision,
     )
+    return [monitor, LastSnapshot(monitor)]
 
 
 def _logger(folder: Path) -> Any:

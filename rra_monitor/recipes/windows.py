@@ -4,10 +4,9 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-from rra_monitor.capture.names import FULL, is_view, layer_view, split_view
-from rra_monitor.conclusions.evidence import SURE, TIED, Difference, nncs_difference
+from rra_monitor.capture.names import FULL, split_view
+from rra_monitor.conclusions.pooling import GLOBAL, StageWindows, best_windows, stages, window_views
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.recipes.recipe import StageWindow
 from rra_monitor.utils.text import some
@@ -46,39 +45,47 @@ def max_cs(snapshot: Snapshot, sides: Sequence[int] | None) -> list[StageChoice]
         sides: side of each stage's map, in pixels; None if unknown: the window is then called "global".
 
     Raises:
-        ValueError: no labels, no pooled views, no stages.
+        ValueError: no labels, no pooled views, no stages, or a stage with fewer than two windows or with larger ones
+            than its map.
 
     Source: thesis, 7.3.4.
     """
     if snapshot.nncs is None:
         raise ValueError(f"the probe {snapshot.probe!r} has no labels, and so no NNCS to choose windows by")
-    views = [view for view in snapshot.settings.views if view == FULL or (view.startswith("avg") and is_view(view))]
-    if len(views) < 2:
+    if len(window_views(snapshot)) < 2:
         raise ValueError(
             f"the probe {snapshot.probe!r} was measured without pooled views (it has "
             f"{', '.join(snapshot.settings.views)})"
         )
-    stages = stage_blocks(snapshot)
-    if sides is not None and len(sides) != len(stages):
-        raise ValueError(f"the run has {len(stages)} stages of blocks, and {len(sides)} were expected")
+    numbers = {blocks: number for number, blocks in stage_blocks(snapshot).items()}
+    if sides is not None and len(sides) != len(numbers):
+        raise ValueError(f"the run has {len(numbers)} stages of blocks, and {len(sides)} were expected")
+    found = {numbers[stage.layers]: stage for stage in best_windows(snapshot) if stage.layers in numbers}
     return [
-        _stage_choice(snapshot, number, blocks, views, None if sides is None else sides[at])
-        for at, (number, blocks) in enumerate(stages.items())
+        _stage_choice(number, stage, None if sides is None else sides[at])
+        for at, (number, stage) in enumerate(found.items())
     ]
 
 
-def stage_blocks(snapshot: Snapshot) -> dict[int, list[str]]:
-    """The blocks of each stage, by its number.
+def stage_blocks(snapshot: Snapshot) -> dict[int, tuple[str, ...]]:
+    """The blocks of each residual stage, by its number.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none, or two stages of one number.
     """
-    names = [name for name in snapshot.layers if split_view(name)[1] == FULL]
-    found: dict[int, list[str]] = {}
-    for number, blocks in groupby(names, lambda name: int(match[1]) if (match := BLOCK.fullmatch(name)) else 0):
+    found: dict[int, tuple[str, ...]] = {}
+    for blocks in stages(snapshot):
+        match = BLOCK.fullmatch(blocks[0])
+        number = int(match[1]) if match else 0
+        if number in found:
+            raise ValueError(
+                f"the run has two stages {number}, of {found[number][0]} and of {blocks[0]}; analyze one network "
+                "alone, see --layers"
+            )
         if number:
-            found.setdefault(number, []).extend(blocks)
+            found[number] = blocks
     if not found:
+        names = [name for name in snapshot.layers if split_view(name)[1] == FULL]
         raise ValueError(f"the run has no residual stages: no layers layer1.0, … among {some(names, 20)}")
     return found
 
@@ -113,46 +120,26 @@ def _best(scores: Mapping[StageWindow, float]) -> tuple[StageWindow, float]:
     return best, scores[best] - max(others) if others else 0.0
 
 
-def _stage_choice(
-    snapshot: Snapshot, number: int, blocks: Sequence[str], views: Sequence[str], side: int | None
-) -> StageChoice:
-    assert snapshot.nncs is not None
-    position = {name: row for row, name in enumerate(snapshot.layers)}
-    rows: dict[StageWindow, list[int]] = {}
-    for view in sorted(views, key=_size):
-        names = [layer_view(block, view) for block in blocks]
-        at = [position[name] for name in (snapshot.aliases.get(name, name) for name in names) if name in position]
-        window: StageWindow = 1 if view == FULL else "global"
-        if view not in (FULL, "avg-global"):
-            window = int(view.removeprefix("avg"))
-        # Another name of the global view.
-        if side is not None and (window == "global" or window > side):
-            window = side
-        # Equal views count once, under the global view's name, whose size only the map knows.
-        known = next((other for other, there in rows.items() if there == at), None)
-        if known is not None and window == "global":
-            del rows[known]
-        elif known is not None:
-            continue
-        if len(at) == len(blocks) and (snapshot.ties[at] <= TIED).all():
-            rows[window] = at
-    if len(rows) < 2:
+def _stage_choice(number: int, stage: StageWindows, side: int | None) -> StageChoice:
+    if stage.lead is None:
         raise ValueError(
-            f"stage {number} has {len(rows)} window to choose from; measure more of them, as in "
+            f"stage {number} has {len(stage.means)} window to choose from; measure more of them, as in "
             "--views full,avg2,avg4,avg8,avg-global"
         )
-    scores = {window: float(snapshot.nncs[at].mean()) for window, at in rows.items()}
-    best, margin = _best(scores)
-    second = max((window for window in scores if window != best), key=lambda window: scores[window])
-    changes = [nncs_difference(snapshot, a, b) for a, b in zip(rows[second], rows[best], strict=True)]
-    # The blocks are of the same samples, so their errors do not average out.
-    change = Difference(
-        sum(change.value for change in changes) / len(changes), sum(change.error for change in changes) / len(changes)
-    )
-    return StageChoice(number, best, scores, margin, change.confidence(len(rows)) >= SURE)
+    windows = {view: _window(view, side) for view in stage.means}
+    inner = [window for view, window in windows.items() if view != GLOBAL]
+    # A window as large as the map would be the global view.
+    if side is not None and (larger := [window for window in inner if int(window) >= side]):
+        raise ValueError(
+            f"stage {number} has windows of {larger[0]} that are not its whole map, which is therefore larger than "
+            f"{side} x {side}; give the side of the images with --side"
+        )
+    scores = {windows[view]: mean for view, mean in stage.means.items()}
+    return StageChoice(number, windows[stage.best], scores, stage.lead.value, stage.sure)
 
 
-def _size(view: str) -> int:
-    """Sort key of views by their windows: full, avg2, …, global."""
-    digits = view.removeprefix("avg")
-    return 1 if view == FULL else int(digits) if digits.isdecimal() else 1 << 30
+def _window(view: str, side: int | None) -> StageWindow:
+    """The window of a view, on a map of a side."""
+    if view == FULL:
+        return 1
+    return (side or "global") if view == GLOBAL else int(view.removeprefix("avg"))

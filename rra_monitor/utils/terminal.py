@@ -33,6 +33,19 @@ def heading(text: str) -> Any:
     return Text("\n".join(map(visible, text.split("\n"))))
 
 
+def passing_progress(*columns: Any) -> Any:
+    """A `rich.progress.Progress` on stderr that is gone when its context ends; nothing where stderr is no terminal.
+
+    Args:
+        columns: columns of the bar; those of `rich` by default.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(*columns, transient=True, console=console, disable=not console.is_terminal)
+
+
 @contextmanager
 def one_sentence(command: str, *errors: type[Exception]) -> Iterator[None]:
     """A context in which a refusal ends the command with one sentence, and warnings are visible.

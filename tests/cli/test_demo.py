@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 
 import rra_monitor as rra
 from rra_monitor.capture.names import displayed
+from rra_monitor.recipes.run_files import CHECKPOINT, read_description, read_result
 from tests.helpers.tensorboard_server import FAST, SLOW, serving, until
 
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
@@ -32,6 +34,17 @@ def test_the_demo_leaves_runs_that_read_back(demo):
         store = rra.RunStore(demo[0] / seed / "rra")
         assert [store.load("train", step).epoch for step in store.steps("train")] == [0, 1]
         assert len(store.load("val", store.steps("val")[-1]).layers) == 13
+
+
+def test_the_demos_seeds_are_trainings_of_a_recipe_and_the_first_is_the_reference_of_the_second(demo):
+    for at, folder in enumerate((demo[0] / "seed0", demo[0] / "seed1")):
+        about, result = read_description(folder), read_result(folder)
+        assert about["options"]["recipe"] == result["recipe"] == "resnet20-digits"
+        assert about["options"]["seed"] == result["seed"] == at
+        assert f"validation accuracy {result['val_accuracy']:.1%}" in demo[1]
+        assert (folder / CHECKPOINT).exists()
+        last = json.loads((folder / "rra" / "records.jsonl").read_text().splitlines()[-1])
+        assert ("ref-seed0" in last["probes"]["train"]["nnls"]) == (at == 1)
 
 
 @pytest.mark.parametrize("loader", [FAST, SLOW], ids=["fast", "slow"])
@@ -63,7 +76,10 @@ def test_the_full_demo_shows_what_its_text_says(tmp_path):
     assert start.nncs[-1] < 0.7
     assert end.nncs[-1] > 0.95
     # An arch over the layers: higher in the middle than at both ends.
-    assert end.id[1:-2].max() > max(end.id[0], end.id[-1]) + 1
+    ends = [end.id, first.load("train", steps[-1]).id]
+    arches = [curve[1:-2].max() - max(curve[0], curve[-1]) for curve in ends]
+    assert min(arches) > 0.5
+    assert sum(arches) / 2 > 1
     same = rra.match(end, first.load("train", steps[-1]), "seed0").same_layer(end.layers)
     assert same[0] == 1.0
     assert same[1] > same[6] > same[-1] > 10 * end.nnls_chance

@@ -66,7 +66,7 @@ def made(tmp_path_factory):
         stored(folder / "runs" / name, snapshot_of(0, seed=10 * seed))
     stored(folder / "rra-demo" / "seed0" / "rra", snapshot_of(0, layers=("layer1.0", "layer2.0"), probe="val"))
     given = options(folder, "resnet20-digits")
-    write_description(folder / "of_digits", given, training_plan(given), classes=[str(digit) for digit in range(10)])
+    write_description(folder / "of_digits", training_plan(given), classes=[str(digit) for digit in range(10)])
     return folder
 
 

@@ -120,10 +120,21 @@ class TestSamples:
         (images / "train" / "cat" / "1.png").unlink()
         os.mkfifo(images / "train" / "cat" / "1.png")
         part = data_splits(str(images))["train"]
-        with pytest.raises(OSError, match="cannot identify image file"):
+        with pytest.raises(ValueError, match=r"cat/0\.png is corrupt \(cannot identify image file"):
             part[0]
         with pytest.raises(ValueError, match=r"1\.png is no file"):
             part[1]
+
+    def test_only_the_images_of_a_sample_are_decoded(self, images):
+        before = samples(str(images), 4, 16, "train", 0)["train"]
+        # Every eighth is looked at for its label.
+        used = {*before.ids.tolist(), 0, 8, 16}
+        for position, file in enumerate(sorted((images / "train").rglob("*.png"))):
+            if position not in used:
+                file.write_bytes(b"")
+        assert samples(str(images), 4, 16, "train", 0)["train"].fingerprint == before.fingerprint
+        with pytest.raises(ValueError, match=r"\.png is corrupt"):
+            samples(str(images), 10, 16, "train", 0)
 
     def test_pickles_in_the_place_of_cifar10_are_not_read(self, tmp_path, monkeypatch):
         (tmp_path / "cifar-10-batches-py").mkdir()

@@ -6,6 +6,7 @@ import shlex
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import rra_monitor as rra
@@ -15,6 +16,8 @@ from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.options_file import COMMAND_LINE_ALONE
 from rra_monitor.recipes.plan import training_plan
 from rra_monitor.recipes.windows import StageChoice, max_cs
+from rra_monitor.runs.store import RunStore
+from tests.helpers.curves import measured
 from tests.helpers.image_trees import tree
 from tests.helpers.recipe_runs import options, run, trained
 from tests.helpers.remedies import assert_says, refusal
@@ -144,6 +147,49 @@ def test_the_uniform_window_needs_the_size_of_the_images(digit_run, tmp_path, ca
     assert "--window 8,8,8" in capsys.readouterr().out
     run("suggest", alone)
     assert "--attention stac --window " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "views", [("full", "avg2", "avg4", "avg-global"), ("avg-global", "avg4", "full", "avg2")], ids=["sorted", "not"]
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_suggest_and_findings_name_the_same_windows(seed, views, tmp_path, capsys):
+    """Features that separate the classes by random strengths; a layer lies between the blocks of a stage."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(500) % 10
+
+    def features():
+        return rng.choice([0, 0.5, 1, 2]) * np.eye(10)[labels] + 0.4 * rng.normal(size=(500, 10))
+
+    layers, aliases = {"input": features()}, {}
+    for stage in (1, 2, 3):
+        for block in (f"network.layer{stage}.0", f"network.layer{stage}.0.conv2", f"network.layer{stage}.1"):
+            layers |= {name: features() for name in (block, f"{block}@avg2", f"{block}@avg-global")}
+            if stage == 3:
+                aliases[f"{block}@avg4"] = f"{block}@avg-global"
+            else:
+                layers[f"{block}@avg4"] = features()
+    given = measured(layers, 10)
+    given = replace(given, aliases=aliases, settings=replace(given.settings, views=views))
+    RunStore(tmp_path / "rra").save(given)
+    run("suggest", tmp_path)
+    printed = capsys.readouterr().out
+    chosen = dict(enumerate(re.search(r"--window (\S+)", printed)[1].split(","), 1))
+    assert list(chosen) == [1, 2, 3]
+    stage_of = {(f"network.layer{stage}.0", f"network.layer{stage}.1"): stage for stage in chosen}
+    found = {stage_of[each.layers]: each for each in rra.findings({"train": given}) if each.layers in stage_of}
+    assert found
+    rows = {stage: re.search(rf"^ *{stage} .*$", printed, re.MULTILINE)[0].split() for stage in chosen}
+    for stage, finding in found.items():
+        named = re.search(
+            r"separates the classes best with (?:windows of (\d+)|the (global) window):", finding.sentence
+        )
+        assert chosen[stage] == (named[1] or named[2])
+        assert f"NNCS {finding.values['best']:.3f} against" in finding.sentence
+        assert f"{finding.values['margin']:.3f}" in rows[stage]
+        assert ("within the sampling error" in finding.sentence) == ("?" in rows[stage])
+    for stage in set(chosen) - set(found):
+        assert chosen[stage] == "1" or "?" in rows[stage]
 
 
 class TestSuggestOfAForeignRun:

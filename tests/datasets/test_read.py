@@ -1,18 +1,15 @@
 """Data sets in every form on disk, and what is said of those that do not fit."""
 
-import pickle
-from http.client import IncompleteRead
-from urllib.error import URLError
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import calculate_md5
 
 from rra_monitor.datasets.catalogue import DATA
-from rra_monitor.datasets.read import CIFAR10_CLASSES, read_splits
+from rra_monitor.datasets.cifar10 import CIFAR10_CLASSES
+from rra_monitor.datasets.read import read_splits
 from tests.helpers.image_trees import tree
 
 CIFAR, SUBSET = DATA["cifar10"], DATA["imagenet64-50"]
@@ -24,51 +21,6 @@ def test_a_tree_of_images_is_read_by_class(tmp_path):
     assert found.train.labels.tolist() == [label for label in range(10) for _ in range(2)]
     pixels = np.asarray(Image.open(tmp_path / "test" / "frog" / "0001.png"))
     assert np.array_equal(found.val.images[13].permute(1, 2, 0), pixels)
-
-
-@pytest.fixture
-def batches(tmp_path, monkeypatch):
-    """CIFAR-10 as torchvision has it, with 3 images a batch; its list of digests follows."""
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for name in ("train_list", "test_list"):
-        digests = []
-        for file, _ in getattr(CIFAR10, name):
-            content = {"data": rng.integers(0, 256, (3, 3072), dtype=np.uint8), "labels": [0, 4, 9]}
-            (folder / file).write_bytes(pickle.dumps(content))
-            digests.append([file, calculate_md5(folder / file)])
-        monkeypatch.setattr(CIFAR10, name, digests)
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(CIFAR10_CLASSES)}))
-    monkeypatch.setitem(CIFAR10.meta, "md5", calculate_md5(folder / "batches.meta"))
-    return tmp_path
-
-
-@pytest.mark.parametrize("inner", ["", "cifar-10-batches-py"])
-def test_torchvisions_batches_are_read(batches, inner):
-    found = read_splits(CIFAR, batches / inner)
-    assert found.classes == CIFAR10_CLASSES
-    assert found.train.images.shape == (15, 3, 32, 32)
-    assert found.val.labels.tolist() == [0, 4, 9]
-    raw = pickle.loads((batches / "cifar-10-batches-py" / "data_batch_2").read_bytes())["data"]
-    assert np.array_equal(found.train.images[3:6].flatten(1), raw)
-
-
-def test_corrupt_batches_are_named(batches):
-    for name in ("data_batch_2", "test_batch"):
-        (batches / "cifar-10-batches-py" / name).write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"2 of 6 files in .* are missing or corrupt: data_batch_2, test_batch"):
-        read_splits(CIFAR, batches)
-
-
-@pytest.mark.parametrize("error", [URLError("no route to host"), TimeoutError("timed out"), IncompleteRead(b"")])
-def test_a_download_without_a_network_says_what_to_do(tmp_path, monkeypatch, error):
-    def unreachable(*arguments, **options):
-        raise error
-
-    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
-    with pytest.raises(ValueError, match=r"could not be fetched from https://.* to .*cifar-10-python.tar.gz .* put"):
-        read_splits(CIFAR, tmp_path, download=True)
 
 
 @pytest.mark.parametrize(
@@ -116,17 +68,14 @@ def test_a_tree_with_another_number_of_classes_is_named(tmp_path):
         read_splits(SUBSET, tree(tmp_path, ("a", "b", "c"), side=64))
 
 
+def test_digits_without_scikit_learn_say_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ValueError, match=r"the data 'digits' need sklearn.*: pip install 'rra-monitor\[recipes\]'"):
+        read_splits(DATA["digits"], None)
+
+
 def test_digits_need_no_directory(digits):
     found = read_splits(DATA["digits"], None)
     assert found.train.images.shape == (1400, 1, 16, 16)
     assert len(found.val.labels) == 397
     assert torch.equal(found.train.images[:, :, ::2, ::2], (255 * digits[0][:1400]).round().byte())
-
-
-def test_pickles_in_the_place_of_cifar10_are_not_read(tmp_path, monkeypatch):
-    (tmp_path / "cifar-10-batches-py").mkdir()
-    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"):
-        (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps({"data": []}))
-    monkeypatch.setattr(pickle, "load", None)
-    with pytest.raises(ValueError, match=r"6 of 6 files in .* are missing or corrupt"):
-        read_splits(CIFAR, tmp_path)

@@ -65,7 +65,7 @@ def whole() -> Files:
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_description(folder, OPTIONS, training_plan(OPTIONS), classes=[str(digit) for digit in range(10)])
+        write_description(folder, training_plan(OPTIONS), classes=[str(digit) for digit in range(10)])
         write_result(folder, {"seed": 0, "epochs": 2, "train_accuracy": 0.5, "val_accuracy": 0.5})
         return files | {name: (folder / name).read_bytes() for name in (DESCRIPTION, RESULT, CONFIG)}
 
@@ -176,7 +176,7 @@ def reads(run: Path) -> dict[str, Callable[[], object]]:
     def resume() -> None:
         if not (run / RESULT).is_symlink():
             (run / RESULT).unlink()  # unfinished
-        resumed_from(replace(OPTIONS, resume=True), training_plan(OPTIONS), run)
+        resumed_from(training_plan(replace(OPTIONS, resume=True)), run)
 
     return {
         "state_dict": checkpoint(STATE),

@@ -247,3 +247,19 @@ def test_default_k_is_the_thesis_choice():
         60,
         2,
     ]
+
+
+def test_nearest_is_the_graph_of_fewer_neighbours(feature_maps):
+    tied = np.repeat(np.arange(20.0), 3)[:, None]  # duplicates, and many equal distances
+    for features in (feature_maps, tied):
+        whole = rra.knn_graph(features, 12)
+        for k in (1, 3, 11):
+            cut, fresh = whole.nearest(k), rra.knn_graph(features, k)
+            np.testing.assert_array_equal(cut.indices, fresh.indices)
+            np.testing.assert_allclose(cut.distances, fresh.distances, rtol=1e-6)
+            assert cut.ties == pytest.approx(fresh.ties)
+            assert (cut.zeros, cut.recall) == (fresh.zeros, 1.0)
+        assert whole.nearest(12) is whole
+        for k in (0, 13):
+            with pytest.raises(ValueError, match=f"k={k} must lie in 1 to 12"):
+                whole.nearest(k)

@@ -97,3 +97,14 @@ def test_recall_counts_another_neighbour_that_ties_for_the_last_place():
 def test_a_graph_of_other_size_is_refused(points):
     with pytest.raises(ValueError, match="k=10, the graph of n=2000, k=4"):
         draw_audit(points, K).recall(exact_graph(points, 4))
+
+
+def test_nearest_has_the_recall_of_its_own_neighbours(points, exact):
+    audit = draw_audit(points, K)
+    graph = replace(losing(exact, audit.rows[:40], 3), audit=audit)
+    graph = replace(graph, recall=audit.recall(graph))
+    assert graph.recall < 1
+    cut = graph.nearest(K - 3)  # what was lost lies beyond
+    assert cut.recall == 1.0
+    assert cut.audit.indices.shape == (256, K - 3)
+    assert graph.nearest(K - 1).recall == pytest.approx(1 - 40 * 2 / (256 * (K - 1)))

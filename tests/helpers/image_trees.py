@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from rra_monitor.datasets.read import CIFAR10_CLASSES
+from rra_monitor.datasets.cifar10 import CIFAR10_CLASSES
 
 
 def tree(folder, classes=CIFAR10_CLASSES, parts=("train", "test"), count=2, side=32):

@@ -27,7 +27,7 @@ def trained(given, callbacks=(), splits=None):
     """Train by the options; returns the folder."""
     plan = training_plan(given)
     folder = folder_of(given)
-    train_one(given, plan, splits or read_data(given, plan), folder, callbacks)
+    train_one(plan, splits or read_data(plan), folder, callbacks)
     return folder
 
 
@@ -81,7 +81,7 @@ def described(tmp_path):
     """The folder of a training that has not begun, and a way to change its description."""
     given = options(tmp_path, "resnet20-digits-stac")
     folder = tmp_path / "seed0"
-    write_description(folder, given, training_plan(given), classes=[str(digit) for digit in range(10)])
+    write_description(folder, training_plan(given), classes=[str(digit) for digit in range(10)])
 
     def change(way, value):
         about = json.loads((folder / "run.json").read_text())

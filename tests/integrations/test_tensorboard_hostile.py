@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from tensorboard.util import tensor_util
 
+import rra_monitor as rra
 from rra_monitor.integrations.tensorboard.arrays import Unreadable, bounded_arrays
+from rra_monitor.measure.description import described
 from rra_monitor.page import budget
 from tests.helpers.page_runs import array
 from tests.helpers.tensorboard_records import (
@@ -21,6 +23,8 @@ from tests.helpers.tensorboard_records import (
 from tests.helpers.tensorboard_server import InProcess
 
 MOMENT = b'{"schema": 1, "kind": "moment"}'
+
+(OWN,) = described([rra.Quantity("mine")], made_up_record(0).snapshots["train"].settings)
 
 DESCRIPTIONS = [
     *(("curves", {"chances": "x"}), ("curves", {"chances": {"nnls": "x"}}), ("curves", {"chances": {"nncs": 1e400}})),
@@ -37,6 +41,8 @@ DESCRIPTIONS = [
         ("nnls", {"name": 5}),
     ),
 ]
+
+QUANTITIES = ["x", [5], [{"name": "mine"}], [OWN | {"name": "id"}], [OWN, OWN], [OWN | {"title": "a\x1b"}]]
 
 MOMENTS = [[1e15, 1, 0.1], [-5, 1, 0.1], [1e300, 1, 0.1], [np.inf, 1, 0.1], [np.nan, 1, 0.1], [0.5, 1, 0.1], [1.0, 2.0]]
 
@@ -71,6 +77,25 @@ def changed(kind, change):
             content = json.dumps(about).encode()
         tensors.append((tag, content, values))
     return tensors
+
+
+@pytest.mark.parametrize("found", QUANTITIES, ids=lambda found: json.dumps(found)[:40])
+@pytest.mark.parametrize("kind", ["curves", "nnls"])
+def test_tensorboard_tab_leaves_out_quantities_that_none_can_be(kind, found, tmp_path):
+    tensors = []
+    for tag, content, values in tensors_of(made_up_record(0)):
+        about = json.loads(content)
+        if about["kind"] == kind:
+            content = json.dumps(about | {"quantities": found}).encode()
+        tensors.append((tag, content, values))
+    write_tensors(tmp_path / "odd", tensors)
+    status, found = answers(tmp_path).run("odd")
+    if kind == "curves":
+        assert status == 422
+        assert "quantit" in found
+    else:
+        assert (status, found["probes"]["train"]["matrices"]) == (200, {})
+        assert "quantit" in found["notes"][0]
 
 
 def with_values(name, values):

@@ -19,12 +19,8 @@ OWN = rra.Quantity("nearest", nearest, title="Nearest distance", unit="features"
 class TestQuantity:
     def test_a_name_and_a_function_are_enough(self):
         found = rra.Quantity("mean_distance", nearest)
-        assert (found.title, found.symbol, found.phrase) == (
-            "Mean distance",
-            "Mean distance",
-            "mean distance (Mean distance)",
-        )
-        assert rra.Quantity("cka_2", nearest, title="CKA of two").phrase == "CKA of two (CKA of two)"
+        assert (found.title, found.symbol, found.phrase) == ("Mean distance", "Mean distance", "mean distance")
+        assert rra.Quantity("cka_2", nearest, title="CKA of two", symbol="C2").phrase == "CKA of two (C2)"
 
     @pytest.mark.parametrize(
         ("options", "error", "words"),
@@ -55,12 +51,12 @@ class TestQuantity:
 class TestWithStandard:
     def test_standard_quantities_come_first_and_each_once(self):
         assert with_standard(()) == STANDARD
-        assert with_standard(["effective_rank", OWN, *STANDARD]) == (*STANDARD, KNOWN["effective_rank"], OWN)
+        assert with_standard(["cka", OWN, *STANDARD]) == (*STANDARD, KNOWN["cka"], OWN)
 
     @pytest.mark.parametrize(
         ("asked", "error", "words"),
         [
-            (["rankme"], ValueError, "unknown quantity 'rankme'; choose from effective_rank, knn_accuracy, cka"),
+            (["rankme"], ValueError, "unknown quantity 'rankme'; choose from .*knn_accuracy, cka"),
             ("cka", TypeError, "expected a list of names"),
             ([5], TypeError, "expected a name, or Quantity"),
             ([rra.Quantity("mine")], TypeError, "has no function"),

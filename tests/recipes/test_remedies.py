@@ -29,11 +29,11 @@ def planned(recipe="resnet20-digits", **chosen):
     return lambda: training_plan(TrainOptions(recipe=recipe, **chosen))
 
 
-def windows_of(*layers):
-    """The windows that the NNCS of such layers suggests."""
+def windows_of(*layers, sides=None):
+    """The windows that the NNCS of such layers suggests, on maps of such sides."""
     snapshot = snapshot_of(0, layers=layers)
     views = tuple(dict.fromkeys(layer.partition("@")[2] or "full" for layer in layers))
-    return max_cs(replace(snapshot, settings=replace(snapshot.settings, views=views)), None)
+    return max_cs(replace(snapshot, settings=replace(snapshot.settings, views=views)), sides)
 
 
 REMEDIES = [
@@ -85,6 +85,16 @@ REMEDIES = [
             *(f"layer{stage}.0{view}" for stage in (1, 2) for view in ("", "@avg2", "@avg4", "@avg8", "@avg-global"))
         ),
     ),
+    Remedy(
+        "which is therefore larger than {} x {}; give the side of the images with --side",
+        lambda: windows_of("layer1.0", "layer1.0@avg4", "layer1.0@avg-global", sides=(4,)),
+        lambda: windows_of("layer1.0", "layer1.0@avg4", "layer1.0@avg-global", sides=(32,)),
+    ),
+    Remedy(
+        "analyze one network alone, see --layers",
+        lambda: windows_of(*(f"{of}.layer1.0{view}" for of in ("one", "other") for view in ("", "@avg2"))),
+        lambda: windows_of("one.layer1.0", "one.layer1.0@avg2"),
+    ),
 ]
 
 
@@ -117,7 +127,7 @@ def again(given, copy):
 
     def begin(**chosen):
         asked = replace(given, **{"out": str(copy.parent), **chosen})
-        return resumed_from(asked, training_plan(asked), folder_of(asked))
+        return resumed_from(training_plan(asked), folder_of(asked))
 
     return begin
 
@@ -235,7 +245,7 @@ def test_remedies_for_damaged_files_of_a_run_are_followed(again, copy, finished)
 def test_remedies_for_the_data_of_a_training_are_followed(tmp_path, finished):
     ten, own = tree(tmp_path / "ten"), tree(tmp_path / "own", ("a", "b"))
     images = options(tmp_path, "resnet20-images", data=str(own))
-    write_description(tmp_path / "seed0", images, training_plan(images), classes=["a", "b"])
+    write_description(tmp_path / "seed0", training_plan(images), classes=["a", "b"])
 
     def read(recipe, data):
         read_splits(DATA[RECIPES[recipe].data], data)

@@ -156,7 +156,7 @@ class TestLinks:
         (folder / name).symlink_to(elsewhere / "run.json" if "." in name else elsewhere)
         given = options(tmp_path, resume=True)
         with pytest.raises(ValueError, match=rf"seed0/{name} is a link out of the run's folder"):
-            resumed_from(given, training_plan(given), folder)
+            resumed_from(training_plan(given), folder)
         assert [path.name for path in elsewhere.iterdir()] == ["run.json"]
 
     def test_a_link_out_of_a_runs_folder_is_not_read(self, described, tmp_path):
@@ -178,6 +178,6 @@ class TestLinks:
         (tmp_path / "seed0").mkdir()
         for name in ("config.json", f"run.json.{os.getpid()}.partial"):
             (tmp_path / "seed0" / name).symlink_to(tmp_path / "elsewhere")
-        write_description(tmp_path / "seed0", given, training_plan(given), classes=["0"])
+        write_description(tmp_path / "seed0", training_plan(given), classes=["0"])
         assert (tmp_path / "elsewhere").read_text() == "mine"
         assert json.loads((tmp_path / "seed0" / "config.json").read_text())["recipe"] == given.recipe

@@ -26,7 +26,7 @@ def described(folder, recipe, data, **chosen):
     given = options(folder, recipe, data=data and str(data), **chosen)
     plan = training_plan(given)
     splits = read_splits(DATA[plan.recipe.data], data, allow_pickle=given.allow_pickle)
-    write_description(folder, given, plan, classes=splits.classes)
+    write_description(folder, plan, classes=splits.classes)
     return folder, splits
 
 

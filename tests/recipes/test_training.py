@@ -205,7 +205,7 @@ class TestTraining:
 
     def test_the_accuracy_is_that_of_the_saved_weights(self, tmp_path):
         given = options(tmp_path, max_epochs=1, limit=20, monitor=False, precision="32-true")
-        split = read_data(given, training_plan(given)).val
+        split = read_data(training_plan(given)).val
         folder = trained(given)
         network = network_of(str(folder))
         load_checkpoint(network, folder / "checkpoints" / "last.ckpt")
@@ -250,7 +250,7 @@ class TestTraining:
             train_seeds(replace(given, seeds="0"))
             assert (tmp_path / "seed0" / "result.json").exists()
         else:
-            assert resumed_from(given, training_plan(given), tmp_path / "seed0") is None
+            assert resumed_from(training_plan(given), tmp_path / "seed0") is None
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
     def test_an_accelerator_that_is_not_there_is_an_error_of_one_line(self, tmp_path):
@@ -319,7 +319,7 @@ def test_probes_are_as_large_as_the_data_says(name, tmp_path):
     data, given = DATA[name], options(tmp_path, RECIPE_OF[name].name, n=None)
     assert len(data.normalization[0]) == len(data.normalization[1]) == data.channels
     plan = training_plan(given)
-    splits = read_data(given, plan) if name == "digits" else black(data)
+    splits = read_data(plan) if name == "digits" else black(data)
     seen = ProbesOfTheMonitor()
     with pytest.raises(InterruptedError):
         trained(given, [seen], splits)

@@ -1,5 +1,7 @@
 """Windows by the thesis's three strategies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -107,9 +109,17 @@ def test_the_largest_uniform_window_is_the_last_maps_side():
         (snapshot(THREE, aliases=GLOBAL), (32, 16, 8, 4), "has 3 stages of blocks, and 4 were expected"),
         (snapshot([(0.5,)], views=("full",)), (32,), r"without pooled views \(it has full\)"),
         (snapshot([(0.5, 0.6)], views=("full", "avg4"), ties=["@avg4"]), (32,), "stage 1 has 1 window to choose from"),
+        (snapshot(THREE, aliases=GLOBAL), (32, 8, 8), "stage 2 has windows of 8 that are not its whole map, which is"),
         (snapshot([]), (32,), "no residual stages: no layers layer1.0, … among input, network.fc"),
     ],
 )
 def test_max_cs_names_a_snapshot_that_has_no_windows_to_choose_from(given, sides, text):
     with pytest.raises(ValueError, match=text):
         max_cs(given, sides)
+
+
+def test_two_stages_of_one_number_are_named():
+    twice = snapshot(THREE, aliases=GLOBAL)
+    layers = tuple(name.replace("network.layer3", "other.layer1") for name in twice.layers)
+    with pytest.raises(ValueError, match=r"two stages 1, of network\.layer1\.0 and of other\.layer1\.0; analyze one"):
+        max_cs(replace(twice, layers=layers), None)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import rra_monitor as rra
+from rra_monitor.measure.description import described
 from rra_monitor.page.series import stored_series
 from tests.fuzz import guard
 from tests.helpers.snapshots import snapshot_of
@@ -69,6 +70,8 @@ def first(new, dtype=None):
     return changed
 
 
+(OWN,) = described([rra.Quantity("mine", low=0)], snapshot_of(0).settings)
+
 METADATA = {
     "no layers": without("layers"),
     "no pair": without("pair"),
@@ -101,6 +104,12 @@ METADATA = {
     "views, lists": value("views", [["full"]]),
     "views, without the full one": value("views", ["avg4"]),
     "views, too many": value("views", ["full", *(f"avg{size}" for size in range(1, 60_000))]),
+    "quantities, a text": value("quantities", "abc"),
+    "quantities, a name": value("quantities", [{"name": "mine"}]),
+    "quantities, a standard one": value("quantities", [OWN | {"name": "id"}]),
+    "quantities, one twice": value("quantities", [OWN, OWN]),
+    "quantities, odd letters": value("quantities", [OWN | {"title": "\x1b[2J"}]),
+    "quantities, no range": value("quantities", [OWN | {"low": "zero"}]),
     "aliases, a list": value("aliases", []),
     "aliases, of no layer": value("aliases", {"fc@avg2": "nowhere"}),
     "aliases, of another layer": value("aliases", {"fc@avg2": "input"}),

@@ -252,3 +252,23 @@ class TestRunStoreDamage:
         monkeypatch.undo()
         assert store.steps("train") == (1,)
         assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_store_keeps_a_users_quantities_and_refuses_values_out_of_their_range(tmp_path):
+    own = rra.Quantity("mine", lambda graph, labels: 0.5, title="My own", low=0, high=1, chance=0.1)
+    pairs = rra.Quantity("both", lambda graphs: 0, of="graph pairs", better="lower")
+    base = snapshot_of(1)
+    snapshot = dataclasses.replace(base, quantities=(*base.quantities, own, pairs))
+    both = np.arange(9.0).reshape(3, 3)
+    store = rra.RunStore(tmp_path)
+    store.save(snapshot.changed(mine=np.array([0.1, np.nan, 1.0]), both=both))
+    back = rra.RunStore(tmp_path).load("train", 1)
+    np.testing.assert_array_equal(back.curves["mine"], [0.1, np.nan, 1.0])
+    np.testing.assert_array_equal(back.matrices["both"], both)
+    assert back.chances()["mine"] == 0.1
+    assert [(one.name, one.title, one.better, one.compute) for one in back.quantities[-2:]] == [
+        ("mine", "My own", None, None),
+        ("both", "Both", "lower", None),
+    ]
+    with pytest.raises(ValueError, match=r"its array 'mine' holds 1.5, expected finite values, 0 to 1 or NaN"):
+        store.save(snapshot.changed(mine=np.array([0.1, 0.2, 1.5]), both=both))

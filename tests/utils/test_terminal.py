@@ -1,8 +1,12 @@
 """What a terminal is sent of names and messages that somebody else may have written."""
 
+import io
+import sys
 import warnings
 
-from rra_monitor.utils.terminal import cell, one_sentence, print_line, print_trace
+import pytest
+
+from rra_monitor.utils.terminal import cell, one_sentence, passing_progress, print_line, print_trace
 from tests.helpers.terminals import EVIL, is_visible, printed
 
 
@@ -22,3 +26,20 @@ def test_warnings_and_traces_of_a_command_are_visible(capsys):
     error = KeyError(EVIL)
     print_trace(type(error), error, None)
     assert is_visible(capsys.readouterr().err)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_passing_progress_is_shown_on_stderr_if_it_is_a_terminal_alone(stream, monkeypatch, capsys):
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", stream())
+    with passing_progress() as progress:
+        assert list(progress.track([1, 2], description="reading runs")) == [1, 2]
+    assert ("reading runs" in sys.stderr.getvalue()) == (stream is Terminal)
+    assert capsys.readouterr().out == ""

@@ -36,7 +36,6 @@ QUANTITIES = (
         effective_rank,
         of="gram",
         title="Effective rank",
-        symbol="eff. rank",
         unit="dimensions",
         low=1,
         digits=1,

@@ -47,7 +47,6 @@ QUANTITIES = (
         "knn_accuracy",
         knn_accuracy,
         title="k-NN accuracy",
-        symbol="k-NN acc.",
         unit="fraction of the samples",
         low=0,
         high=1,

@@ -20,7 +20,7 @@ export function curvesPanel(plotly) {
         const drawn = metricLines(selection, name);
         drawn.constants.forEach((one) => chances.add(one.text));
         const { title, symbol } = metric(name);
-        const note = [symbol, ...drawn.constants.map((one) => one.text), drawn.gaps].filter(Boolean).join(" · ");
+        const note = [symbol !== title && symbol, ...drawn.constants.map((one) => one.text), drawn.gaps].filter(Boolean).join(" · ");
         return {
           key: `curve ${name}`, title, note,
           wide: names.length > 1 && names.length % 2 === 1 && name === names[names.length - 1],
