@@ -61,7 +61,7 @@ def knn_graph(
             float32, k, min_recall or seed out of range, an unknown backend, a memory budget below one block or below
             what backend="nndescent" takes, or any with a group. With a group each is raised on all ranks.
 
-    Source: section 3.2.1 of the thesis; for nndescent, Dong et al. 2011 by way of pynndescent.
+    Source: section 3.2.1 of the thesis; for nndescent, Dong et al. 2011, as implemented by pynndescent.
 
     >>> graph = knn_graph(np.array([[0.0], [1.0], [3.0], [7.0]]), k=2)
     >>> graph.indices.tolist()

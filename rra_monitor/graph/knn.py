@@ -117,9 +117,9 @@ class KnnGraph:
         return cut if audit is None else replace(cut, recall=audit.recall(cut))
 
     def __repr__(self) -> str:
-        share = "" if self.total is None else f"offset={self.offset}, total={self.total}, "
+        shard = "" if self.total is None else f"offset={self.offset}, total={self.total}, "
         return (
-            f"KnnGraph(n={self.n}, {share}k={self.k}, ties={self.ties:.3g}, zeros={self.zeros:.3g}, "
+            f"KnnGraph(n={self.n}, {shard}k={self.k}, ties={self.ties:.3g}, zeros={self.zeros:.3g}, "
             f"recall={self.recall:.3g}, metric={self.metric!r}, backend={self.backend!r})"
         )
 

@@ -39,7 +39,7 @@ CANDIDATE = 16_000
 """Cost of picking and sorting a candidate, in the same unit."""
 
 PILOT = 64
-"""Samples whose shells are looked at first, to choose the precision and the length of the shortlists."""
+"""Samples whose shells are computed first, to choose the precision and the length of the shortlists."""
 
 
 def sifted(
@@ -184,8 +184,8 @@ def _plan(points: Points, k: int) -> tuple[torch.dtype, int]:
 def _cheaper_type(points: Points, sizes: Mapping[torch.dtype, int]) -> torch.dtype:
     """The type of the faster products, given how many candidates each leaves to a sample."""
     # A wide shell, as of noise in many dimensions, costs more in direct differences than float32 products do.
-    dearer = (DIFFERENCE + CANDIDATE / points.dim) * (sizes[torch.bfloat16] - sizes[torch.float32])
-    pays = dearer < 0.8 * points.n / 2 and bfloat16_pays()
+    extra = (DIFFERENCE + CANDIDATE / points.dim) * (sizes[torch.bfloat16] - sizes[torch.float32])
+    pays = extra < 0.8 * points.n / 2 and bfloat16_pays()
     return torch.bfloat16 if pays else torch.float32
 
 

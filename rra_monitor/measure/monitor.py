@@ -33,7 +33,7 @@ class Monitor:
         probes: name to sample, for example `{"train": sample}`.
         options: options of measuring; made from the keywords if None.
         more: options of measuring by keyword, see `MonitorOptions`: layers, views, k, backend, forward, batch_size,
-            memory_budget, cka, quantities. Given beside `options` they replace those of the same name.
+            memory_budget, cka, quantities. If `options` are given, too, these replace those of the same name.
 
     Raises:
         TypeError: probes that are not samples by name; options that are not `MonitorOptions`; an unknown keyword.

@@ -1,4 +1,4 @@
-"""The options of measuring, which a `Monitor` and the callbacks of every host share."""
+"""The options of measuring, which a `Monitor` and all callbacks share."""
 
 import dataclasses
 import difflib
@@ -33,8 +33,8 @@ class MonitorOptions:
         cka: whether to compute the linear CKA of all pairs of layers, too; the same as "cka" among the `quantities`.
             Keeps n · min(n, d) numbers in double precision for each layer while it measures: 32 MB at n = 2,000,
             1.8 GB at 15,000.
-        quantities: quantities beside the standard ones: names such as "knn_accuracy" (docs/quantities.md), or a
-            `Quantity` of your own.
+        quantities: quantities in addition to the standard ones: names such as "knn_accuracy" (docs/quantities.md), or
+            a `Quantity` of your own.
 
     Raises:
         TypeError: an option of another type.

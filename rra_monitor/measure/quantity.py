@@ -44,7 +44,7 @@ RESERVED = {
     "view",
     "views",
 }
-"""Names of other columns and entries beside the quantities."""
+"""Names of columns and entries that are not quantities."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _TEXT = {"title": 80, "symbol": 24, "unit": 40}

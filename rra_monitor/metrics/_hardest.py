@@ -82,8 +82,8 @@ def hardest_samples(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardS
     classes, codes = np.unique(all_targets(graph, labels, None, None), return_inverse=True)
     own, rival, rival_count = _own_and_rival(graph, codes, len(classes))
     possible = np.minimum(graph.k, np.bincount(codes)[codes] - 1)
-    share = np.divide(own, possible, out=np.full(graph.n, np.inf), where=possible > 0)
-    order = np.lexsort((-rival_count, share))[:count]
+    fraction = np.divide(own, possible, out=np.full(graph.n, np.inf), where=possible > 0)
+    order = np.lexsort((-rival_count, fraction))[:count]
     return [
         HardSample(
             position=int(i),

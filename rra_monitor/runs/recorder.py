@@ -114,10 +114,10 @@ class Recorder:
         now = time.perf_counter()
         seconds = sum(snapshot.seconds for snapshot in snapshots.values()) + now - started
         self._spent += seconds
-        moment = next(iter(snapshots.values()))
+        first = next(iter(snapshots.values()))
         record = Record(
-            step=moment.step,
-            epoch=moment.epoch,
+            step=first.step,
+            epoch=first.epoch,
             snapshots=dict(snapshots),
             matches=matches,
             seconds=seconds,
@@ -146,8 +146,8 @@ class Recorder:
                 if other is not None:
                     matches[name] = match(snapshot, other, name)
             except Exception as error:
-                moment = f"probe {snapshot.probe!r}, step {snapshot.step}"
-                warnings.warn(f"{moment}: no NNLS to {name!r}{places.get(name, '')}: {error}", stacklevel=2)
+                where = f"probe {snapshot.probe!r}, step {snapshot.step}"
+                warnings.warn(f"{where}: no NNLS to {name!r}{places.get(name, '')}: {error}", stacklevel=2)
         return matches
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Effective rank of a layer (RankMe): over how many directions its features spread."""
+"""Effective rank of a layer (RankMe): the number of directions over which its features spread."""
 
 from typing import Any
 
