@@ -5,6 +5,7 @@ python tests/helpers/ranks/gloo_ranks.py RANK RANKS FOLDER
 
 import json
 import logging
+import os
 import sys
 import warnings
 from datetime import timedelta
@@ -151,7 +152,9 @@ def main():
             values["faults"][name] = f"{type(error).__name__}: {error}"
     np.savez(folder / f"{rank}.npz", **arrays)
     (folder / f"{rank}.json").write_text(json.dumps(values))
-    dist.destroy_process_group()
+    # Not destroyed: in torch 2.6 that can wait, holding the interpreter, for a gloo thread that waits for the interpreter.
+    dist.barrier()
+    os._exit(0)
 
 
 if __name__ == "__main__":
