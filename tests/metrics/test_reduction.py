@@ -38,7 +38,7 @@ assert (nncs_by_class(share, labels[rows], group).matrix == nncs_by_class(whole,
 assert nncs(share, labels[rows] / 4, group, agreement=half) == nncs(whole, labels / 4, agreement=half)
 assert (k_occurrence(share, group) == k_occurrence(whole)).all()
 assert graph_health(share, group) == graph_health(whole)
-# Not destroyed: in torch 2.6 that can wait, holding the interpreter, for a gloo thread that waits for the interpreter.
+# Not destroyed: in torch 2.6 that can wait for a gloo thread that waits for the interpreter.
 dist.barrier()
 os._exit(0)
 """

@@ -152,7 +152,7 @@ def main():
             values["faults"][name] = f"{type(error).__name__}: {error}"
     np.savez(folder / f"{rank}.npz", **arrays)
     (folder / f"{rank}.json").write_text(json.dumps(values))
-    # Not destroyed: in torch 2.6 that can wait, holding the interpreter, for a gloo thread that waits for the interpreter.
+    # Not destroyed: in torch 2.6 that can wait for a gloo thread that waits for the interpreter.
     dist.barrier()
     os._exit(0)
 
