@@ -57,7 +57,7 @@ class TestBestWindows:
         assert best_windows(pooled_snapshot(0.5, np.nan, np.nan))[1].lead is None
 
     def test_best_windows_of_a_probe_without_labels_are_none(self):
-        assert best_windows(dataclasses.replace(pooled_snapshot(0.5, 0.6, 0.7), nncs=None)) == []
+        assert best_windows(pooled_snapshot(0.5, 0.6, 0.7).changed(nncs=None)) == []
 
 
 def test_stages_are_the_layers_that_differ_in_their_last_number_whatever_lies_between():
