@@ -24,7 +24,7 @@ from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.ring import Ring, wire_of
 from rra_monitor.graph.spot_check import count_wrong, rows_to_check, squares, warn
 from rra_monitor.graph.workers import Workers
-from rra_monitor.utils.collectives import gathered
+from rra_monitor.utils.collectives import gathered, held
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -172,6 +172,7 @@ def _mean(ring: Ring) -> torch.Tensor:
         total += ring.rows[here].sum(dim=0, dtype=torch.float64)
     total = total.to(wire_of(total.device, ring.group))
     dist.all_reduce(total, group=ring.group)
+    held(total)
     return total.to(ring.rows.device) / sum(ring.counts)
 
 

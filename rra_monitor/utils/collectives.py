@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,9 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    import torch
     from torch.distributed import ProcessGroup
 
 T = TypeVar("T")
+
+HELD_BYTES = 1 << 20
+"""Most bytes of the tensors of one call that are held; after larger ones unpacking takes longer than the thread."""
+
+_held: deque[tuple[torch.Tensor, ...]] = deque(maxlen=4)
 
 
 def gathered(find: Callable[[], T], group: ProcessGroup) -> list[T]:
@@ -37,8 +45,7 @@ def gathered(find: Callable[[], T], group: ProcessGroup) -> list[T]:
         mine = (find(), None)
     except (TypeError, ValueError) as error:
         mine = (str(error), TypeError if isinstance(error, TypeError) else ValueError)
-    everyone: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(everyone, mine, group=group)
+    everyone = _exchanged(mine, group)
     failed: dict[str, list[str]] = {}
     for rank, (text, kind) in enumerate(everyone):
         if kind is not None:
@@ -67,3 +74,33 @@ def summed(find: Callable[[], npt.NDArray[Any]], group: ProcessGroup | None) -> 
                 "call with the same number of graphs on every rank"
             )
     return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
+
+
+def held(*tensors: torch.Tensor) -> None:
+    """Keep the tensors of a call over the group until some calls later, if they are small.
+
+    A thread of gloo lets go of them a moment after the call has returned. If it is then the last to hold a tensor that
+    Python has seen, it waits for the interpreter, while `destroy_process_group` holds the interpreter and waits for the
+    thread: in torch 2.6 three of some twenty groups that ended right after a call never did.
+    """
+    if sum(tensor.nbytes for tensor in tensors) <= HELD_BYTES:
+        _held.append(tensors)
+
+
+def _exchanged(value: Any, group: ProcessGroup) -> list[Any]:
+    """The values of all ranks, by rank, as `all_gather_object` but with its tensors `held`."""
+    import torch
+    import torch.distributed as dist
+
+    on_gpu = dist.get_backend(group) == "nccl"
+    device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+    data = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8).to(device)
+    size = torch.tensor([len(data)], device=device)
+    sizes = [torch.empty_like(size) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(sizes, size, group=group)
+    mine = torch.zeros(int(max(sizes)), dtype=torch.uint8, device=device)
+    mine[: len(data)] = data
+    parts = [torch.empty_like(mine) for _ in sizes]
+    dist.all_gather(parts, mine, group=group)
+    held(size, *sizes, mine, *parts)
+    return [pickle.loads(part[: int(n)].cpu().numpy().tobytes()) for part, n in zip(parts, sizes, strict=True)]

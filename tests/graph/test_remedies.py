@@ -1,7 +1,5 @@
 """The remedies that texts about graphs name, each of them followed."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -151,7 +149,6 @@ def group(tmp_path_factory):
     store = dist.FileStore(str(tmp_path_factory.mktemp("group") / "store"), 1)
     dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     yield dist.group.WORLD
-    time.sleep(0.2)  # torch 2.6 can wait for a gloo thread that is not done with the last call, for good
     dist.destroy_process_group()
 
 

@@ -5,7 +5,6 @@ python tests/helpers/ranks/gloo_ranks.py RANK RANKS FOLDER
 
 import json
 import logging
-import os
 import sys
 import warnings
 from datetime import timedelta
@@ -152,9 +151,7 @@ def main():
             values["faults"][name] = f"{type(error).__name__}: {error}"
     np.savez(folder / f"{rank}.npz", **arrays)
     (folder / f"{rank}.json").write_text(json.dumps(values))
-    # Not destroyed: in torch 2.6 that can wait for a gloo thread that waits for the interpreter.
-    dist.barrier()
-    os._exit(0)
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
