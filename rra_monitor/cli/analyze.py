@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from rra_monitor.capture.features import CallError
@@ -27,7 +27,7 @@ from rra_monitor.runs.checkpoint import load_checkpoint
 from rra_monitor.runs.locate import open_run
 from rra_monitor.runs.store import RunStore
 from rra_monitor.utils.paths import free_path, named_folder
-from rra_monitor.utils.terminal import cell, heading, print_line
+from rra_monitor.utils.terminal import cell, heading, passing_progress, print_line
 from rra_monitor.utils.text import sentence, some
 from rra_monitor.utils.trees import iter_tensors
 
@@ -239,9 +239,8 @@ def _cell(value: float, digits: int) -> str:
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar for `Monitor.measure`."""
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, transient=True, console=console, disable=not console.is_terminal) as progress:
+    with passing_progress(*columns) as progress:
         task = progress.add_task("looking at the network", total=None)
         yield lambda probe, built, total: progress.update(
             task, description=f"graphs of {probe}", completed=built, total=total

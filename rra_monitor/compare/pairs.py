@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import Progress
 
 from rra_monitor.compare.groups import Run, When
 from rra_monitor.compare.statistics import Floats, deviation, mean
 from rra_monitor.metrics._nnls import nnls_of_neighbours
+from rra_monitor.utils.terminal import passing_progress
 
 WITHIN_RUN, ACROSS = "nnls_within_run", "nnls"
 """Names of the NNLS of the layers of one run with each other, and of the layers of two runs, among the refusals."""
@@ -94,8 +93,7 @@ def pair_matrices(runs: Sequence[Run], wanted: Sequence[tuple[int, int]], epoch:
     the rest; if all fit, each graph is read once.
     """
     found: dict[tuple[int, int], Floats] = {}
-    console = Console(stderr=True)
-    with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
+    with passing_progress() as progress:
         task = progress.add_task("NNLS of pairs of runs", total=len(wanted))
         while missing := set(wanted) - set(found):
             held: dict[int, list[npt.NDArray[np.int32]]] = {}

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from rra_monitor.compare.groups import Run, read_run
 from rra_monitor.compare.statistics import Floats
@@ -16,6 +14,7 @@ from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.metrics import nnls, nnls_chance
 from rra_monitor.runs.locate import shared_probe
 from rra_monitor.runs.opened import OpenedRun
+from rra_monitor.utils.terminal import passing_progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,14 +90,12 @@ def settling_of(whole: Run) -> Settling:
     newest_first = sorted(moments, reverse=True)
     end: Mapping[str, KnnGraph] = {}
     rows: dict[int, list[float]] = {}
-    console = Console(stderr=True)
-    for step in track(
-        newest_first, f"epochs of {store.path}", transient=True, console=console, disable=not console.is_terminal
-    ):
-        graphs = _graphs(whole, moments[step])
-        if graphs:
-            end = end or graphs
-            rows[step] = [nnls(graphs[layer], end[layer]) for layer in whole.last.layers]
+    with passing_progress() as progress:
+        for step in progress.track(newest_first, description=f"epochs of {store.path}"):
+            graphs = _graphs(whole, moments[step])
+            if graphs:
+                end = end or graphs
+                rows[step] = [nnls(graphs[layer], end[layer]) for layer in whole.last.layers]
     if len(rows) < 2:
         raise ValueError(
             f"{store.path} has {len(rows)} snapshots of probe {probe!r} with graphs, and settling compares at least "
