@@ -1,7 +1,7 @@
 """The files of `rra-monitor analyze`: curves and pairs of layers as CSV and JSON, and pictures."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ LETTERS = 100
 
 def layer_rows(snapshot: Snapshot) -> list[Row]:
     """One row of plain values for each layer; NaN where undefined, None where there is no value."""
+    chances = snapshot.chances()
     settings, about = snapshot.settings, {"probe": snapshot.probe, "step": snapshot.step, "epoch": snapshot.epoch}
     return [
         about
         | {
             "layer": layer,
-            **_values(snapshot, at),
+            **_values(snapshot, at, chances),
             "n": settings.n,
             "k": settings.k,
         }
@@ -40,6 +41,7 @@ def pair_rows(snapshot: Snapshot) -> Iterator[Row]:
     """One row for each pair of layers; None where a quantity is not of pooled views."""
     full = [layer for layer in snapshot.layers if split_view(layer)[1] == FULL]
     place = {layer: at for at, layer in enumerate(full)}
+    chance = snapshot.nnls_chance
     for a, first in enumerate(snapshot.layers):
         for b, second in enumerate(snapshot.layers):
             row: Row = {"probe": snapshot.probe, "layer_a": first, "layer_b": second}
@@ -49,7 +51,7 @@ def pair_rows(snapshot: Snapshot) -> Iterator[Row]:
                     whole = len(values) == len(snapshot.layers)
                     places = (a, b) if whole else (place.get(first), place.get(second))
                     row[quantity.name] = None if None in places else float(values[places])
-            row["chance"] = snapshot.nnls_chance
+            row["chance"] = chance
             yield row
 
 
@@ -99,9 +101,9 @@ def _file_name(probe: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", probe)[:LETTERS]
 
 
-def _values(snapshot: Snapshot, at: int) -> Row:
+def _values(snapshot: Snapshot, at: int, chances: Mapping[str, float]) -> Row:
     """The values of one layer by quantity, a chance level after its quantity; None without labels."""
-    chances, row = snapshot.chances(), Row()
+    row = Row()
     for one in snapshot.quantities:
         if not one.of_pairs:
             row[one.name] = float(snapshot.curves[one.name][at]) if one.name in snapshot.curves else None
@@ -115,4 +117,4 @@ def _as_json(snapshot: Snapshot, quantity: Quantity) -> Any:
     values = (snapshot.matrices if quantity.of_pairs else snapshot.curves).get(quantity.name)
     if values is None or quantity.chance is None:
         return None if values is None else plain(values)
-    return {"values": plain(values), "chance": snapshot.chances().get(quantity.name)}
+    return {"values": plain(values), "chance": quantity.chance_for(snapshot.settings)}

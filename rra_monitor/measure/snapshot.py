@@ -122,12 +122,18 @@ class Snapshot:
     @property
     def nncs_chance(self) -> float | None:
         """The NNCS of features without class information; None for unlabelled data."""
-        return self.chances().get("nncs")
+        return self.chance("nncs")
 
     @property
     def nnls_chance(self) -> float:
         """The NNLS of unrelated layers."""
-        return self.chances()["nnls"]
+        level = self.chance("nnls")
+        assert level is not None
+        return level
+
+    def chance(self, name: str) -> float | None:
+        """The chance level of one quantity; None where it has none."""
+        return next(one.chance_for(self.settings) for one in self.quantities if one.name == name)
 
     def chances(self) -> dict[str, float]:
         """Name of each quantity that has a chance level to that level."""
