@@ -41,6 +41,8 @@ STEPS, UNDEFINED = 65534, 65535
 
 def run_payload(run: RunSeries) -> dict[str, Any]:
     """One run as plain values."""
+    matrices = matrix_titles(run.quantities, _names(probe.matrices for probe in run.probes.values()))
+    fractional = {kind for kind, entry in matrices.items() if (entry["low"], entry["high"]) == (0, 1)}
     return {
         "name": run.name,
         "group": run.group,
@@ -56,9 +58,9 @@ def run_payload(run: RunSeries) -> dict[str, Any]:
         ],
         "titles": {
             "curves": curve_titles(run.quantities, _names(probe.curves for probe in run.probes.values())),
-            "matrices": matrix_titles(run.quantities, _names(probe.matrices for probe in run.probes.values())),
+            "matrices": matrices,
         },
-        "probes": {name: _probe(probe) for name, probe in run.probes.items()},
+        "probes": {name: _probe(probe, fractional) for name, probe in run.probes.items()},
     }
 
 
@@ -81,7 +83,7 @@ def _array(values: Floats, kind: str, encoded: npt.NDArray[Any]) -> dict[str, An
     return {"shape": list(values.shape), "type": kind, "data": data}
 
 
-def _probe(probe: ProbeSeries) -> dict[str, Any]:
+def _probe(probe: ProbeSeries, fractional: set[str]) -> dict[str, Any]:
     return {
         "n": probe.n,
         "k": probe.k,
@@ -95,7 +97,7 @@ def _probe(probe: ProbeSeries) -> dict[str, Any]:
                 "rows": list(displayed(matrix.rows)),
                 "columns": list(displayed(matrix.columns)),
                 "views": list(matrix.views),
-                "values": (fractions if _are_fractions(matrix.values) else floats)(matrix.values),
+                "values": (fractions if kind in fractional else floats)(matrix.values),
             }
             for kind, matrix in probe.matrices.items()
         },
@@ -105,10 +107,6 @@ def _probe(probe: ProbeSeries) -> dict[str, Any]:
 def _names(several: Iterable[Iterable[str]]) -> list[str]:
     """All names, each once."""
     return list(dict.fromkeys(chain.from_iterable(several)))
-
-
-def _are_fractions(values: Floats) -> bool:
-    return not bool(((values < 0) | (values > 1)).any())
 
 
 def _finding(finding: Any) -> dict[str, Any]:
