@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from rra_monitor.capture.names import FULL, split_view
-from rra_monitor.measure.match import PREVIOUS
+from rra_monitor.measure.match import PREVIOUS, other_of
 from rra_monitor.measure.quantities.layer_similarity import NNLS
 from rra_monitor.measure.quantity import PAIRED, Quantity
 from rra_monitor.measure.snapshot import Snapshot
@@ -36,11 +36,10 @@ def custom_layout(record: Record, choice: Choice) -> dict[str, dict[str, list[An
     """For each probe a category with one chart of all layers per quantity and view; expressions select the tags."""
     layout: dict[str, dict[str, list[Any]]] = {}
     for probe, snapshot in record.snapshots.items():
-        main = [quantity for quantity, _ in snapshot.measured() if quantity.rank == "main"]
+        main = [quantity for quantity, _ in snapshot.main()]
         charts = {one.phrase: one.name for one in main}
         for name in dict.fromkeys([PREVIOUS, *record.matches.get(probe, {})]):
-            other = "previous" if name == PREVIOUS else name.removeprefix("ref-")
-            charts[f"similarity to {other} ({NNLS.symbol})"] = f"{PAIRED}{name}"
+            charts[f"similarity to {other_of(name)} ({NNLS.symbol})"] = f"{PAIRED}{name}"
         views = {"summaries": (), "layers": (FULL,), "all": snapshot.settings.views}[choice]
         expressions = {
             title if view == FULL else f"{title}, {view}": [_tags(snapshot, quantity, view, len(views) > 1)]
@@ -59,10 +58,10 @@ def _summary_charts(main: Sequence[Quantity]) -> dict[str, list[str]]:
     fractions = [one for one in main if one.fraction]
     for one in main:
         if not one.fraction:
-            charts[f"summary of {one.symbol}"] = [f"{one.name}_{suffix}" for suffix in one.summaries]
+            charts[f"summary of {one.symbol}"] = one.summary_names
     *most, last = [*(one.symbol for one in fractions), NNLS.symbol]
     title = f"summary of {' and '.join([', '.join(most), last] if most else [last])}"
-    charts[title] = [f"{one.name}_{suffix}" for one in fractions for suffix in one.summaries] + [PREVIOUS_MEAN]
+    charts[title] = [name for one in fractions for name in one.summary_names] + [PREVIOUS_MEAN]
     return charts
 
 

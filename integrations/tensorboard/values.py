@@ -59,8 +59,9 @@ def check_values(what: str, values: Floats, quantity: Quantity) -> None:
     """Raise ValueError if there are values that the quantity cannot have."""
     outside = values[quantity.outside(values, ROUNDING)]
     if outside.size:
-        bounds = f"{quantity.low:g} to {quantity.high:g}"
-        raise ValueError(f"{what} has {outside.flat[0]:g}, expected finite values, {bounds}, or NaN where undefined")
+        raise ValueError(
+            f"{what} has {outside.flat[0]:g}, expected finite values, {quantity.bounds}, or NaN where undefined"
+        )
 
 
 def checked_findings(values: Any) -> tuple[Finding, ...]:

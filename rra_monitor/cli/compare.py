@@ -11,7 +11,7 @@ from rich.table import Table
 from rra_monitor.capture.names import FULL, displayed, merged_layers, split_view
 from rra_monitor.cli.arguments import groups_named, run_names
 from rra_monitor.cli.report import comparison_report, say
-from rra_monitor.compare.comparability import symbols
+from rra_monitor.compare.comparability import main_quantities, symbols
 from rra_monitor.compare.comparison import Comparison, compared, opened_groups
 from rra_monitor.compare.groups import Group, Run
 from rra_monitor.compare.settling import Settling, settling_of
@@ -78,8 +78,7 @@ def _settlings(runs: Sequence[Run]) -> tuple[list[Settling], list[str]]:
 def _curve_tables(comparison: Comparison, width: int) -> list[Table]:
     """Each main quantity at the end, one column for each group."""
     tables = []
-    named = {one.name: one for group in comparison.groups.values() for one in group.quantities if one.rank == "main"}
-    for quantity in named.values():
+    for quantity in main_quantities(comparison.groups.values()):
         groups = [group for group in comparison.groups.values() if quantity.name in group.curves]
         columns = {}
         for group in groups:

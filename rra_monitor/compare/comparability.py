@@ -39,7 +39,7 @@ def comparability(group_a: Group, group_b: Group, a: Sequence[Run], b: Sequence[
     needs = f"{counts} (k/n {here.ndr:.4g} and {there.ndr:.4g})"
     if dense and here.k * there.n != there.k * here.n:
         notes.append(f"Curves are compared at k/n that differ by less than a tenth: {needs}.")
-    for quantity in _main(group_a, group_b):
+    for quantity in main_quantities([group_a, group_b]):
         name, symbol = quantity.name, quantity.symbol
         bare = [group.name for group in (group_a, group_b) if name not in group.curves]
         if bare and quantity.needs_labels:
@@ -66,10 +66,9 @@ def comparability(group_a: Group, group_b: Group, a: Sequence[Run], b: Sequence[
     return Comparability(refused, tuple(notes))
 
 
-def _main(group_a: Group, group_b: Group) -> Iterable[Quantity]:
-    """The main quantities of layers that either group has, each once."""
-    both = (*group_a.quantities, *group_b.quantities)
-    return {one.name: one for one in both if one.rank == "main"}.values()
+def main_quantities(groups: Iterable[Group]) -> list[Quantity]:
+    """The main quantities of layers that any of the groups has, each once."""
+    return list({one.name: one for group in groups for one in group.quantities if one.rank == "main"}.values())
 
 
 def _remedy(here: Settings, there: Settings) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.capture.names import FULL, displayed, split_view
-from rra_monitor.measure.match import PREVIOUS, Match
+from rra_monitor.measure.match import Match, other_of
 from rra_monitor.measure.settings import Curve
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.utils.text import PICTURED_LETTERS, in_picture
@@ -37,7 +37,7 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
 
     Pooled views are thinner lines in colours of their own.
     """
-    panels = [(quantity, curve) for quantity, curve in snapshot.measured() if quantity.rank == "main"]
+    panels = snapshot.main()
     chances = snapshot.chances()
     layers = snapshot.view().layers
     shown = displayed(layers)
@@ -103,10 +103,9 @@ def nnls_figure(snapshot: Snapshot, matches: Mapping[str, Match]) -> "Figure":
     layers = displayed(full.layers)
     panels = [(f"with itself, epoch {snapshot.epoch}", layers, layers, snapshot.intra(FULL))]
     for name, match in matches.items():
-        other = "previous" if name == PREVIOUS else name.removeprefix("ref-")
         columns = np.array([at for at, layer in enumerate(match.layers) if split_view(layer)[1] == FULL], dtype=np.intp)
         names = displayed([match.layers[column] for column in columns])
-        title = f"with {other}, epoch {match.epoch}"
+        title = f"with {other_of(name)}, epoch {match.epoch}"
         panels.append((title, layers, names, match.nnls[np.ix_(full.indices, columns)]))
     return _heatmaps(snapshot, panels, "rows are this snapshot's layers")
 

@@ -90,47 +90,47 @@ class Collector:
             "features": (features,),
         }
         arguments = given[quantity.of]
-        return Estimate.undefined(APART) if arguments[0] is None else _checked(quantity, _attempt(quantity, arguments))
+        return Estimate.undefined(APART) if arguments[0] is None else _checked(quantity, *_called(quantity, *arguments))
 
 
-def _attempt(quantity: Quantity, arguments: tuple[Any, ...]) -> Estimate:
-    """The result of the quantity's function; undefined, with the reason, where a user's function fails."""
+def _called(quantity: Quantity, *arguments: Any) -> tuple[Any, str | None]:
+    """What the quantity's function returns, as a float or an array of them; None and the reason where it fails."""
     assert quantity.compute is not None
     try:
         value = quantity.compute(*arguments)
-        return value if isinstance(value, Estimate) else Estimate(float(value))
+        if isinstance(value, Estimate):
+            return value.value, value.reason
+        return np.asarray(value, dtype=float) if quantity.of_pairs else float(value), None
     except Exception as error:  # whatever a user's function raises
         if quantity.always or quantity.defined:
             raise
-        return Estimate.undefined(f"its function failed: {error!r:.200}")
+        return None, f"its function failed: {error!r:.200}"
 
 
 def _pairs(quantity: Quantity, given: list[Any]) -> tuple[Curve, str | None]:
     """The values of all pairs, and the reason where they are undefined."""
-    assert quantity.compute is not None
     shape = (len(given), len(given))
     nothing = np.full(shape, np.nan)
     if any(each is None for each in given):
         return nothing, APART
-    try:
-        values = np.asarray(quantity.compute(given), dtype=float)
-    except Exception as error:  # whatever a user's function raises
-        if quantity.always or quantity.defined:
-            raise
-        return nothing, f"its function failed: {error!r:.200}"
+    values, reason = _called(quantity, given)
+    if reason is not None:
+        return nothing, reason
     if values.shape != shape:
         return nothing, f"its function gave an array of shape {values.shape}, expected {shape}"
     if (outside := quantity.outside(values, ROUNDING)).any():
-        wrong = f"{values[outside][0]:g}, expected {quantity.low:g} to {quantity.high:g}"
-        return np.where(outside, np.nan, values), f"its function gave {wrong}"
+        return np.where(outside, np.nan, values), _out_of_range(quantity, values[outside][0])
     return values, None
 
 
-def _checked(quantity: Quantity, estimate: Estimate) -> Estimate:
+def _checked(quantity: Quantity, value: float | None, reason: str | None) -> Estimate:
     """The estimate; undefined, with the reason, where its value is NaN or outside the quantity's range."""
-    value = estimate.value
-    if math.isnan(value):
-        return estimate if estimate.reason is not None else Estimate.undefined("its function gave NaN")
+    if value is None or math.isnan(value):
+        return Estimate.undefined(reason or "its function gave NaN")
     if quantity.outside(np.array(value), ROUNDING):
-        return Estimate.undefined(f"its function gave {value:g}, expected {quantity.low:g} to {quantity.high:g}")
-    return estimate
+        return Estimate.undefined(_out_of_range(quantity, value))
+    return Estimate(value)
+
+
+def _out_of_range(quantity: Quantity, value: float) -> str:
+    return f"its function gave {value:g}, expected {quantity.bounds}"

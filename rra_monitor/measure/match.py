@@ -17,6 +17,15 @@ PREVIOUS = "prev"
 """The name of the comparison with the previous snapshot."""
 
 
+def other_of(name: str) -> str:
+    """What a comparison of that name is with.
+
+    >>> other_of("prev"), other_of("ref-seed0")
+    ('previous', 'seed0')
+    """
+    return "previous" if name == PREVIOUS else name.removeprefix("ref-")
+
+
 @dataclass(frozen=True, eq=False)
 class Match:
     """The NNLS of a snapshot with another one, of an earlier step or of a reference run.

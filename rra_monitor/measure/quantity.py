@@ -164,6 +164,16 @@ class Quantity:
             raise ValueError(f"quantity {self.name!r}: digits={self.digits!r:.80}; expected a whole number, 0 to 12")
 
     @property
+    def summary_names(self) -> list[str]:
+        """Names of its summaries, in their order: `id_peak`."""
+        return [f"{self.name}_{suffix}" for suffix in self.summaries]
+
+    @property
+    def bounds(self) -> str:
+        """Its range in words."""
+        return f"{self.low:g} to {self.high:g}"
+
+    @property
     def of_pairs(self) -> bool:
         """Whether it has a value for each pair of layers."""
         return self.of.endswith(" pairs")

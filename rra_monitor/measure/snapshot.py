@@ -144,6 +144,10 @@ class Snapshot:
         """Each quantity of layers that has a curve here, with its values."""
         return [(one, self.curves[one.name]) for one in self.quantities if one.name in self.curves]
 
+    def main(self) -> list[tuple[Quantity, Curve]]:
+        """The measured quantities that are logged layer by layer and shown first."""
+        return [(one, curve) for one, curve in self.measured() if one.rank == "main"]
+
     def changed(self, **values: Curve | None) -> "Snapshot":
         """A copy with other values of some quantities, by name; None removes one."""
         pairs = {one.name for one in self.quantities if one.of_pairs}

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rra_monitor.measure.match import PREVIOUS
+from rra_monitor.measure.match import PREVIOUS, other_of
 from rra_monitor.measure.quantities.layer_similarity import NNLS
 from rra_monitor.measure.quantity import PAIRED, Quantity
 from rra_monitor.page.arrays import INTER, SELF
@@ -58,7 +58,7 @@ def comparison_title(name: str) -> str:
     >>> comparison_title("prev"), comparison_title("ref-seed0")
     ('previous snapshot', 'reference seed0')
     """
-    return "previous snapshot" if name == PREVIOUS else f"reference {name.removeprefix('ref-')}"
+    return "previous snapshot" if name == PREVIOUS else f"reference {other_of(name)}"
 
 
 def _entry(quantity: Quantity, order: int, title: str = "", choice: str = "") -> dict[str, Any]:

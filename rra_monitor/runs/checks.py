@@ -237,7 +237,7 @@ def _values(array: npt.NDArray[Any], name: str, shape: tuple[int, ...], quantity
     if quantity.defined:
         outside |= np.isnan(array)
     if outside.any():
-        bounds = f"{quantity.low:g} to {quantity.high:g}" + ("" if quantity.defined else " or NaN")
+        bounds = quantity.bounds + ("" if quantity.defined else " or NaN")
         raise ValueError(f"its array {name!r} holds {array[outside][0]:g}, expected finite values, {bounds}")
     return array.astype(np.float64, copy=False)
 

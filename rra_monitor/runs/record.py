@@ -65,7 +65,7 @@ def scalars(record: Record) -> dict[str, float]:
 
 def main_curves(snapshot: Snapshot, matches: Mapping[str, Match]) -> dict[str, Curve]:
     """Name to (L,) values of what is logged for every layer: the main quantities, then the comparisons."""
-    main = {quantity.name: curve for quantity, curve in snapshot.measured() if quantity.rank == "main"}
+    main = {quantity.name: curve for quantity, curve in snapshot.main()}
     return main | same_layer_curves(snapshot, matches)
 
 
@@ -79,8 +79,8 @@ def summaries(record: Record) -> dict[str, float]:
     for probe, snapshot in record.snapshots.items():
         full = snapshot.view()
         for quantity, curve in snapshot.measured():
-            for suffix, summary in quantity.summaries.items():
-                values[metric_key(probe, f"{quantity.name}_{suffix}")] = summary(curve[full.indices])
+            for name, summary in zip(quantity.summary_names, quantity.summaries.values(), strict=True):
+                values[metric_key(probe, name)] = summary(curve[full.indices])
         if match := record.matches.get(probe, {}).get(PREVIOUS):
             same = match.same_layer(snapshot.layers)[full.indices[[layer != INPUT for layer in full.layers]]]
             mean = float(np.mean(same[~np.isnan(same)])) if (~np.isnan(same)).any() else math.nan
@@ -91,4 +91,4 @@ def summaries(record: Record) -> dict[str, float]:
 def summary_names(quantities: Iterable[Quantity], labelled: bool) -> list[str]:
     """The names of the `summaries` of a probe: `<quantity>_<suffix>`, and that of the comparison."""
     shown = [one for one in quantities if not one.of_pairs and (labelled or not one.needs_labels)]
-    return [*(f"{one.name}_{suffix}" for one in shown for suffix in one.summaries), PREVIOUS_MEAN]
+    return [*(name for one in shown for name in one.summary_names), PREVIOUS_MEAN]

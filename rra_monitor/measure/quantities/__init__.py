@@ -52,7 +52,7 @@ def with_standard(asked: Iterable[str | Quantity]) -> tuple[Quantity, ...]:
             raise TypeError(f"quantity {quantity.name!r} has no function; give one, as Quantity('name', function)")
         if chosen.get(quantity.name) is quantity:
             continue
-        taken = {*chosen, *(f"{name}_{suffix}" for name, one in chosen.items() for suffix in one.summaries)}
+        taken = {*chosen, *(summary for one in chosen.values() for summary in one.summary_names)}
         if quantity.name in taken or KNOWN.get(quantity.name, quantity) is not quantity:
             raise ValueError(f"two quantities would be named {quantity.name!r}; give yours another name")
         chosen[quantity.name] = quantity
