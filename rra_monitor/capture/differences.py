@@ -40,7 +40,7 @@ def input_differences(batch: Any, sample: Any) -> list[str]:
 
 def same_structure(batch: Any, sample: Any) -> bool:
     """Whether two batches have the same parts."""
-    return _outline(batch) == _outline(sample)
+    return bool(_outline(batch) == _outline(sample))
 
 
 def _outline(batch: Any) -> Any:
@@ -64,7 +64,7 @@ def _differences(batch: Any, sample: Any, where: str) -> Iterator[str]:
         for key, value in batch.items():
             yield from _differences(value, sample[key], f"{where or 'the inputs'}[{key!r}]")
     elif isinstance(batch, torch.Tensor) and isinstance(sample, torch.Tensor):
-        yield from _of_tensors(batch.detach().cpu(), sample, where or "the inputs")
+        yield from _of_tensors(batch.detach().cpu(), sample.cpu(), where or "the inputs")
     elif isinstance(batch, (list, tuple)) and not _is_column(batch):
         for position, (value, other) in enumerate(zip(batch, sample, strict=True)):
             yield from _differences(value, other, f"{where or 'the inputs'}[{position}]")

@@ -1,7 +1,9 @@
 """Drawing a sample from a data set: what is read, which entry is the label, and which items are taken."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from rra_monitor.capture.kept import kept
 from rra_monitor.capture.label_entry import Choice, chosen, entry_values, named_entry, stored_choice
 from rra_monitor.capture.labels import Labels, Verdict, classes_of
 from rra_monitor.capture.reading import Reader
+from rra_monitor.capture.repeated import prepared_twice
 from rra_monitor.capture.serving import Read
 from rra_monitor.capture.stacked import Collate, RaggedError, collated, put, take, tensor_bytes
-from rra_monitor.capture.stored_labels import stored_columns
+from rra_monitor.capture.stored_labels import Columns, is_named
+from rra_monitor.capture.streams import Streams
 
 INSPECTED = 32
 """Number of items that are read twice, before anything is read in bulk."""
@@ -55,12 +59,12 @@ def drawn(
     """Draw n samples of a data set: see `FixedSample.from_dataset`."""
     length = len(dataset)
     order = uniform_draw(length, checked_n(min(n, length) if shrink else n), seed)
-    looked = order[:INSPECTED]
+    columns = {} if callable(labels) else reader.columns()
+    looked = _likely(columns, n, seed, shrink, order)[:INSPECTED]
     reads = list(reader.read(looked, twice=True))
     items = [one.item for one in reads]
     source = _Source(reader, dict(zip(looked.tolist(), items, strict=True)), limit, collate_fn)
     refuse_random_transforms(reads, looked)
-    columns = {} if callable(labels) else stored_columns(dataset)
     place = named_entry(items[0], labels) if isinstance(labels, (str, int)) else None
     found, ruled_out = stored_choice(items, looked, columns, place)
     if found is not None and found.verdict is not None and found.verdict.labels is not None:
@@ -68,10 +72,22 @@ def drawn(
         if known.sum() >= min(n, length) / 2 or not shrink:
             positions, said = drawn_positions(found.verdict.labels, known, n, seed, shrink)
             return _by_stored(source, positions, found, said)
+        assert found.place.entry is not None
         ruled_out[found.place.entry] = Verdict(
             None, known, f"are labels in {known.sum():,} of {length:,} items alone", "numbers"
         )
     return _by_items(source, uniform_draw(length, length, seed), len(order), place, labels, ruled_out, shrink)
+
+
+def _likely(columns: Columns, n: int, seed: int, shrink: bool, otherwise: Positions) -> Positions:
+    """The positions that will be drawn if the items agree with the first column: those to look at before."""
+    name = next(iter(columns), "")
+    if name and (is_named(name) or len(columns) == 1):
+        verdict = classes_of(columns[name])
+        if verdict.labels is not None:
+            with contextlib.suppress(ValueError):  # which is raised if the items do agree
+                return drawn_positions(verdict.labels, verdict.known, n, seed, shrink)[0]
+    return otherwise
 
 
 def refuse_random_transforms(reads: Sequence[Read], positions: Positions) -> None:
@@ -112,9 +128,17 @@ def _by_stored(source: "_Source", positions: Positions, choice: Choice, said: st
     values = source.values.get(choice.place.entry) if choice.place.entry is not None else None
     if values is not None and not choice.agrees(values, positions):
         # The few items looked at before agreed with the stored labels, these do not.
-        verdict = classes_of(values, complete=False, named=True)
-        if verdict.labels is not None and verdict.known.all():
-            labels = verdict.labels
+        verdict = classes_of(values, named=True)
+        if verdict.labels is None or not verdict.known.all():
+            return Drawn(
+                batch,
+                choice.place,
+                None,
+                positions,
+                path,
+                ["the sample is unlabelled, since the labels of some items differ from those that the data set stores"],
+            )
+        labels = verdict.labels
     return Drawn(batch, choice.place, labels, positions, path, [said] if said else [])
 
 
@@ -192,15 +216,19 @@ def _fill_unlabelled(
             return
         new = np.flatnonzero(verdict.known[-len(items) :])[: len(holes)]
         if len(new):
-            put(drawn.batch, holes[: len(new)], collated([items[one] for one in new], source.collate_fn))
+            put(drawn.batch, holes[: len(new)].tolist(), collated([items[one] for one in new], source.collate_fn))
             drawn.labels[holes[: len(new)]] = verdict.labels[-len(items) :][new]
             drawn.ids[holes[: len(new)]] = positions[new]
             known[holes[: len(new)]] = True
-    keep = np.flatnonzero(known)
-    if len(keep) < n / 2:
+    count = int(known.sum())
+    if count < n / 2:
         drawn.labels = None
-    elif len(keep) < n:
-        drawn.batch, drawn.ids, drawn.labels = take(drawn.batch, keep.tolist()), drawn.ids[keep], drawn.labels[keep]
+    elif count < n:
+        # In place, since the batch may be in a file: the last ones move to the holes.
+        holes, last = np.flatnonzero(~known[:count]), count + np.flatnonzero(known[count:])
+        put(drawn.batch, holes.tolist(), take(drawn.batch, last.tolist()))
+        drawn.ids[holes], drawn.labels[holes] = drawn.ids[last], drawn.labels[last]
+        drawn.batch, drawn.ids, drawn.labels = take(drawn.batch, range(count)), drawn.ids[:count], drawn.labels[:count]
 
 
 def _too_few_labelled(drawn: Drawn, n: int, shrink: bool) -> Drawn:
@@ -217,7 +245,7 @@ def collated_anew(
     dataset: Any, ids: Positions, reader: Reader, limit: int, collate_fn: Collate | None
 ) -> tuple[Any, Path | None]:
     """The items of a sample, read again and put together in another way; and the file that holds them."""
-    first = next(reader.read(ids[:1].tolist()))
+    first = next(reader.read(ids[:1]))
     return _Source(reader, {int(ids[0]): first.item}, limit, collate_fn).gathered(ids)
 
 
@@ -238,10 +266,11 @@ class _Source:
         self.values: dict[Entry, list[Any]] = {}
         self.named: list[Any] = []
         self._whole: list[Any] = []
+        self._streams: Streams | None = None
 
     def items(self, positions: Positions) -> Iterator[Any]:
         """The items at some positions; those read already come from memory."""
-        new = self._reader.read([int(position) for position in positions if int(position) not in self._cache])
+        new = self._reader.read(positions[[position not in self._cache for position in positions.tolist()]])
         for position in positions.tolist():
             if position in self._cache:
                 yield self._cache[position]
@@ -266,6 +295,7 @@ class _Source:
             if chunk:
                 yield self._batch(chunk, function, len(positions))
 
+        restorers = [] if self.collate_fn is None else Streams(self.collate_fn).saved()
         try:
             return kept(batches(), len(positions), self._limit)
         except RaggedError:
@@ -275,6 +305,8 @@ class _Source:
             return collated(self._whole, self.collate_fn), None
         finally:
             self._whole = []
+            for restore in restorers:
+                restore()
 
     def values_of(self, choice: Choice, function: Callable[[Any], Any] | None) -> list[Any]:
         """The labels of the items gathered."""
@@ -287,7 +319,13 @@ class _Source:
             self.values[entry] += values
         if function is not None:
             self.named += [function(item) for item in items]
-        batch = collated(items, self.collate_fn)
-        if self.collate_fn is not None and tensor_bytes(batch) / len(items) * n <= self._limit:
+        if self.collate_fn is None:
+            return len(items), collated(items)
+        if self._streams is None:
+            self._streams = Streams(self.collate_fn)
+            batch = prepared_twice(partial(collated, items, self.collate_fn), self._streams)
+        else:
+            batch = collated(items, self.collate_fn)
+        if tensor_bytes(batch) / len(items) * n <= self._limit:
             self._whole += items
         return len(items), batch

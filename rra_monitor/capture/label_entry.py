@@ -57,7 +57,9 @@ def entry_values(items: Sequence[Any], entries: Iterable[Entry] | None = None) -
 def _candidates(item: Any) -> list[Entry]:
     if isinstance(item, Mapping):
         usual = default_key(item)
-        like = [key for key in item if isinstance(key, str) and LABEL_LIKE.search(key) and is_small(item[key])]
+        like: list[Entry] = [
+            key for key in item if isinstance(key, str) and LABEL_LIKE.search(key) and is_small(item[key])
+        ]
         return like if usual is None or usual in like else [usual, *like]
     return [at for at in range(1, len(item)) if is_small(item[at])] if is_tuple(item) else []
 

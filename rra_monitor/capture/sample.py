@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -98,7 +99,7 @@ class FixedSample:
         return None if self.labels is None else len(np.unique(self.labels))
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         """Bytes of the inputs."""
         return tensor_bytes(self._inputs) * self.n // max(1, len(next(iter_tensors(self._inputs), self.ids)))
 
@@ -184,7 +185,13 @@ class FixedSample:
         readers = partial(Reader, dataset, multiprocessing_context, worker_init_fn)
         with preserved_rng(), readers() as reader:
             found = drawn(dataset, n, seed, shrink, reader, MATERIALISE_BYTES, labels, own)
-        check_inputs(split_item(found.batch, found.place)[0])
+        inputs = split_item(found.batch, found.place)[0]
+        check_inputs(inputs)
+        if (size := tensor_bytes(inputs)) > MATERIALISE_BYTES:
+            found.said.append(
+                f"{size / 1e9:.1f} GB of inputs are kept in a temporary file in {tempfile.gettempdir()}, which is gone "
+                "with this process; sample.save(path) keeps them for FixedSample.load(path)"
+            )
         if found.said:
             warnings.warn("; ".join(found.said), stacklevel=2)
 
@@ -327,6 +334,8 @@ class FixedSample:
         """
         there = mapped(path)
         facts = there.facts
+        if not any(tensor.ndim for tensor in iter_tensors(there.batch)):
+            raise ValueError(f"{os.fspath(path)} holds no inputs. Save it again with sample.save(path).")
         sample = cls(
             there.batch,
             Place(facts.entry, facts.length),
