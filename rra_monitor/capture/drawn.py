@@ -1,9 +1,8 @@
 """Drawing a sample from a data set: what is read, which entry is the label, and which items are taken."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.capture.drawing import Positions, checked_n, drawn_positions, uniform_draw
-from rra_monitor.capture.items import Entry, Place, split_item
-from rra_monitor.capture.kept import kept
-from rra_monitor.capture.label_entry import Choice, chosen, entry_values, named_entry, stored_choice
+from rra_monitor.capture.items import Place, split_item
+from rra_monitor.capture.label_entry import Choice, chosen, named_entry, stored_choice
 from rra_monitor.capture.labels import Labels, Verdict, classes_of
 from rra_monitor.capture.reading import Reader
-from rra_monitor.capture.repeated import prepared_twice
-from rra_monitor.capture.serving import Read
-from rra_monitor.capture.stacked import Collate, RaggedError, collated, put, take, tensor_bytes
+from rra_monitor.capture.source import BATCH, Source, refuse_random_transforms
+from rra_monitor.capture.stacked import Collate, collated, put, take
 from rra_monitor.capture.stored_labels import Columns, is_named
-from rra_monitor.capture.streams import Streams
 
 INSPECTED = 32
 """Number of items that are read twice, before anything is read in bulk."""
-
-BATCH = 64
-"""Number of items that are put together at a time."""
 
 Named = str | int | Callable[[Any], Any] | None
 """What the user says about the labels: a key, a position, or a function of an item."""
@@ -63,9 +56,11 @@ def drawn(
     looked = _likely(columns, n, seed, shrink, order)[:INSPECTED]
     reads = list(reader.read(looked, twice=True))
     items = [one.item for one in reads]
-    source = _Source(reader, dict(zip(looked.tolist(), items, strict=True)), limit, collate_fn)
+    split_item(items[0])  # refuses what has no entries
+    source = Source(reader, dict(zip(looked.tolist(), items, strict=True)), limit, collate_fn)
     refuse_random_transforms(reads, looked)
     place = named_entry(items[0], labels) if isinstance(labels, (str, int)) else None
+    source.entry = None if place is None else place.entry
     found, ruled_out = stored_choice(items, looked, columns, place)
     if found is not None and found.verdict is not None and found.verdict.labels is not None:
         known = found.verdict.known
@@ -90,36 +85,7 @@ def _likely(columns: Columns, n: int, seed: int, shrink: bool, otherwise: Positi
     return otherwise
 
 
-def refuse_random_transforms(reads: Sequence[Read], positions: Positions) -> None:
-    """Refuse items whose inputs differ when they are read twice, or draw random numbers.
-
-    Raises:
-        ValueError: there are such items.
-    """
-    small = set(entry_values([one.item for one in reads]))
-    twice = [(one.digests, position) for one, position in zip(reads, positions, strict=True) if one.digests is not None]
-    differing = [
-        position
-        for digests, position in twice
-        if any(first != again for entry, (first, again) in digests.items() if entry not in small)
-    ]
-    streams = [one.stream for one in reads if one.stream is not None]
-    if differing:
-        what = f"{len(differing)} of {len(twice)} items differ when read twice (item {differing[0]}, for one)"
-    elif streams:
-        what = (
-            f"reading an item draws random numbers from {streams[0]} generator ({len(streams)} of {len(reads)} items)"
-        )
-    else:
-        return
-    raise ValueError(
-        f"{what}: the data "
-        "set applies a random transform, and the analysis needs the same inputs every time. Pass a copy with the "
-        "transform used for evaluation: FixedSample.from_dataset(Data(…, transform=evaluation_transform))."
-    )
-
-
-def _by_stored(source: "_Source", positions: Positions, choice: Choice, said: str) -> Drawn:
+def _by_stored(source: Source, positions: Positions, choice: Choice, said: str) -> Drawn:
     """The samples that the stored labels make a balanced draw of, with the labels that the items have."""
     assert choice.verdict is not None
     assert choice.verdict.labels is not None
@@ -143,7 +109,7 @@ def _by_stored(source: "_Source", positions: Positions, choice: Choice, said: st
 
 
 def _by_items(
-    source: "_Source",
+    source: Source,
     order: Positions,
     n: int,
     place: Place | None,
@@ -194,7 +160,7 @@ def _by_items(
 
 def _fill_unlabelled(
     drawn: Drawn,
-    source: "_Source",
+    source: Source,
     known: npt.NDArray[np.bool_],
     order: Positions,
     choice: Choice,
@@ -246,86 +212,4 @@ def collated_anew(
 ) -> tuple[Any, Path | None]:
     """The items of a sample, read again and put together in another way; and the file that holds them."""
     first = next(reader.read(ids[:1]))
-    return _Source(reader, {int(ids[0]): first.item}, limit, collate_fn).gathered(ids)
-
-
-class _Source:
-    """Items by position, each read once, put together and looked at for labels.
-
-    Args:
-        reader: what reads them.
-        cache: items that were read already.
-        limit: most bytes to keep in memory.
-        collate_fn: how they become batches.
-    """
-
-    def __init__(self, reader: Reader, cache: dict[int, Any], limit: int, collate_fn: Collate | None) -> None:
-        self._reader, self._cache, self._limit = reader, cache, limit
-        self.collate_fn = collate_fn
-        self.first = next(iter(cache.values()))
-        self.values: dict[Entry, list[Any]] = {}
-        self.named: list[Any] = []
-        self._whole: list[Any] = []
-        self._streams: Streams | None = None
-
-    def items(self, positions: Positions) -> Iterator[Any]:
-        """The items at some positions; those read already come from memory."""
-        new = self._reader.read(positions[[position not in self._cache for position in positions.tolist()]])
-        for position in positions.tolist():
-            if position in self._cache:
-                yield self._cache[position]
-                continue
-            one = next(new)
-            if one.stream is not None:
-                refuse_random_transforms([one], np.array([position]))
-            yield one.item
-
-    def gathered(self, positions: Positions, function: Callable[[Any], Any] | None = None) -> tuple[Any, Path | None]:
-        """The items as one batch, and the file that holds it."""
-        self.values = {entry: [] for entry in entry_values([self.first])}
-        self.named, self._whole = [], []
-
-        def batches() -> Iterator[tuple[int, Any]]:
-            chunk: list[Any] = []
-            for item in self.items(positions):
-                chunk.append(item)
-                if len(chunk) == BATCH:
-                    yield self._batch(chunk, function, len(positions))
-                    chunk = []
-            if chunk:
-                yield self._batch(chunk, function, len(positions))
-
-        restorers = [] if self.collate_fn is None else Streams(self.collate_fn).saved()
-        try:
-            return kept(batches(), len(positions), self._limit)
-        except RaggedError:
-            if len(self._whole) < len(positions):
-                raise
-            # Padded to the longest of each batch; now to the longest of all.
-            return collated(self._whole, self.collate_fn), None
-        finally:
-            self._whole = []
-            for restore in restorers:
-                restore()
-
-    def values_of(self, choice: Choice, function: Callable[[Any], Any] | None) -> list[Any]:
-        """The labels of the items gathered."""
-        if function is not None:
-            return self.named
-        return self.values[choice.place.entry]  # type: ignore[index]
-
-    def _batch(self, items: list[Any], function: Callable[[Any], Any] | None, n: int) -> tuple[int, Any]:
-        for entry, values in entry_values(items, self.values).items():
-            self.values[entry] += values
-        if function is not None:
-            self.named += [function(item) for item in items]
-        if self.collate_fn is None:
-            return len(items), collated(items)
-        if self._streams is None:
-            self._streams = Streams(self.collate_fn)
-            batch = prepared_twice(partial(collated, items, self.collate_fn), self._streams)
-        else:
-            batch = collated(items, self.collate_fn)
-        if tensor_bytes(batch) / len(items) * n <= self._limit:
-            self._whole += items
-        return len(items), batch
+    return Source(reader, {int(ids[0]): first.item}, limit, collate_fn).gathered(ids)

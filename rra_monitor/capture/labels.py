@@ -174,7 +174,7 @@ def _doubted(
     possible = count * (count - 1.0) / pairs if pairs else np.inf
     reach = int(values[-1]) - int(values[0]) + 1
     if len(values) > count / 2:
-        dense = values[0] in (0, 1) and reach <= 1.5 * possible if numbers else pairs > 20
+        dense = pairs > 0 and values[0] in (0, 1) and reach <= 1.5 * possible if numbers else pairs > 20
         if complete or not dense:
             return Verdict(None, known, said, "numbers")
     if numbers and len(values) > MANY:

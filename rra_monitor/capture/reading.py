@@ -214,7 +214,7 @@ class _Worker:
     def answer(self) -> Any:
         """The answer to the oldest request."""
         if not self._connection.poll(TIMEOUT):
-            raise WorkerError(f"it has not answered for {TIMEOUT:.0f} s")
+            raise WorkerError(f"it has not answered for {TIMEOUT:g} s")
         try:
             data = self._connection.recv_bytes()
         except (EOFError, OSError) as error:

@@ -20,7 +20,7 @@ def prepared_twice(prepared: Callable[[], Any], streams: Streams) -> Any:
     stream = drawn_from(before, between, streams.states())
     differ = fingerprint([first]) != fingerprint([again])
     if differ or stream is not None:
-        what = "the same batch differs when it is prepared twice" if differ else f"it draws from {stream} generator"
+        what = "the same batch differs when it is prepared twice" if differ else f"it draws from {stream}"
         raise ValueError(
             f"preparing a batch of the sample is random ({what}): a collate_fn or a batch-transfer hook augments, and "
             "the analysis needs the same inputs every time. Let it augment only where the module's training is True, "

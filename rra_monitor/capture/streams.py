@@ -40,14 +40,14 @@ class Streams:
     def states(self) -> dict[str, State]:
         """Name of each stream to its state."""
         found: dict[str, State] = {
-            "python's random": random.getstate(),
-            "numpy's": _legacy(np.random.get_state()),
-            "torch's": (torch.get_rng_state().numpy().tobytes(),),
+            "python's random generator": random.getstate(),
+            "numpy's global generator": _legacy(np.random.get_state()),
+            "torch's global generator": (torch.get_rng_state().numpy().tobytes(),),
         }
         if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            found["CUDA's"] = tuple(state.numpy().tobytes() for state in torch.cuda.get_rng_state_all())
+            found["CUDA's generators"] = tuple(state.numpy().tobytes() for state in torch.cuda.get_rng_state_all())
         for number, generator in enumerate(self._own):
-            found[f"generator {number + 1} of the data set, a {type(generator).__name__},"] = (_state(generator),)
+            found[f"its own {type(generator).__name__} ({number + 1})"] = (_state(generator),)
         return found
 
     def search_again(self) -> None:
