@@ -242,7 +242,7 @@ def _tensors(header: Mapping[str, Any], whole: npt.NDArray[np.uint8], body: int)
     """Name of each array to its tensor; they must fill the file exactly."""
     found: dict[str, torch.Tensor] = {}
     end = 0
-    for name, entry in sorted(header.items(), key=lambda item: int(item[1]["data_offsets"][0])):
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         if entry["dtype"] not in DTYPES:
             raise ValueError(f"array {name!r:.40} is of type {reprlib.repr(entry['dtype'])}")
         shape, (first, last), dtype = entry["shape"], entry["data_offsets"], DTYPES[entry["dtype"]]
