@@ -190,7 +190,7 @@ class FixedSample:
         if (size := tensor_bytes(found.batch)) > MATERIALISE_BYTES:
             found.said.append(
                 f"{size / 1e6:,.1f} MB of inputs are kept in a temporary file in {tempfile.gettempdir()}, which is "
-                "gone with this process; sample.save(path) keeps them for FixedSample.load(path)"
+                "gone with this process; FixedSample.save(path) keeps them for FixedSample.load(path)"
             )
         if found.said:
             warnings.warn("; ".join(found.said), stacklevel=2)
@@ -335,7 +335,7 @@ class FixedSample:
         there = mapped(path)
         facts = there.facts
         if not any(tensor.ndim for tensor in iter_tensors(there.batch)):
-            raise ValueError(f"{os.fspath(path)} holds no inputs. Save it again with sample.save(path).")
+            raise ValueError(f"{os.fspath(path)} holds no inputs. Save it again with FixedSample.save(path).")
         sample = cls(
             there.batch,
             Place(facts.entry, facts.length),
@@ -347,7 +347,7 @@ class FixedSample:
         if sample.fingerprint != facts.fingerprint:
             raise ValueError(
                 f"{os.fspath(path)} was changed after it was written: its inputs have the fingerprint "
-                f"{sample.fingerprint}, expected {facts.fingerprint!r:.40}. Save it again with sample.save(path)."
+                f"{sample.fingerprint}, expected {facts.fingerprint!r:.40}. Save it again with FixedSample.save(path)."
             )
         return sample
 

@@ -99,7 +99,9 @@ class SampleWriter:
         """The structure of a part of a batch; its tensors get their places in the file."""
         if isinstance(part, torch.Tensor):
             if part.dtype not in NAMES:
-                raise TypeError(f"tensors of type {part.dtype} cannot be saved; convert them, by .float() for one")
+                raise TypeError(
+                    f"tensors of type {part.dtype} cannot be saved; convert the inputs first, as by torch.view_as_real"
+                )
             shape = [self._n, *part.shape[1:]] if part.ndim else []
             return {"tensor": self._placed(f"tensor.{len(self._header)}", NAMES[part.dtype], shape)}
         if isinstance(part, Column):
@@ -201,7 +203,8 @@ def mapped(path: str | os.PathLike[str]) -> Mapped:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ValueError(
-            f"{os.fspath(path)} is no complete sample of rra-monitor ({reason}). Save it again with sample.save(path)."
+            f"{os.fspath(path)} is no complete sample of rra-monitor ({reason}). Save it again with "
+            "FixedSample.save(path)."
         ) from error
 
 

@@ -82,7 +82,9 @@ class TestFixedSample:
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
         items = Items([dataset[i] for i in range(len(dataset))])
         items.targets = dataset.tensors[1]
-        with pytest.warns(UserWarning, match=r"0.0 MB of inputs are kept in a temporary file.*sample.save\(path\)"):
+        with pytest.warns(
+            UserWarning, match=r"0.0 MB of inputs are kept in a temporary file.*FixedSample.save\(path\)"
+        ):
             mapped = rra.FixedSample.from_dataset(items, n=60)
         assert (torch.cat(list(mapped.batches(16))) == torch.cat(list(kept.batches(16)))).all()
         assert mapped.fingerprint == kept.fingerprint
