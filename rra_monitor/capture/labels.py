@@ -120,7 +120,7 @@ def classes_of(
 
 def as_array(values: Any) -> npt.NDArray[Any] | None:
     """One value per sample, in (n,) or (n, m), or None where they do not make an array."""
-    if isinstance(values, (list, tuple)) and values:
+    if isinstance(values, (list, tuple)) and values and not isinstance(values[0], (int, float, str)):
         values = [_plain(value) for value in values]
         if len({value.shape if isinstance(value, np.ndarray) else () for value in values}) > 1:
             return None

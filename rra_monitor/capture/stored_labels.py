@@ -21,6 +21,7 @@ NAMES = ("targets", "labels", "target", "label", "y")
 """Attributes that hold the labels by their name."""
 
 MOST_COLUMNS = 32
+MOST_ENTRIES = 8
 SOME = 4096
 MOST_CLASSES = 10_000
 """Largest width of a column of one-hot vectors."""
@@ -62,8 +63,10 @@ def _columns(dataset: Any, length: int) -> Iterator[Column]:
     for name in NAMES:
         yield from _found(partial(_named, dataset, name, length))
     yield from _found(partial(_of_hugging_face, dataset, length))
+    seen: set[int] = set()
     for name, value in list(getattr(dataset, "__dict__", {}).items()):
-        if name not in NAMES:
+        if name not in NAMES and id(value) not in seen:  # torchvision's imgs are its samples
+            seen.add(id(value))
             yield from _found(partial(_of_attribute, name.strip("_"), value, length))
     yield from _found(partial(_of_inner, dataset, length))
 
@@ -106,12 +109,12 @@ def _of_attribute(name: str, value: Any, length: int) -> Iterator[Column]:
         return
     first = value[0] if isinstance(value, (list, tuple)) else None
     if isinstance(first, (list, tuple)):
-        if all(isinstance(entry, (list, tuple)) and len(entry) == len(first) for entry in value):
-            for position in range(min(len(first), 8)):
-                yield from _column(f"{name}.{position}", [entry[position] for entry in value], length)
+        for position, entry in enumerate(first[:MOST_ENTRIES]):
+            if is_small(entry) and not _are_texts_apart([other[position] for other in value[:SOME]]):
+                yield from _column(f"{name}.{position}", [other[position] for other in value], length)
     elif isinstance(first, Mapping):
         for key in LABEL_KEYS:
-            if all(isinstance(entry, Mapping) and key in entry for entry in value):
+            if key in first:
                 yield from _column(f"{name}.{key}", [entry[key] for entry in value], length)
     else:
         yield from _column(name, value, length)

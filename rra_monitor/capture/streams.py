@@ -44,7 +44,7 @@ class Streams:
             "numpy's global generator": _legacy(np.random.get_state()),
             "torch's global generator": (torch.get_rng_state().numpy().tobytes(),),
         }
-        if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             found["CUDA's generators"] = tuple(state.numpy().tobytes() for state in torch.cuda.get_rng_state_all())
         for number, generator in enumerate(self._own):
             found[f"its own {type(generator).__name__} ({number + 1})"] = (_state(generator),)
