@@ -116,7 +116,7 @@ class TestOneRule:
 
     def test_a_token_of_another_run_goes_elsewhere(self, tmp_path):
         run = tmp_path / "run"
-        store, _ = train(run, (0, 5))
+        train(run, (0, 5))
         mine = configuration({"train": snapshot_of(0).settings}, snapshot_of(0).layers, ["id"])
         rewrite(run, configuration=mine)
         token = json.loads((run / CLAIM).read_text())["token"]
@@ -225,12 +225,9 @@ class TestEndOfARecorder:
         ],
     )
     def test_state_after(self, tmp_path, end, state):
-        done = subprocess.run(
-            [sys.executable, "-c", self.CODE + end, str(tmp_path)],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
+        command = [sys.executable, "-c", self.CODE + end, str(tmp_path)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         found = json.loads((tmp_path / CLAIM).read_text())["state"]
         assert (found if found == "finished" else "running") == state, done.stderr
 
