@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 
 from rra_monitor.capture.features import call_model
@@ -20,6 +20,7 @@ from rra_monitor.integrations.watchers import check_watchers
 from rra_monitor.measure.estimate import CostEstimate
 from rra_monitor.measure.monitor import Monitor, checked_probes
 from rra_monitor.measure.options import MonitorOptions, check_names
+from rra_monitor.runs.claim import configuration
 from rra_monitor.runs.jsonl import JSONLSink
 from rra_monitor.runs.record import summaries
 from rra_monitor.runs.recorder import Align, Recorder
@@ -112,6 +113,7 @@ class RRACallback(Callback):
         self.options = options
         self.store: RunStore | None = None
         self._resumed: str | None = None
+        self._token: str | None = None
         self._measured: int | None = None
         self._values: dict[str, float] = {}
         self._monitor: Monitor | None = None
@@ -159,22 +161,24 @@ class RRACallback(Callback):
         """Measure the end of the fit, if the schedule did not."""
         if self._measured != trainer.global_step:
             self._measure(trainer, pl_module, trainer.current_epoch)
-        self._close()
+        self._close(finished=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write to the loggers what is held back until the end."""
-        self._close()
+        self._close(finished=False)
 
     def state_dict(self) -> dict[str, Any]:
         """The run's directory, so that a resumed run continues in it."""
         if self.store is None:
             return {}
         path = self.store.path
-        return {"dirpath": path if "://" in path else os.path.abspath(path)}
+        return {"dirpath": path if "://" in path else os.path.abspath(path), "token": self._token}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the directory of the resumed run."""
-        self._resumed = state_dict.get("dirpath") if isinstance(state_dict, Mapping) else None
+        state = state_dict if isinstance(state_dict, Mapping) else {}
+        token = state.get("token")
+        self._resumed, self._token = state.get("dirpath"), token if isinstance(token, str) else None
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         """Measure on every rank, record on rank zero; its summaries on every rank."""
@@ -197,9 +201,11 @@ class RRACallback(Callback):
             # Also by a rank that raises: the others wait for it.
             self._values |= trainer.strategy.broadcast(found)
 
-    def _close(self) -> None:
+    def _close(self, finished: bool) -> None:
         if self._recorder is not None:
             self._recorder.close()
+        if self.store is not None and self._recorder is not None:
+            self.store.release(finished)
 
     def _open_on_rank_zero(self, trainer: Trainer) -> None:
         """Open the store on rank zero; a refusal there is raised on every rank, since others would wait for it."""
@@ -234,14 +240,18 @@ class RRACallback(Callback):
         else:
             path = self._earlier_directory(trainer) or default_directory(trainer)
         store = RunStore(path, self.keep_graphs)
-        if trainer.global_step == 0 and store.probes():
-            raise ValueError(
-                f"{path} holds the snapshots of an earlier run, and this one starts anew; mixed they would mislead. "
-                "Pass another dirpath, or delete that directory."
-            )
-        if count := store.set_aside(after=trainer.global_step):
+        assert self._monitor is not None
+        settings = {probe: self._monitor.settings(probe) for probe in self._monitor.probes}
+        # The layers as they are asked for: measuring them comes later.
+        asked = configuration(settings, [str(self.options.layers)], [one.name for one in self.options.measured()])
+        claim = store.claim(asked, resume_step=trainer.global_step, token=self._token)
+        self._token = claim.token
+        if claim.remarks:
+            rank_zero_warn(f"RRA monitor: {'; '.join(claim.remarks)}", stacklevel=2)
+        if claim.set_aside and trainer.global_step:
             rank_zero_info(
-                f"RRA monitor: resuming at step {trainer.global_step}; {count} later snapshots are in {path}/set-aside"
+                f"RRA monitor: resuming at step {trainer.global_step}; {claim.set_aside} later snapshots are in "
+                f"{store.path}/set-aside"
             )
         return store
 
