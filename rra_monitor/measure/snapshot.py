@@ -14,6 +14,7 @@ from rra_monitor.measure.quantity import Quantity
 from rra_monitor.measure.settings import Curve, Settings
 
 Weights = Literal["current", "averaged"]
+WEIGHTS = ("current", "averaged")
 
 
 @dataclass(frozen=True, eq=False)

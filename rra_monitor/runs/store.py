@@ -393,6 +393,7 @@ def _metadata(snapshot: Snapshot, matches: Mapping[str, Match], digest: str, pai
         "views": list(settings.views),
         "aliases": dict(snapshot.aliases),
         "seconds": float(snapshot.seconds),
+        "weights": snapshot.weights,
         "n": operator.index(settings.n),
         "k": operator.index(settings.k),
         "metric": settings.metric,
