@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-_CUDNN = ("enabled", "benchmark", "deterministic", "benchmark_limit")
+_CUDNN = ("enabled", "benchmark", "deterministic", "benchmark_limit", "allow_tf32")
 _SUMS = ("fp16_reduced_precision_reduction", "bf16_reduced_precision_reduction", "fp16_accumulation")
 _DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -63,7 +63,6 @@ def _attributes() -> Iterator[tuple[Any, str]]:
     yield backends.mkldnn, "enabled"
     if not hasattr(backends.cuda.matmul, "fp32_precision"):  # torch < 2.9
         yield backends.cuda.matmul, "allow_tf32"
-        yield backends.cudnn, "allow_tf32"
         return
     yield backends, "fp32_precision"
     yield backends.cuda.matmul, "fp32_precision"

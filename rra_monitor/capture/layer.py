@@ -75,6 +75,6 @@ def network_of(model: nn.Module) -> nn.Module:
 def uncompiled(module: nn.Module) -> nn.Module:
     """The module that a compiled one was made of; the module itself if it is not compiled."""
     # Not by `getattr`, which a module may hand on to those within it.
-    original = module.__dict__.get("_modules", {}).get("_orig_mod", module)
-    assert isinstance(original, nn.Module)
-    return original
+    within = module.__dict__.get("_modules")
+    original = within.get("_orig_mod") if isinstance(within, dict) else None
+    return original if isinstance(original, nn.Module) else module

@@ -83,6 +83,8 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
         for asked in (pattern, f"{trunk}.{pattern}", *_unwrapped(pattern, model)):
             exact = {layer.name for layer in traced if asked in (layer.name, layer.module or INPUT)}
             matched = exact or {layer.name for layer in traced if _matches(layer.name, asked)}
+            if asked != pattern:
+                matched -= {INPUT}  # the rest of a longer pattern is of modules
             if matched:
                 break
         if not matched:
