@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    LearningRateFinder,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from torch import nn
 from torch.optim.swa_utils import get_ema_avg_fn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
@@ -154,3 +159,43 @@ class TestAveragedWeights:
         with torch.no_grad():
             trained = rra.Monitor({"train": sample}).measure(trainer.lightning_module, step=1, epoch=1)["train"]
         np.testing.assert_array_equal(averaged.id, trained.id)
+
+
+class TestOtherFits:
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            ({"overfit_batches": 2}, [(0, 0), (1, 2), (2, 4), (3, 6)]),
+            ({"val_check_interval": 2}, [(0, 0), (1, 4), (2, 8), (3, 12)]),
+            ({"accumulate_grad_batches": 3}, [(0, 0), (1, 2), (2, 4), (3, 6)]),
+            ({"limit_train_batches": 3}, [(0, 0), (1, 3), (2, 6), (3, 9)]),
+        ],
+    )
+    def test_epochs_are_those_of_the_trainer(self, digits, tmp_path, sample, options, expected):
+        callback = RRACallback({"train": sample}, on_error="raise")
+        fit(digits, tmp_path, [callback], **options)
+        assert list(zip(epochs(callback.store), callback.store.steps("train"), strict=True)) == expected
+
+    def test_a_search_of_the_learning_rate_is_no_part_of_the_run(self, digits, tmp_path, sample):
+        callback = RRACallback({"train": sample}, on_error="raise")
+        search = LearningRateFinder(num_training_steps=5, early_stop_threshold=None)
+
+        class Searching(Classifier):
+            lr = 0.05
+
+        fit(digits, tmp_path, [search, callback], module=Searching(), epochs=2)
+        assert epochs(callback.store) == [0, 1, 2]
+        assert callback.store.steps("train") == (0, 4, 8)
+
+    def test_each_fold_has_a_run_of_its_own(self, digits, tmp_path, sample):
+        callback = RRACallback({"train": sample}, on_error="raise")
+        for _ in range(3):
+            fit(digits, tmp_path, [callback], epochs=1)
+        runs = sorted(path.parent.name for path in tmp_path.rglob("records.jsonl"))
+        assert runs == ["rra", "rra-1", "rra-2"]
+        assert all(epochs(rra.RunStore(tmp_path / run)) == [0, 1] for run in runs)
+
+    def test_a_fit_that_runs_out_of_time_ends_with_a_snapshot(self, digits, tmp_path, sample):
+        callback = RRACallback({"train": sample}, every_n_epochs=10_000, on_error="raise")
+        trainer = fit(digits, tmp_path, [callback], epochs=-1, max_time={"seconds": 1})
+        assert callback.store.steps("train") == (0, trainer.global_step)
