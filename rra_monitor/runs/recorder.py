@@ -192,7 +192,7 @@ class Recorder:
             self._said = True
             path = self.store.path if self.store is not None else ""
             warnings.warn(
-                f"{path} has not answered within {STORE_SECONDS:g} s; nothing is stored until it does; training goes on",
+                f"{path} did not answer within {STORE_SECONDS:g} s; until it does nothing is stored; training goes on",
                 stacklevel=3,
             )
 

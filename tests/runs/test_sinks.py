@@ -106,7 +106,7 @@ def test_a_disk_that_hangs_costs_the_storing_alone(tmp_path, monkeypatch):
     recorder.record({"train": snapshot_of(0)})
     save = store.save
     monkeypatch.setattr(store, "save", lambda *saved: (release.wait(), save(*saved)))
-    with pytest.warns(UserWarning, match=r"run has not answered within 0\.5 s; nothing is stored until it does"):
+    with pytest.warns(UserWarning, match=r"run did not answer within 0\.5 s; until it does nothing is stored"):
         recorder.record({"train": snapshot_of(1)})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
