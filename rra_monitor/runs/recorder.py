@@ -14,11 +14,15 @@ from rra_monitor.conclusions.findings import findings
 from rra_monitor.measure.match import PREVIOUS, Match, check_comparable, match
 from rra_monitor.measure.monitor import Monitor
 from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.runs.bounded import Bounded
 from rra_monitor.runs.claim import configuration
 from rra_monitor.runs.record import Record
 from rra_monitor.runs.sinks import FanOut, Sink
 from rra_monitor.runs.store import RunStore
 from rra_monitor.utils.checks import whole_number
+
+STORE_SECONDS = 600.0
+"""Longest time that the training waits for the disk; large graphs may take a while on object storage."""
 
 Align = Literal["epoch", "last"]
 
@@ -64,6 +68,8 @@ class Recorder:
         self.align = align
         self.resume_step = None if resume_step is None else whole_number("resume_step", resume_step, 0)
         self._sinks = FanOut(sinks)
+        self._storing = Bounded("rra-RunStore")
+        self._said = False
         self._claims = store is not None
         self._end: weakref.finalize[[RunStore, int], Recorder] | None = None
         self._epochs: dict[tuple[str, str], dict[int, int]] = {}
@@ -118,16 +124,13 @@ class Recorder:
             return Record(step, epoch, {}, {}, seconds=0.0, overhead=0.0)
         started = time.perf_counter()
         if self.store is not None and self._claims:
-            self._claim(self.store, snapshots)
+            self._claims = False
+            self._on_disk(partial(self._claim, self.store, snapshots))
         matches = {probe: self.compare(snapshot) for probe, snapshot in snapshots.items()}
         conclusions = self._findings(snapshots)
-        for probe, snapshot in snapshots.items():
-            self._newest[probe] = snapshot
-            if self.store is not None and self.store.writable:
-                try:
-                    self.store.save(snapshot, matches[probe])
-                except Exception as error:
-                    warnings.warn(f"step {snapshot.step} of probe {probe!r} is not stored: {error!r}", stacklevel=2)
+        self._newest |= snapshots
+        if self.store is not None and self.store.writable:
+            self._on_disk(partial(_save, self.store, snapshots, matches))
         now = time.perf_counter()
         seconds = sum(snapshot.seconds for snapshot in snapshots.values()) + now - started
         self._spent += seconds
@@ -149,7 +152,8 @@ class Recorder:
         """End the training: sinks write what they hold back, and the run counts as finished."""
         self._sinks.close()
         if self._end is not None and self._end.detach() is not None and self.store is not None:
-            self.store.release(finished=True)
+            self._on_disk(partial(self.store.release, finished=True))
+        self._storing.close()
 
     def compare(self, snapshot: Snapshot) -> dict[str, Match]:
         """The comparisons of a snapshot: `prev` with the one before, and `ref-<name>` with each reference's."""
@@ -171,7 +175,6 @@ class Recorder:
 
     def _claim(self, store: RunStore, snapshots: Mapping[str, Snapshot]) -> None:
         """Claim the store's directory, unless somebody who holds the store has done it."""
-        self._claims = False
         if store.claimed and self.resume_step is None:
             return
         layers = [layer for snapshot in snapshots.values() for layer in snapshot.layers]
@@ -182,6 +185,16 @@ class Recorder:
         if claim.remarks:
             warnings.warn("; ".join(claim.remarks), stacklevel=3)
         self._end = weakref.finalize(self, _release, store, os.getpid())
+
+    def _on_disk(self, act: Callable[[], object]) -> None:
+        """Call what reads or writes the run's directory; it is left out while an earlier call hangs."""
+        if not self._storing.hangs and not self._storing.call(act, STORE_SECONDS) and not self._said:
+            self._said = True
+            path = self.store.path if self.store is not None else ""
+            warnings.warn(
+                f"{path} did not answer within {STORE_SECONDS:g} s; until it does nothing is stored; training goes on",
+                stacklevel=3,
+            )
 
     def _findings(self, snapshots: Mapping[str, Snapshot]) -> tuple[Finding, ...]:
         try:
@@ -207,6 +220,14 @@ class Recorder:
             self._epochs[name, probe] = reference.epochs(probe)
         step = self._epochs[name, probe].get(snapshot.epoch)
         return None if step is None else reference.load(probe, step)
+
+
+def _save(store: RunStore, snapshots: Mapping[str, Snapshot], matches: Mapping[str, Mapping[str, Match]]) -> None:
+    for probe, snapshot in snapshots.items():
+        try:
+            store.save(snapshot, matches[probe])
+        except Exception as error:
+            warnings.warn(f"step {snapshot.step} of probe {probe!r} is not stored: {error!r}", stacklevel=2)
 
 
 def _release(store: RunStore, process: int) -> None:
