@@ -16,6 +16,10 @@ from rra_monitor.capture.names import INPUT
 from rra_monitor.utils.trees import first_tensor
 
 
+class LayerNameError(ValueError):
+    """A layer that was asked for is not there, or cannot be watched."""
+
+
 def trace(model: nn.Module, batch: Any, forward: Callable[[nn.Module, Any], Any]) -> list[Layer]:
     """Every call of every module in one forward pass of `batch`, in the order in which the calls return.
 
@@ -71,7 +75,8 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
             of the module that holds all parameters.
 
     Raises:
-        ValueError: a name that the model does not have, that does not run, or a pattern that matches nothing.
+        LayerNameError: a name that the model does not have, that does not run, or a pattern that matches nothing; a
+            ValueError.
     """
     if layers == "auto":
         return _without_clash(auto_layers(model, traced))
@@ -88,7 +93,7 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
             if matched:
                 break
         if not matched:
-            raise ValueError(_no_such_layer(pattern, model, traced))
+            raise LayerNameError(_no_such_layer(pattern, model, traced))
         chosen |= matched
     names = [layer.name for layer in traced if layer.name in chosen]
     if len(names) != len(set(names)):
