@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -29,18 +29,19 @@ class InputCheck:
         self._compared: set[str] = set()
         self._first: FirstInput | None = None
 
-    def start_step(self, model: nn.Module, samples: Mapping[str, FixedSample], batch: Any) -> None:
+    def start_step(self, model: nn.Module, samples: Mapping[str, FixedSample], part: Callable[[str], Any]) -> None:
         """Compare with a batch of training, the first time, and look at what the first layer gets of it.
 
         Args:
             model: network that is trained.
             samples: name to sample; those of validation are left out.
-            batch: batch as the training step gets it.
+            part: function from the name of a sample to what the training step gets of its loader.
         """
         trained = [name for name in samples if not name.startswith("val")]
         if trained and "train" not in self._compared:
             self._compared.add("train")
-            _compare(trained, samples, batch)
+            for name in trained:
+                _compare(name, samples, part)
             self._first = FirstInput(model)
 
     def end_step(self, model: nn.Module, samples: Mapping[str, FixedSample], forward: Forward) -> None:
@@ -66,7 +67,7 @@ class InputCheck:
         """Compare the sample of a loader of validation with a batch of it, the first time."""
         if name in samples and name not in self._compared:
             self._compared.add(name)
-            _compare([name], samples, batch)
+            _compare(name, samples, lambda _: batch)
 
     def stop(self) -> None:
         """Remove the hooks, if any are left."""
@@ -138,18 +139,17 @@ def remarks_on(ours: FirstInput, theirs: FirstInput) -> list[str]:
     return [f"at layer {ours.layer!r}: {each}" for each in FixedSample.from_tensors(ours.tensor).differences(theirs.tensor)]
 
 
-def _compare(names: Iterable[str], samples: Mapping[str, FixedSample], batch: Any) -> None:
-    for name in names:
-        try:
-            remarks = samples[name].differences(batch)
-        except Exception:
-            continue
-        if remarks:
-            warnings.warn(
-                f"probe {name!r} differs from what the network is fed: {'; '.join(remarks)}. If that is not meant, "
-                f"pass probes={{{name!r}: FixedSample.from_tensors(…)}} with inputs as in a batch",
-                stacklevel=4,
-            )
+def _compare(name: str, samples: Mapping[str, FixedSample], part: Callable[[str], Any]) -> None:
+    try:
+        remarks = samples[name].differences(part(name))
+    except Exception:
+        return
+    if remarks:
+        warnings.warn(
+            f"probe {name!r} differs from what the network is fed: {'; '.join(remarks)}. If that is not meant, "
+            f"pass probes={{{name!r}: FixedSample.from_tensors(…)}} with inputs as in a batch",
+            stacklevel=4,
+        )
 
 
 def _is_compiled(model: nn.Module) -> bool:

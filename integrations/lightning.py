@@ -189,7 +189,7 @@ class RRACallback(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Compare the samples with the first batch of the fit, and look at what its first layer gets."""
         if self._on and trainer.is_global_zero:
-            self._inputs.start_step(pl_module, self._probes.ready, batch)
+            self._inputs.start_step(pl_module, self._probes.ready, partial(self._probes.part, batch))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

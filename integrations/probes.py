@@ -28,6 +28,7 @@ class Probes:
     def __init__(self, given: Mapping[str, FixedSample] | None, n: int, seed: int) -> None:
         self.ready: dict[str, FixedSample] = {}
         self.refused: dict[str, str] = {}
+        self._feeds: dict[str, Feed] = {}
         self._given = given
         self._n, self._seed = n, seed
 
@@ -54,10 +55,17 @@ class Probes:
                 continue
             try:
                 self.ready[name] = as_fed(sample(), feed, trainer, module, folder)
+                if feed is not None:
+                    self._feeds[name] = feed
                 new.append(name)
             except Exception as error:
                 self.refused[name] = str(error) if isinstance(error, (TypeError, ValueError)) else repr(error)
         return new
+
+    def part(self, batch: Any, name: str) -> Any:
+        """What a batch of training has of the loader whose way a sample goes."""
+        feed = self._feeds.get(name)
+        return batch if feed is None or feed.key is None else batch[feed.key]
 
     def reasons(self) -> str:
         """The refused probes with the reason for each."""
