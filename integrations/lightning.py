@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -359,7 +360,7 @@ class RRACallback(Callback):
                     averages = self._monitor.measure(average, step=step, epoch=epoch)
                 for probe, snapshot in averages.items():
                     name = f"{probe}-averaged"
-                    found[name] = snapshot.changed(probe=name, weights="averaged")
+                    found[name] = replace(snapshot, probe=name, weights="averaged")
         return found
 
     def _close(self, finished: bool) -> None:
