@@ -37,6 +37,8 @@ FOREIGN = (
 def pytest_itemcollected(item):
     if item.nodeid.startswith(FOREIGN):
         item.add_marker("foreign")
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 @pytest.hookimpl(optionalhook=True)
