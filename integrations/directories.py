@@ -1,25 +1,36 @@
 """The directory in which a trainer's run is stored."""
 
 import os
+import warnings
 from typing import Any
 
 from lightning.pytorch import Trainer
 
 from rra_monitor.runs.locate import CALLBACK_FOLDER
-from rra_monitor.runs.store import RunStore
 
 
 def default_directory(trainer: Trainer) -> str:
-    """`rra` in the first logger's directory, beside the checkpoints; without a logger the first free `rra`, `rra-1`…"""
+    """`rra` in the first logger's directory, beside the checkpoints; in the trainer's own without a logger.
+
+    What a logger does not say is left out; one that fails counts as none, with a warning. The store that claims the
+    directory takes another one beside it if it is in use.
+    """
+    root = trainer.default_root_dir
     if trainer.loggers:
         logger = trainer.loggers[0]
-        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-        return os.path.join(logger.save_dir or trainer.default_root_dir, str(logger.name), version, CALLBACK_FOLDER)
-    number, path = 0, os.path.join(trainer.default_root_dir, CALLBACK_FOLDER)
-    while RunStore(path).probes():
-        number += 1
-        path = os.path.join(trainer.default_root_dir, f"{CALLBACK_FOLDER}-{number}")
-    return path
+        try:
+            name, version = logger.name, logger.version
+            if isinstance(version, int):
+                version = f"version_{version}"
+            parts = [str(part) for part in (name, version) if part is not None]
+            return os.path.join(os.fspath(logger.save_dir or root), *parts, CALLBACK_FOLDER)
+        except Exception as error:
+            warnings.warn(
+                f"{type(logger).__name__} does not say where it writes ({error!r}); this run is stored below "
+                f"default_root_dir ({root})",
+                stacklevel=2,
+            )
+    return os.path.join(root, CALLBACK_FOLDER)
 
 
 def lies_where_the_trainer_writes(path: Any, trainer: Trainer) -> bool:
@@ -32,8 +43,16 @@ def lies_where_the_trainer_writes(path: Any, trainer: Trainer) -> bool:
         path: path in a checkpoint, of any type.
         trainer: trainer, whose directories may be URLs.
     """
-    roots = [trainer.default_root_dir, *(logger.save_dir for logger in trainer.loggers)]
+    roots = [trainer.default_root_dir, *map(_save_dir, trainer.loggers)]
     return isinstance(path, str) and any(_is_below(path, os.fspath(root)) for root in roots if root)
+
+
+def _save_dir(logger: Any) -> Any:
+    """The directory of a logger, None if it has none or fails."""
+    try:
+        return logger.save_dir
+    except Exception:
+        return None
 
 
 def _is_below(path: str, root: str) -> bool:

@@ -55,7 +55,7 @@ def logger_sinks(
         if "TensorBoardLogger" in names:
             sinks.append(TensorBoardSink(partial(getattr, logger, "experiment"), tensorboard_scalars))
         elif "WandbLogger" in names:
-            sinks.append(WandbSink(logger.experiment, store, artifacts=artifacts))
+            sinks.append(WandbSink.of_logger(logger, store, artifacts))
         else:
             sinks.append(LoggerSink(logger))
     if artifacts and not any(isinstance(sink, WandbSink) for sink in sinks):

@@ -2,13 +2,15 @@
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from rra_monitor import __version__
 from rra_monitor.figures.snapshot import montage
 from rra_monitor.integrations.wandb.references import ARTIFACT_TYPE
+from rra_monitor.integrations.wandb.rows import RunRows
 from rra_monitor.integrations.wandb.table import COLUMNS, LongTable, Row, table_rows
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.keys import metric_key
@@ -25,7 +27,11 @@ MOST_PICTURES = 32
 
 
 class WandbSink:
-    """Writes to a W&B run that someone else opens and finishes, in one `run.log` call per record.
+    """Writes to a W&B run that someone else opens, logs to as well, and finishes.
+
+    The run's steps are the user's: a snapshot's values join the row that the user's next `run.log` ends, so that
+    nothing is dropped that comes with `step=`. Of several snapshots before it, some are not drawn; `rra/table` has them
+    all. Where nobody else logs, rows are ended here, not more than there are epochs.
 
     Scalars have exact names with `rra/epoch` as their axis; those of single layers are hidden from the automatic
     charts, because there would be hundreds (choose them in a panel of your own). `rra/<probe>/montage` is a picture
@@ -60,7 +66,8 @@ class WandbSink:
         if artifacts and (store is None or "://" in store.path):
             found = "no store" if store is None else store.path
             raise ValueError(f"artifacts of {found}; they need a RunStore in a local directory, or artifacts=False")
-        self._run = run
+        self._opened: Callable[[], Any] = lambda: run
+        self._rows: RunRows | None = None
         self._store = store
         self._every = every
         self._artifacts = artifacts
@@ -70,6 +77,17 @@ class WandbSink:
         self._newest: Record | None = None
         self._pictured = self._saved = True
         self._kept: int | None = None
+
+    @classmethod
+    def of_logger(cls, logger: Any, store: RunStore | None, artifacts: bool) -> "WandbSink":
+        """The sink of a logger that has the run as its `experiment`, which is asked for at each use: it may fail."""
+        sink = cls(None, store, artifacts=artifacts)  # type: ignore[arg-type]
+        sink._opened = partial(getattr, logger, "experiment")
+        return sink
+
+    @property
+    def _run(self) -> Any:
+        return self._opened()
 
     def write(self, record: Record) -> None:
         """Log scalars by key, pictures, and every `every` snapshots the table."""
@@ -81,15 +99,20 @@ class WandbSink:
         number = self._table.count - 1
         self._pictured = number % picture_stride(number) == 0
         self._saved = self._table.count % self._every == 0
-        self._log(record, scalars(record) | {STEP: float(record.step)}, self._pictured, self._saved)
+        values = scalars(record) | {STEP: float(record.step)}
+        if self._rows is None:
+            self._rows = RunRows(self._run)
+        self._rows.add(self._logged(record, values, self._pictured, self._saved), record.epoch)
 
     def close(self) -> None:
         """Log the table, and the pictures and the artifact of the last record, unless they are there already."""
-        if self._newest is None:
+        if self._newest is None or self._rows is None:
             return
         if not (self._pictured and self._saved):
-            self._log(self._newest, {EPOCH: float(self._newest.epoch)}, not self._pictured, not self._saved)
+            values = {EPOCH: float(self._newest.epoch)}
+            self._rows.extend(self._logged(self._newest, values, not self._pictured, not self._saved))
             self._pictured = self._saved = True
+        self._rows.end(self._newest.epoch)
         if self._artifacts and self._kept != self._newest.step:
             self._log_artifact(self._newest)
             self._kept = self._newest.step
@@ -111,7 +134,8 @@ class WandbSink:
         for step in sorted(earlier):
             self._table.add(step, earlier[step])
 
-    def _log(self, record: Record, values: Mapping[str, Any], pictures: bool, save: bool) -> None:
+    def _logged(self, record: Record, values: Mapping[str, Any], pictures: bool, save: bool) -> dict[str, Any]:
+        """The values with pictures and the table, all of their keys defined."""
         import wandb
 
         logged = dict(values)
@@ -122,7 +146,7 @@ class WandbSink:
             logged[TABLE] = wandb.Table(columns=list(COLUMNS), data=rows)
         for key in sorted(logged.keys() - self._defined):
             self._define(key)
-        self._run.log(logged)
+        return logged
 
     def _define(self, key: str) -> None:
         # Of rra/<probe>/<quantity>/<layer> there are hundreds.

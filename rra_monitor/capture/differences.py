@@ -24,6 +24,9 @@ FEWEST = 4
 BYTE = 16.0
 """Values beyond this are no pixels in 0 to 1, whatever the augmentation."""
 
+MOST_VALUES = 100_000
+"""Values of a channel whose percentiles are computed."""
+
 FLOOR = 0.1
 """A channel's deviation counts as at least this fraction of that of all channels."""
 
@@ -41,6 +44,15 @@ def input_differences(batch: Any, sample: Any) -> list[str]:
 def same_structure(batch: Any, sample: Any) -> bool:
     """Whether two batches have the same parts."""
     return bool(_outline(batch) == _outline(sample))
+
+
+def inputs_within(batch: Any) -> list[Any]:
+    """What may be the inputs of a batch whose labels, wherever they stand, were split off a sample."""
+    if isinstance(batch, Mapping):
+        return [{key: value for key, value in batch.items() if key != left} for left in batch]
+    if isinstance(batch, (list, tuple)) and len(batch) > 1:
+        return [batch[0], *(tuple(batch[:stop]) for stop in range(len(batch) - 1, 1, -1))]
+    return []
 
 
 def _outline(batch: Any) -> Any:
@@ -86,7 +98,7 @@ def _of_tensors(batch: torch.Tensor, sample: torch.Tensor, where: str) -> Iterat
     if (highest <= 1 and low >= 0 and high > BYTE) or (high <= 1 and lowest >= 0 and highest > BYTE):
         yield f"{where}: values {low:.4g} to {high:.4g} in training, {lowest:.4g} to {highest:.4g} in the sample"
         return
-    yield from _of_statistics(_moments(batch), _moments(sample), where)
+    yield from _of_statistics(_moments(batch), _moments(sample), _widths(batch), _widths(sample), where)
 
 
 def _moments(tensor: torch.Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -95,7 +107,14 @@ def _moments(tensor: torch.Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray
     return flat.mean(2).numpy(), flat.square().mean(2).numpy()
 
 
-def _of_statistics(batch: Any, sample: Any, where: str) -> Iterator[str]:
+def _widths(tensor: torch.Tensor) -> npt.NDArray[np.float64]:
+    """(channels,) distances from the 10th to the 90th percentile, which rare large values do not move."""
+    flat = tensor.double().transpose(0, 1).reshape(tensor.shape[1], -1).numpy()
+    low, high = np.quantile(flat[:, :: max(1, flat.shape[1] // MOST_VALUES)], (0.1, 0.9), axis=1)
+    return np.asarray(high - low)
+
+
+def _of_statistics(batch: Any, sample: Any, width: Any, found_width: Any, where: str) -> Iterator[str]:
     """Differences of the means and deviations of channels, beyond augmentation and beyond chance."""
     (means, variances), (found_mean, found_variance) = _spread(*batch), _spread(*sample)
     deviations, found = np.sqrt(variances), np.sqrt(found_variance)
@@ -112,14 +131,17 @@ def _of_statistics(batch: Any, sample: Any, where: str) -> Iterator[str]:
     squared, found_squared = (
         each[1] - 2 * each[0] * mean + mean**2 for each, mean in ((batch, means), (sample, found_mean))
     )
-    # A batch of few samples may lack the rare large values that the sample has.
-    expected = found_squared.std(0, ddof=1) / np.sqrt(len(squared))
-    error = np.sqrt(np.maximum(_error(squared), expected) ** 2 + _error(found_squared) ** 2)
+    # Relative errors of the variances. A batch of few samples may lack the rare large values that the sample has.
+    expected = found_squared.std(0, ddof=1) / np.sqrt(len(squared)) / np.maximum(found_variance, 1e-300)
+    own = _error(squared) / np.maximum(variances, 1e-300)
+    error = np.hypot(np.maximum(own, expected), _error(found_squared) / np.maximum(found_variance, 1e-300))
     floor = FLOOR * np.sqrt(found_variance.mean())
     ratio = np.maximum(deviations, floor) / np.maximum(found, floor) if floor else np.ones_like(found)
-    other = ((ratio > RATIO) | (ratio < 1 / RATIO)) & (np.abs(variances - found_variance) > STANDARD_ERRORS * error)
+    factor = np.abs(2 * np.log(np.maximum(ratio, 1e-300)))
+    other = (factor > 2 * np.log(RATIO)) & (factor > STANDARD_ERRORS * error)
+    other &= np.where(ratio > 1, width > RATIO * found_width, found_width > RATIO * width)
     if other.any():
-        at = int(np.argmax(np.where(other, np.abs(np.log(np.maximum(ratio, 1e-300))), 0)))
+        at = int(np.argmax(np.where(other, factor, 0)))
         yield (
             f"{where}: standard deviation {deviations[at]:.4g} of channel {at} in training, {found[at]:.4g} in the "
             f"sample{_others(other)}"

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import IterableDataset, default_collate
 
 from rra_monitor.capture.changed import changed_inputs
-from rra_monitor.capture.differences import input_differences, same_structure
+from rra_monitor.capture.differences import input_differences, inputs_within, same_structure
 from rra_monitor.capture.drawing import Positions, checked_n, fingerprint
 from rra_monitor.capture.drawn import Named, collated_anew, drawn
 from rra_monitor.capture.given import as_tensors, outline
@@ -297,9 +297,10 @@ class FixedSample:
         Returns:
             One sentence for each difference, with both values.
         """
-        inputs = split_item(batch, self._place)[0]
         own = take(self._inputs, spread(self.n).tolist())
-        return input_differences(batch if same_structure(batch, own) else inputs, own)
+        candidates = [batch, split_item(batch, self._place)[0], *inputs_within(batch)]
+        inputs = next((each for each in candidates if same_structure(each, own)), candidates[1])
+        return input_differences(inputs, own)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the sample to a file, from which `load` reads it without the data set.

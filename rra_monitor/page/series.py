@@ -17,7 +17,8 @@ from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.page.arrays import Floats, Matrix, ProbeFrame
 from rra_monitor.page.budget import Budget, too_large
 from rra_monitor.page.frame import probe_frame
-from rra_monitor.runs.jsonl import RecordLine, read_records
+from rra_monitor.runs.jsonl import read_records
+from rra_monitor.runs.lines import RecordLine
 from rra_monitor.runs.opened import OpenedRun
 from rra_monitor.runs.store import RunStore
 

@@ -56,6 +56,15 @@ class RunFiles(Protocol):
     def locked(self, *folder: str) -> contextlib.AbstractContextManager[bool]:
         """A lock on a folder, which is created; yields whether all other writers are kept out."""
 
+    def alone(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """A lock on the run's directory, which is created; where folders cannot be locked, a file of that name."""
+
+    def touch(self, name: str) -> bool:
+        """Say that a file of the run's directory is in use now; return whether it was there."""
+
+    def modified(self, name: str) -> float:
+        """When a file of the run's directory was last written or touched, in seconds; now where that is unknown."""
+
     def stamp(self, *folder: str) -> int:
         """A number that changes with the names in a folder."""
 
@@ -72,7 +81,7 @@ class RunFiles(Protocol):
         """
 
     def append(self, name: str, data: bytes) -> None:
-        """Append to a file of the run's directory, in one piece."""
+        """Append a line to a file of the run's directory, in one piece; it begins a line whatever stands before it."""
 
     def move(self, source: tuple[str, ...], target: tuple[str, ...]) -> bool:
         """Move a file, over another one if necessary; return whether it was there."""
@@ -130,6 +139,33 @@ class _LocalFiles:
         with contextlib.ExitStack() as stack:
             yield fcntl is not None and _lock(self.at(*folder), stack)
 
+    @contextlib.contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        with self.locked() as locked:
+            if locked:
+                yield
+                return
+            path = self.at(name)
+            _create(path)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    os.remove(path)
+
+    def touch(self, name: str) -> bool:
+        try:
+            os.utime(self._inside(name))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def modified(self, name: str) -> float:
+        try:
+            return os.stat(self._inside(name)).st_mtime
+        except FileNotFoundError:
+            return time.time()
+
     def stamp(self, *folder: str) -> int:
         try:
             return os.stat(self._inside(*folder)).st_mtime_ns
@@ -179,10 +215,21 @@ class _LocalFiles:
         except FileNotFoundError:
             path = self.at(name)
         # Unbuffered: one call writes one piece, and no other writer can write into it.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_WAIT
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | _NO_WAIT
         with open(os.open(path, flags, 0o666), "ab", buffering=0) as file:
-            while data:
-                data = data[file.write(data) :]
+            size = os.fstat(file.fileno()).st_size
+            if size:
+                os.lseek(file.fileno(), size - 1, os.SEEK_SET)
+                data = data if os.read(file.fileno(), 1) == b"\n" else b"\n" + data
+            written = 0
+            try:
+                while written < len(data):
+                    written += file.write(data[written:])
+            except OSError:
+                # A full disk took a part. Unless another writer has appended since, take it back.
+                if os.fstat(file.fileno()).st_size == size + written:
+                    os.ftruncate(file.fileno(), size)
+                raise
 
     def move(self, source: tuple[str, ...], target: tuple[str, ...]) -> bool:
         self._inside(*source[:-1])
@@ -255,6 +302,24 @@ class _RemoteFiles:
         self._system.makedirs(self.at(*folder), exist_ok=True)
         yield False
 
+    @contextlib.contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        self._system.makedirs(self._root, exist_ok=True)
+        yield
+
+    def touch(self, name: str) -> bool:
+        try:
+            self._system.pipe_file(self.at(name), self.read(name))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def modified(self, name: str) -> float:
+        try:
+            return float(self._system.modified(self.at(name)).timestamp())
+        except (FileNotFoundError, NotImplementedError, AttributeError):
+            return time.time()
+
     def stamp(self, *folder: str) -> int:
         return 0
 
@@ -266,9 +331,14 @@ class _RemoteFiles:
             self._system.pipe_file(self.at(*folder, name), data)
 
     def append(self, name: str, data: bytes) -> None:
-        self._system.makedirs(self._root, exist_ok=True)
-        with self._system.open(self.at(name), "ab") as file:
-            file.write(data)
+        # As a whole: on some object stores opening for appending overwrites what is there.
+        try:
+            before = self.read(name)
+        except FileNotFoundError:
+            self._system.makedirs(self._root, exist_ok=True)
+            before = b""
+        end = b"\n" if before and not before.endswith(b"\n") else b""
+        self._system.pipe_file(self.at(name), before + end + data)
 
     def move(self, source: tuple[str, ...], target: tuple[str, ...]) -> bool:
         self._system.makedirs(self.at(*target[:-1]), exist_ok=True)
@@ -303,6 +373,18 @@ def _lock(folder: str, stack: contextlib.ExitStack) -> bool:
             time.sleep(0.005)
         except OSError:
             return False
+
+
+def _create(path: str) -> None:
+    """Create a file that no other process has, as soon as none has it; one that was left behind is taken over."""
+    until = time.monotonic() + LOCK_SECONDS
+    while time.monotonic() < until:
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_WAIT, 0o666))
+        except FileExistsError:
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _refuse_odd(path: str, status: os.stat_result) -> None:

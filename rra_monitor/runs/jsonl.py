@@ -1,157 +1,16 @@
-"""The lines of `records.jsonl`: writing, checked reading, and repair."""
+"""`records.jsonl`: writing one line per record, and reading them."""
 
 import dataclasses
 import json
 import math
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from rra_monitor.capture.names import check_name, unseen
-from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.measure.settings import Curve
 from rra_monitor.measure.snapshot import Snapshot
-from rra_monitor.runs.checks import LAST_STEP
+from rra_monitor.runs.lines import RECORDS, RecordLine, mended, record_lines
 from rra_monitor.runs.record import Record
 from rra_monitor.runs.store import RunStore
-
-RECORDS = "records.jsonl"
-"""The name of the JSON lines file in a run's directory."""
-
-LINE_BYTES = 8 << 20
-"""Longest line that is read; its findings can also be computed from the curves. A line of 10,000 layers has 2 MB."""
-
-SENTENCE = 20_000
-"""Longest sentence of a finding in characters."""
-
-
-@dataclass(frozen=True)
-class RecordLine:
-    """The facts that are read from one line; the curves are read from the snapshots.
-
-    Attributes:
-        step: optimiser steps taken.
-        epoch: epochs completed.
-        seconds: time that measuring took.
-        overhead: fraction of the time since the recorder was made that the monitor took, 0 to 1.
-        findings: findings in the curves.
-    """
-
-    step: int
-    epoch: int
-    seconds: float
-    overhead: float
-    findings: tuple[Finding, ...]
-
-
-def record_lines(data: bytes) -> tuple[dict[int, RecordLine], int]:
-    """Step to the last line that was written for it, and the number of lines that are truncated or foreign."""
-    lines: dict[int, RecordLine] = {}
-    foreign = 0
-    for line in data.splitlines():
-        try:
-            record = _parsed(line)
-            step = _whole(record["step"])
-        except (KeyError, ValueError):
-            foreign += 1
-            continue
-        try:
-            lines[step] = _checked(record)
-        except (KeyError, TypeError, ValueError):
-            foreign += 1
-    return lines, foreign
-
-
-def mended(data: bytes) -> bytes:
-    """The lines without the traces of a killed writer: the last line of each step, and no truncated line.
-
-    A last line without its end is kept if it is whole. Other lines that cannot be read may be another program's; they
-    stay.
-    """
-    lines = data.split(b"\n")
-    rest = lines.pop()
-    if rest and _step(rest) is not None:
-        lines.append(rest)
-    steps = [_step(line) for line in lines]
-    last = {step: place for place, step in enumerate(steps)}
-    kept = (
-        line for place, (line, step) in enumerate(zip(lines, steps, strict=True)) if step is None or last[step] == place
-    )
-    return b"".join(line + b"\n" for line in kept)
-
-
-def _step(line: bytes) -> int | None:
-    """The step of a line that can be read."""
-    try:
-        return _whole(_parsed(line)["step"])
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _parsed(line: bytes) -> dict[str, Any]:
-    if len(line) > LINE_BYTES:
-        raise ValueError(f"a line of {len(line):,} bytes")
-    try:
-        record = json.loads(line)
-    except RecursionError:
-        raise ValueError("nested without end") from None
-    if not isinstance(record, dict):
-        raise ValueError("no record")
-    return record
-
-
-def _checked(record: Mapping[str, Any]) -> RecordLine:
-    return RecordLine(
-        step=_whole(record["step"]),
-        epoch=_whole(record["epoch"]),
-        seconds=_number(record["seconds"]),
-        overhead=_number(record["overhead"]),
-        findings=tuple(_finding(each) for each in _list(record["findings"])),
-    )
-
-
-def _finding(stored: Mapping[str, Any]) -> Finding:
-    sentence, confidence, values = stored["sentence"], _number(stored["confidence"]), stored["values"]
-    if not isinstance(sentence, str) or len(sentence) > SENTENCE or unseen(sentence) is not None:
-        raise ValueError("no sentence")
-    if confidence > 1 or not isinstance(values, dict):
-        raise ValueError("no finding")
-    return Finding(
-        kind=check_name(stored["kind"], "the kind of a finding"),
-        probe=check_name(stored["probe"], "the probe of a finding"),
-        layers=tuple(check_name(layer, "a layer of a finding") for layer in _list(stored["layers"])),
-        sentence=sentence,
-        confidence=confidence,
-        values={check_name(name, "a value's name"): _value(value) for name, value in values.items()},
-    )
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError("no list")
-    return value
-
-
-def _whole(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= LAST_STEP:
-        raise ValueError("no step or epoch")
-    return value
-
-
-def _number(value: object) -> float:
-    """A finite number, at least 0."""
-    number = _value(value)
-    if not 0 <= number < math.inf:
-        raise ValueError("no finite number from 0 on")
-    return number
-
-
-def _value(value: object) -> float:
-    """Any number, NaN included, but not infinity."""
-    if type(value) not in (int, float) or abs(value) > 1e300:  # type: ignore[arg-type]
-        raise ValueError("no number")
-    return float(value)  # type: ignore[arg-type]
 
 
 class JSONLSink:
@@ -168,8 +27,9 @@ class JSONLSink:
         self._store = store
 
     def write(self, record: Record) -> None:
-        """Append one line."""
-        self._store.write_text(RECORDS, json.dumps(record_as_json(record)) + "\n", mended)
+        """Append one line, where the store is writable."""
+        if self._store.writable:
+            self._store.write_text(RECORDS, json.dumps(record_as_json(record)) + "\n", mended)
 
 
 def record_as_json(record: Record) -> dict[str, Any]:
@@ -181,6 +41,7 @@ def record_as_json(record: Record) -> dict[str, Any]:
             "views": list(snapshot.settings.views),
             "aliases": dict(snapshot.aliases),
             **{one.name: _plain(snapshot.curves.get(one.name)) for one in snapshot.quantities if not one.of_pairs},
+            "weights": snapshot.weights,
             "n": snapshot.settings.n,
             "k": snapshot.settings.k,
             **{f"{name}_chance": chance for name, chance in _chances(snapshot).items()},

@@ -1,8 +1,10 @@
 """Recorder: stores snapshots, compares them with earlier ones and with references, and passes records to sinks."""
 
 import os
+import sys
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
@@ -12,9 +14,15 @@ from rra_monitor.conclusions.findings import findings
 from rra_monitor.measure.match import PREVIOUS, Match, check_comparable, match
 from rra_monitor.measure.monitor import Monitor
 from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.runs.bounded import Bounded
+from rra_monitor.runs.claim import configuration
 from rra_monitor.runs.record import Record
 from rra_monitor.runs.sinks import FanOut, Sink
 from rra_monitor.runs.store import RunStore
+from rra_monitor.utils.checks import whole_number
+
+STORE_SECONDS = 600.0
+"""Longest time that the training waits for the disk; large graphs may take a while on object storage."""
 
 Align = Literal["epoch", "last"]
 
@@ -27,6 +35,9 @@ class Recorder:
         references: name to the directory of an earlier run; every snapshot is compared with it.
         align: choice of a reference's snapshot: the one of the same epoch ("epoch"), or the last one ("last").
         sinks: destinations of the records.
+        resume_step: step of the checkpoint from which the training goes on; None if it starts anew. At the first record
+            the store's directory is claimed, see `RunStore.claim`: what an earlier attempt stored after this step is
+            set aside.
 
     Raises:
         ValueError: a reference that is empty, a name that cannot be a key, an unknown `align`.
@@ -48,13 +59,19 @@ class Recorder:
         references: Mapping[str, str | os.PathLike[str]] | None = None,
         align: Align = "epoch",
         sinks: Sequence[Sink] = (),
+        resume_step: int | None = None,
     ) -> None:
         if align not in ("epoch", "last"):
             raise ValueError(f"align={align!r}; expected 'epoch' or 'last'")
         self.store = store
         self.references = {name: _reference(name, path) for name, path in (references or {}).items()}
         self.align = align
+        self.resume_step = None if resume_step is None else whole_number("resume_step", resume_step, 0)
         self._sinks = FanOut(sinks)
+        self._storing = Bounded("rra-RunStore")
+        self._said = False
+        self._claims = store is not None
+        self._end: weakref.finalize[[RunStore, int], Recorder] | None = None
         self._epochs: dict[tuple[str, str], dict[int, int]] = {}
         self._newest: dict[str, Snapshot] = {}
         self._began = time.perf_counter()
@@ -95,22 +112,25 @@ class Recorder:
 
         What cannot be compared or stored is left out, with a warning; the rest of the record is passed on.
 
-        Raises:
-            ValueError: the first snapshots, where the store holds later ones: another run's; a probe whose name is a
-                path, or whose folder lies outside the run's directory.
+        Args:
+            snapshots: probe to snapshot; of one step.
+
+        Returns:
+            The record. Without snapshots, as of a measurement that failed, an empty one, which no sink gets.
         """
+        if not snapshots:
+            newest = max(self._newest.values(), key=lambda snapshot: snapshot.step, default=None)
+            step, epoch = (0, 0) if newest is None else (newest.step, newest.epoch)
+            return Record(step, epoch, {}, {}, seconds=0.0, overhead=0.0)
         started = time.perf_counter()
-        if self.store is not None and not self._newest:
-            self._refuse_another_run(self.store, snapshots)
+        if self.store is not None and self._claims:
+            self._claims = False
+            self._on_disk(partial(self._claim, self.store, snapshots))
         matches = {probe: self.compare(snapshot) for probe, snapshot in snapshots.items()}
         conclusions = self._findings(snapshots)
-        for probe, snapshot in snapshots.items():
-            self._newest[probe] = snapshot
-            if self.store is not None:
-                try:
-                    self.store.save(snapshot, matches[probe])
-                except Exception as error:
-                    warnings.warn(f"step {snapshot.step} of probe {probe!r} is not stored: {error!r}", stacklevel=2)
+        self._newest |= snapshots
+        if self.store is not None and self.store.writable:
+            self._on_disk(partial(_save, self.store, snapshots, matches))
         now = time.perf_counter()
         seconds = sum(snapshot.seconds for snapshot in snapshots.values()) + now - started
         self._spent += seconds
@@ -129,8 +149,11 @@ class Recorder:
         return record
 
     def close(self) -> None:
-        """End the training: sinks write what they hold back."""
+        """End the training: sinks write what they hold back, and the run counts as finished."""
         self._sinks.close()
+        if self._end is not None and self._end.detach() is not None and self.store is not None:
+            self._on_disk(partial(self.store.release, finished=True))
+        self._storing.close()
 
     def compare(self, snapshot: Snapshot) -> dict[str, Match]:
         """The comparisons of a snapshot: `prev` with the one before, and `ref-<name>` with each reference's."""
@@ -150,15 +173,28 @@ class Recorder:
                 warnings.warn(f"{where}: no NNLS to {name!r}{places.get(name, '')}: {error}", stacklevel=2)
         return matches
 
-    @staticmethod
-    def _refuse_another_run(store: RunStore, snapshots: Mapping[str, Snapshot]) -> None:
-        for probe, snapshot in snapshots.items():
-            later = [step for step in store.steps(probe) if step > snapshot.step]
-            if later:
-                raise ValueError(
-                    f"{store.path} holds step {later[-1]} of probe {probe!r}, later than step {snapshot.step} "
-                    "of this run: another run's, and mixed they would mislead. Take another directory, or delete it."
-                )
+    def _claim(self, store: RunStore, snapshots: Mapping[str, Snapshot]) -> None:
+        """Claim the store's directory, unless somebody who holds the store has done it."""
+        if store.claimed and self.resume_step is None:
+            return
+        layers = [layer for snapshot in snapshots.values() for layer in snapshot.layers]
+        quantities = {one.name for snapshot in snapshots.values() for one in snapshot.quantities}
+        settings = {probe: snapshot.settings for probe, snapshot in snapshots.items()}
+        step = self.resume_step and min(self.resume_step, *(snapshot.step for snapshot in snapshots.values()))
+        claim = store.claim(configuration(settings, layers, quantities), resume_step=step)
+        if claim.remarks:
+            warnings.warn("; ".join(claim.remarks), stacklevel=3)
+        self._end = weakref.finalize(self, _release, store, os.getpid())
+
+    def _on_disk(self, act: Callable[[], object]) -> None:
+        """Call what reads or writes the run's directory; it is left out while an earlier call hangs."""
+        if not self._storing.hangs and not self._storing.call(act, STORE_SECONDS) and not self._said:
+            self._said = True
+            path = self.store.path if self.store is not None else ""
+            warnings.warn(
+                f"{path} did not answer within {STORE_SECONDS:g} s; until it does nothing is stored; training goes on",
+                stacklevel=3,
+            )
 
     def _findings(self, snapshots: Mapping[str, Snapshot]) -> tuple[Finding, ...]:
         try:
@@ -184,6 +220,21 @@ class Recorder:
             self._epochs[name, probe] = reference.epochs(probe)
         step = self._epochs[name, probe].get(snapshot.epoch)
         return None if step is None else reference.load(probe, step)
+
+
+def _save(store: RunStore, snapshots: Mapping[str, Snapshot], matches: Mapping[str, Mapping[str, Match]]) -> None:
+    for probe, snapshot in snapshots.items():
+        try:
+            store.save(snapshot, matches[probe])
+        except Exception as error:
+            warnings.warn(f"step {snapshot.step} of probe {probe!r} is not stored: {error!r}", stacklevel=2)
+
+
+def _release(store: RunStore, process: int) -> None:
+    """Give the claim of a recorder back that nobody closed; a process that was forked has no part in it."""
+    # An error that ends the process is known by then.
+    if os.getpid() == process:
+        store.release(finished=getattr(sys, "last_value", None) is None)
 
 
 def _reference(name: str, path: str | os.PathLike[str]) -> RunStore:

@@ -5,11 +5,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol, runtime_checkable
 
+from rra_monitor.runs.bounded import Bounded
 from rra_monitor.runs.record import Record
+
+SINK_SECONDS = 60.0
+"""Longest time that the training waits for one call of a sink."""
 
 
 class Sink(Protocol):
-    """Anything that takes records."""
+    """Anything that takes records. It is called in a thread of its own, for a bounded time.
+
+    So what belongs to the calling thread (the active run of mlflow's own functions, say) is not there; pass it on.
+    """
 
     def write(self, record: Record) -> None:
         """Take one record."""
@@ -24,11 +31,16 @@ class Closing(Protocol):
 
 
 class FanOut:
-    """Several sinks as one. A sink that fails is reported once and does not stop the others."""
+    """Several sinks as one. A sink that fails or hangs is reported once and does not stop the others.
+
+    One that hangs is left out until its call has returned.
+    """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = list(sinks)
-        self._failed: set[int] = set()
+        self._threads = [Bounded(f"rra-{type(sink).__name__}") for sink in sinks]
+        self._here: set[int] = set()
+        self._said: set[tuple[int, str]] = set()
 
     def write(self, record: Record) -> None:
         """Pass the record to every sink."""
@@ -40,12 +52,34 @@ class FanOut:
         for position, sink in enumerate(self._sinks):
             if isinstance(sink, Closing):
                 self._attempt(position, sink.close)
+            self._threads[position].close()
 
     def _attempt(self, position: int, act: Callable[[], None]) -> None:
         try:
-            act()
+            if position in self._here:
+                act()
+            elif not self._threads[position].hangs and not self._threads[position].call(act, SINK_SECONDS):
+                self._say(
+                    position,
+                    "hangs",
+                    f"has not returned within {SINK_SECONDS:g} s and is left out until it does; training goes on",
+                )
         except Exception as error:
-            if position not in self._failed:
-                self._failed.add(position)
-                name = type(self._sinks[position]).__name__
-                warnings.warn(f"{name} failed and is not reported again: {error!r}", stacklevel=3)
+            if position not in self._here and _needs_its_thread(error):
+                self._here.add(position)
+                self._say(
+                    position, "here", f"is called without a bound on its time, since it needs its own thread: {error!r}"
+                )
+                self._attempt(position, act)
+            else:
+                self._say(position, "failed", f"failed and is not reported again: {error!r}")
+
+    def _say(self, position: int, kind: str, text: str) -> None:
+        if (position, kind) not in self._said:
+            self._said.add((position, kind))
+            warnings.warn(f"{type(self._sinks[position]).__name__} {text}", stacklevel=4)
+
+
+def _needs_its_thread(error: Exception) -> bool:
+    """Whether a call was refused because of the thread it came from, as by connections of sqlite3."""
+    return type(error).__name__ == "ProgrammingError" and "thread" in str(error)

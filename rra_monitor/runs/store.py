@@ -1,6 +1,5 @@
 """RunStore: the snapshots of one run, on disk or object storage."""
 
-import contextlib
 import operator
 import os
 import re
@@ -13,6 +12,7 @@ from rra_monitor.capture.names import check_file_name
 from rra_monitor.measure.description import described
 from rra_monitor.measure.match import Match
 from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.runs.aside import ASIDE, finish, remove_temporary, set_aside
 from rra_monitor.runs.checks import (
     LAST_STEP,
     MATCH,
@@ -22,20 +22,16 @@ from rra_monitor.runs.checks import (
     checked_matches,
     checked_sample,
 )
-from rra_monitor.runs.files import TEMPORARY, files_of
+from rra_monitor.runs.claim import CLAIM, Claim, Holder
+from rra_monitor.runs.files import files_of
 from rra_monitor.runs.format import Arrays, encoded
 from rra_monitor.runs.graphs import graph_arrays
 from rra_monitor.runs.reading import SAMPLES, SNAPSHOTS, SnapshotReader, digest_of, naming, sample_file, snapshot_file
+from rra_monitor.runs.take import Asked, give_back, let_go, take, write
 
 KeepGraphs = Literal["all", "last"] | int
 
-ASIDE = "set-aside"
-"""Folder of the snapshots after the step from which a run was resumed."""
-
 _FILE = re.compile(r"([0-9]{9,19})\.(curves|graphs)\.safetensors")
-_UNFINISHED = re.compile(
-    r"(?P<file>(?P<step>[0-9]{9,19})\.(?P<kind>curves|graphs)\.safetensors)\.(?P<mark>[0-9a-f]{32})\.tmp"
-)
 
 
 class RunStore:
@@ -54,6 +50,10 @@ class RunStore:
         keep_graphs: graphs of each probe that stay on disk: "all" (default), "last", or a number of the newest. Curves
             always stay. Comparing two epochs, or with another run, needs the graphs of both.
 
+    Attributes:
+        path: path of the run; another one after `claim`, if that directory could not be taken.
+        writable: whether anything is stored; False once a claim has failed, in a read-only directory for example.
+
     Raises:
         ValueError: another `keep_graphs`.
     """
@@ -64,17 +64,20 @@ class RunStore:
             raise ValueError(
                 f"keep_graphs={keep_graphs!r}; expected 'all', 'last' or a number of snapshots, at least 1"
             )
-        self.path = os.fspath(path)
         self.keep_graphs = keep_graphs
-        self._files = files_of(self.path)
-        self._reader = SnapshotReader(self._files)
-        self._saved: set[str] = set()
-        self._kept: dict[str, tuple[int, set[int]]] = {}
-        self._mended: set[str] = set()
+        self.writable = True
+        self._holder: Holder | None = None
         self._told: set[str] = set()
+        self._base = os.fspath(path)
+        self._open(self._base)
 
     def __repr__(self) -> str:
         return f"RunStore({self.path!r}, keep_graphs={self.keep_graphs!r})"
+
+    @property
+    def claimed(self) -> bool:
+        """Whether this store has claimed its directory, and not given it back."""
+        return self._holder is not None
 
     def probes(self) -> tuple[str, ...]:
         """Names of the probes that have snapshots, sorted. Other folders are left out with a warning."""
@@ -145,6 +148,7 @@ class RunStore:
             kept.add(about.step)
             self._prune(about.probe, about.step, kept)
             self._kept[about.probe] = (self._files.stamped(*folder), kept)
+        self._keep_claim()
 
     def load(self, probe: str, step: int, graphs: bool = True) -> Snapshot:
         """Read one snapshot back.
@@ -198,24 +202,66 @@ class RunStore:
         return {snapshot.epoch: snapshot.step for snapshot in newest_first if snapshot.step in kept}
 
     def set_aside(self, after: int) -> int:
-        """Move snapshots of later steps to `set-aside/`, because a resumed run diverges from them; return their number.
+        """Move snapshots and records of later steps to a new folder in `set-aside/`, because a resumed run diverges.
 
         Args:
-            after: step from which the run is resumed.
+            after: step from which the run is resumed, -1 if it starts anew.
+
+        Returns:
+            Number of snapshots that were moved.
 
         Raises:
-            ValueError: `set-aside/` is outside the run's directory.
+            ValueError: a folder that is outside the run's directory.
             OSError: an error of the disk or the storage.
         """
-        count = 0
-        for probe in self.probes():
-            with self._files.locked(SNAPSHOTS, probe):
-                for kind, steps in self._steps(probe).items():
-                    for name in (snapshot_file(step, kind) for step in steps if step > after):
-                        moved = self._files.move((SNAPSHOTS, probe, name), (ASIDE, probe, name))
-                        count += moved and kind == "curves"
-            self._kept.pop(probe, None)
-        return count
+        self._kept.clear()
+        return set_aside(self._files, after)
+
+    def claim(self, configuration: str, *, resume_step: int | None = None, token: str | None = None) -> Claim:
+        """Take the directory for a run that this process writes, or a new one beside it; atomic on one machine.
+
+        An unfinished run of the same configuration goes on: its snapshots after `resume_step` are set aside, or all of
+        them if it starts anew. A directory that a living process writes to, or whose run is finished or of another
+        configuration, is left alone: `path` becomes that of a new one (`-1`, `-2`, …), and sinks that hold the store
+        follow. Where nothing can be written, `writable` becomes False.
+
+        Args:
+            configuration: digest, see `rra_monitor.runs.claim.configuration`.
+            resume_step: step of the checkpoint from which the training goes on; None or 0 if it starts anew.
+            token: token that the checkpoint carries, if it does.
+
+        Returns:
+            Directory, token, and sentences to tell the user.
+        """
+        if self._holder is not None:
+            let_go(self._holder)
+        remarks: list[str] = []
+        before, step = self.path, resume_step or 0
+        asked = Asked(configuration, step, token if step else None)
+        try:
+            path, self._holder, count = take(before, self._base, asked, self, remarks)
+        except Exception as error:  # storages have errors of their own
+            self.writable = False
+            remarks.append(f"{before} cannot be written to, and nothing is stored: {error!r}")
+            return Claim(before, "", remarks, 0)
+        self._open(path)
+        if path != before:
+            remarks.append(f"this run is stored in {path}")
+        elif count and not step:
+            remarks.append(
+                f"{path} holds an unfinished run, which starts anew; its {count} snapshots are in {path}/{ASIDE}"
+            )
+        return Claim(path, self._holder.token, remarks, count)
+
+    def release(self, finished: bool) -> None:
+        """Give the claim back. Errors of the disk are passed over.
+
+        Args:
+            finished: whether the run came to its end; it may go on otherwise.
+        """
+        holder, self._holder = self._holder, None
+        if holder is not None:
+            give_back(self._files, holder, "finished" if finished else "interrupted")
 
     def write_text(self, name: str, text: str, mended: Callable[[bytes], bytes] | None = None) -> None:
         """Append text to a file of the run, in one piece.
@@ -252,11 +298,22 @@ class RunStore:
         except FileNotFoundError:
             return b""
 
+    def _open(self, path: str) -> None:
+        self.path = path
+        self._files = files_of(path)
+        self._reader = SnapshotReader(self._files)
+        self._saved: set[str] = set()
+        self._kept: dict[str, tuple[int, set[int]]] = {}
+        self._mended: set[str] = set()
+
+    def _keep_claim(self) -> None:
+        """Say that the claim is in use; it is written again if somebody deleted the directory."""
+        if self._holder is not None and not self._files.touch(CLAIM):
+            write(self._files, self._holder)
+
     def _mend(self, name: str, mended: Callable[[bytes], bytes], alone: bool) -> None:
         if alone:
-            for left in self._files.names():
-                if left.startswith(f"{name}.") and left.endswith(TEMPORARY):
-                    self._files.remove(left)
+            remove_temporary(self._files, of=f"{name}.")
         before = self.read_bytes(name)
         after = mended(before)
         if after != before:
@@ -298,29 +355,12 @@ class RunStore:
         if probe in self._kept and self._kept[probe][0] == self._files.stamp(SNAPSHOTS, probe):
             return self._kept[probe][1]
         if alone:
-            self._finish(probe)
+            finish(self._files, self._reader, probe)
         steps = self._steps(probe)
         whole = set(steps["curves"])
         for step in set(steps["graphs"]) - whole:
             self._files.remove(SNAPSHOTS, probe, snapshot_file(step, "graphs"))
         return whole & set(steps["graphs"])
-
-    def _finish(self, probe: str) -> None:
-        """Finish what a killed writer left: curves whose graphs are in place are renamed, the rest is removed."""
-        for name in self._files.names(SNAPSHOTS, probe):
-            match = _UNFINISHED.fullmatch(name)
-            if match is None:
-                continue
-            pair = None
-            if match["kind"] == "curves":
-                with contextlib.suppress(ValueError):
-                    graphs = self._reader.decoded((SNAPSHOTS, probe, f"{match['step']}.graphs.safetensors"), "graphs")
-                    curves = self._reader.decoded((SNAPSHOTS, probe, name), "curves")
-                    pair = graphs[1].get("pair") if graphs and curves else None
-            if pair == match["mark"]:
-                self._files.move((SNAPSHOTS, probe, name), (SNAPSHOTS, probe, match["file"]))
-            else:
-                self._files.remove(SNAPSHOTS, probe, name)
 
     def _prune(self, probe: str, newest: int, kept: set[int]) -> None:
         """Remove the graphs beyond `keep_graphs` before the newest, from disk and from `kept`."""
@@ -333,12 +373,11 @@ class RunStore:
 
     def _save_sample(self, digest: str, sample: Arrays) -> None:
         """Write a sample, once in each process that saves: this replaces a file that was cut off."""
-        if digest in self._saved:
+        if digest in self._saved and self._files.stamp(SAMPLES) != -1:
             return
         with self._files.locked(SAMPLES) as alone:
-            for name in self._files.names(SAMPLES) if alone else ():
-                if name.endswith(TEMPORARY):
-                    self._files.remove(SAMPLES, name)
+            if alone:
+                remove_temporary(self._files, SAMPLES)
             self._files.write((SAMPLES,), {sample_file(digest): encoded(sample, {}, "sample")}, uuid.uuid4().hex)
         self._saved.add(digest)
         self._reader.samples[digest] = checked_sample(sample)
@@ -354,6 +393,7 @@ def _metadata(snapshot: Snapshot, matches: Mapping[str, Match], digest: str, pai
         "views": list(settings.views),
         "aliases": dict(snapshot.aliases),
         "seconds": float(snapshot.seconds),
+        "weights": snapshot.weights,
         "n": operator.index(settings.n),
         "k": operator.index(settings.k),
         "metric": settings.metric,

@@ -21,7 +21,7 @@ from rra_monitor.conclusions.findings import findings
 from rra_monitor.graph.knn import Audit
 from rra_monitor.page.payload import run_payload
 from rra_monitor.page.series import stored_series
-from rra_monitor.runs.jsonl import RECORDS
+from rra_monitor.runs.lines import RECORDS
 
 from .harness import Files
 from .mutations import (

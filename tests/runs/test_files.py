@@ -171,9 +171,10 @@ class TestRunStoreLinks:
         replaced(run / "records.jsonl", lambda path: path.symlink_to(outside / "records.jsonl"))
         before = contents(outside)
         store = rra.RunStore(run)
-        recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
+        recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)], resume_step=9)
+        val = snapshot_of(20, probe="val", labelled=False)
         with pytest.warns(UserWarning, match="JSONLSink failed.*outside the run's directory"):
-            recorder.record({"train": snapshot_of(20)})
+            recorder.record({"train": snapshot_of(20), "val": val})
         assert contents(outside) == before
         assert store.steps("train") == (0, 5, 9, 20)
 

@@ -5,7 +5,7 @@ import pytest
 import rra_monitor as rra
 from rra_monitor.page.payload import run_payload
 from rra_monitor.page.series import stored_series
-from rra_monitor.runs.jsonl import mended, record_lines
+from rra_monitor.runs.lines import mended, record_lines
 from tests.helpers.snapshots import snapshot_of
 
 FINDING = {
@@ -138,7 +138,7 @@ class TestJSONLSink:
         with pytest.warns(UserWarning, match="a line is cut off"):
             stored_series(store, "run")
         assert path.read_bytes() == left  # readers change nothing
-        recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
+        recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)], resume_step=4)
         recorder.record({"train": snapshot_of(5)})
         lines = path.read_bytes().splitlines()
         assert [json.loads(each)["step"] for each in lines] == [0, 5]

@@ -8,6 +8,7 @@ import pytest
 
 import rra_monitor as rra
 import rra_monitor.runs.recorder as recorder_module
+from rra_monitor.runs.record import summaries
 from tests.helpers.snapshots import snapshot_of, stored_run
 
 
@@ -59,7 +60,7 @@ class TestPrevious:
 
     def test_previous_is_read_from_disk_after_a_resume(self, tmp_path):
         rra.Recorder(rra.RunStore(tmp_path)).record({"train": snapshot_of(10)})
-        record = rra.Recorder(rra.RunStore(tmp_path)).record({"train": snapshot_of(20)})
+        record = rra.Recorder(rra.RunStore(tmp_path), resume_step=10).record({"train": snapshot_of(20)})
         assert record.matches["train"]["prev"].step == 10
 
     def test_measuring_a_step_again_compares_with_a_smaller_step(self, tmp_path):
@@ -83,7 +84,7 @@ class TestPrevious:
     def test_previous_that_is_not_comparable_is_left_out_with_a_warning(self, tmp_path):
         rra.RunStore(tmp_path).save(snapshot_of(0, k=5))
         with pytest.warns(UserWarning, match="k=4 here, k=5 there"):
-            record = rra.Recorder(rra.RunStore(tmp_path)).record({"train": snapshot_of(1)})
+            record = rra.Recorder(rra.RunStore(tmp_path), resume_step=1).record({"train": snapshot_of(1)})
         assert record.matches["train"] == {}
 
 
@@ -114,7 +115,7 @@ class TestFaults:
         store.save(snapshot_of(1))
         (tmp_path / "snapshots" / "train" / "000000001.graphs.safetensors").write_bytes(b"cut off")
         with pytest.warns(UserWarning, match="no complete file"):
-            record = rra.Recorder(store).record({"train": snapshot_of(2)})
+            record = rra.Recorder(store, resume_step=1).record({"train": snapshot_of(2)})
         assert record.matches["train"]["prev"].step == 0
         assert store.steps("train") == (0, 1, 2)
 
@@ -139,11 +140,14 @@ class TestFaults:
             recorder.record({"train": snapshot_of(0)})
         assert len(collected.records) == 1
 
-    def test_another_run_s_directory_is_refused(self, tmp_path):
-        store = rra.RunStore(tmp_path)
-        store.save(snapshot_of(5))
-        with pytest.raises(ValueError, match="holds step 5 of probe 'train', later than step 0"):
-            rra.Recorder(store).record({"train": snapshot_of(0)})
+    def test_a_measurement_that_failed_leaves_an_empty_record_and_no_trace(self, tmp_path):
+        store, collected = rra.RunStore(tmp_path / "run"), Collected()
+        recorder = rra.Recorder(store, sinks=[collected])
+        record = recorder.record({})
+        assert (record.step, record.snapshots, summaries(record)) == (0, {}, {})
+        recorder.record({"train": snapshot_of(5)})
+        assert recorder.record({}).step == 5
+        assert [record.step for record in collected.records] == [5]
 
 
 class TestReferences:

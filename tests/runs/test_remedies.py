@@ -156,8 +156,6 @@ def checked(path, reference, probe="train"):
 
 
 def test_recorder_remedies_are_followed(tmp_path, stored):
-    given = tmp_path / "given"
-    recorded(given, step=7)
     for remedy in (
         Remedy(
             "align={}; expected 'epoch' or 'last'",
@@ -185,12 +183,6 @@ def test_recorder_remedies_are_followed(tmp_path, stored):
             "kept no graphs of probe {}, and NNLS needs them; run it with keep_graphs='all'",
             lambda: checked(tmp_path / "e", without_graphs(tmp_path / "f")),
             lambda: checked(tmp_path / "e", stored_run(tmp_path / "g", STEPS, keep_graphs="all")),
-        ),
-        Remedy(
-            "Take another directory, or delete it.",
-            lambda: recorded(given),
-            lambda: recorded(tmp_path / "h"),
-            lambda: (shutil.rmtree(given), recorded(given)),
         ),
         Remedy(
             "expected 'all', 'last' or a number of snapshots, at least 1",
