@@ -1,9 +1,9 @@
 """Drawing a sample from a data set: what is read, which entry is the label, and which items are taken."""
 
 import contextlib
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from rra_monitor.capture.label_entry import Choice, chosen, named_entry, stored_
 from rra_monitor.capture.labels import Labels, Verdict, classes_of
 from rra_monitor.capture.reading import Reader
 from rra_monitor.capture.source import BATCH, Source, refuse_random_transforms
-from rra_monitor.capture.stacked import Collate, collated, put, take
+from rra_monitor.capture.stacked import Collate, collated, put, take, tensor_bytes
 from rra_monitor.capture.stored_labels import Columns, is_named
 
 INSPECTED = 32
@@ -34,7 +34,6 @@ class Drawn:
         place: where the label stands in it.
         labels: (n,) classes, or None.
         ids: (n,) positions in the data set.
-        path: file that holds the batch, if it is in one that stays.
         said: what the user should know.
     """
 
@@ -42,7 +41,6 @@ class Drawn:
     place: Place
     labels: Labels | None
     ids: Positions
-    path: Path | None = None
     said: list[str] = field(default_factory=list)
 
 
@@ -74,6 +72,17 @@ def drawn(
     return _by_items(source, uniform_draw(length, length, seed), len(order), place, labels, ruled_out, shrink)
 
 
+def kept_in_a_file(batch: Any, limit: int) -> list[str]:
+    """What to say about a sample that is too large for memory."""
+    size = tensor_bytes(batch)
+    if size <= limit:
+        return []
+    return [
+        f"{size / 1e6:,.1f} MB of inputs are kept in a temporary file in {tempfile.gettempdir()}, which is gone with "
+        "this process; FixedSample.save(path) keeps them for FixedSample.load(path)"
+    ]
+
+
 def _likely(columns: Columns, n: int, seed: int, shrink: bool, otherwise: Positions) -> Positions:
     """The positions that will be drawn if the items agree with the first column: those to look at before."""
     name = next(iter(columns), "")
@@ -89,7 +98,7 @@ def _by_stored(source: Source, positions: Positions, choice: Choice, said: str) 
     """The samples that the stored labels make a balanced draw of, with the labels that the items have."""
     assert choice.verdict is not None
     assert choice.verdict.labels is not None
-    batch, path = source.gathered(positions)
+    batch = source.gathered(positions)
     labels = choice.verdict.labels[positions]
     values = source.values.get(choice.place.entry) if choice.place.entry is not None else None
     if values is not None and not choice.agrees(values, positions):
@@ -101,11 +110,10 @@ def _by_stored(source: Source, positions: Positions, choice: Choice, said: str) 
                 choice.place,
                 None,
                 positions,
-                path,
                 ["the sample is unlabelled, since the labels of some items differ from those that the data set stores"],
             )
         labels = verdict.labels
-    return Drawn(batch, choice.place, labels, positions, path, [said] if said else [])
+    return Drawn(batch, choice.place, labels, positions, [said] if said else [])
 
 
 def _by_items(
@@ -120,14 +128,14 @@ def _by_items(
     """The first n samples of a random order, with the labels that they have."""
     ids = order[:n].copy()
     function = labels if callable(labels) else None
-    batch, path = source.gathered(ids, function)
+    batch = source.gathered(ids, function)
     complete = n == len(order)
     choice = chosen(source.first, source.values, ids, complete, ruled_out)
     if function is not None:
         choice = Choice(choice.place, classes_of(source.named, named=True))
     elif place is not None:
         choice = Choice(place, classes_of(source.values.get(place.entry, []), named=True))  # type: ignore[arg-type]
-    drawn = Drawn(batch, choice.place, None, ids, path)
+    drawn = Drawn(batch, choice.place, None, ids)
     verdict = choice.verdict
     if verdict is None:
         return drawn
@@ -207,9 +215,7 @@ def _too_few_labelled(drawn: Drawn, n: int, shrink: bool) -> Drawn:
     return drawn
 
 
-def collated_anew(
-    dataset: Any, ids: Positions, reader: Reader, limit: int, collate_fn: Collate | None
-) -> tuple[Any, Path | None]:
-    """The items of a sample, read again and put together in another way; and the file that holds them."""
+def collated_anew(dataset: Any, ids: Positions, reader: Reader, limit: int, collate_fn: Collate | None) -> Any:
+    """The items of a sample, read again and put together in another way."""
     first = next(reader.read(ids[:1]))
     return Source(reader, {int(ids[0]): first.item}, limit, collate_fn).gathered(ids)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,8 +58,8 @@ class Source:
                 refuse_random_transforms([one], np.array([position]))
             yield one.item
 
-    def gathered(self, positions: Positions, function: Callable[[Any], Any] | None = None) -> tuple[Any, Path | None]:
-        """The items as one batch, and the file that holds it."""
+    def gathered(self, positions: Positions, function: Callable[[Any], Any] | None = None) -> Any:
+        """The items as one batch."""
         named = [] if self.entry is None else [self.entry]
         self.values = {entry: [] for entry in (*entry_values([self.first]), *named)}
         self.named, self._whole = [], []
@@ -77,12 +76,12 @@ class Source:
 
         restorers = [] if self.collate_fn is None else Streams(self.collate_fn).saved()
         try:
-            return kept(batches(), len(positions), self._limit)
+            return kept(batches(), len(positions), self._limit)[0]
         except RaggedError:
             if len(self._whole) < len(positions):
                 raise
             # Padded to the longest of each batch; now to the longest of all.
-            return collated(self._whole, self.collate_fn), None
+            return collated(self._whole, self.collate_fn)
         finally:
             self._whole = []
             for restore in restorers:

@@ -188,6 +188,15 @@ def as_loaded(batch: Any) -> Any:
     return list(batch) if isinstance(batch, Column) else _mapped(as_loaded, batch)
 
 
+def cuts(n: int, size: int) -> list[int]:
+    """The ends of even batches of up to `size` samples.
+
+    >>> cuts(5, 3)
+    [0, 2, 5]
+    """
+    return [int(end) for end in np.linspace(0, n, -(-n // size) + 1).astype(int)]
+
+
 def tensor_bytes(batch: Any) -> int:
     """The bytes of the tensors of a batch."""
     return sum(tensor.nbytes for tensor in iter_tensors(batch))

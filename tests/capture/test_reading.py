@@ -174,6 +174,10 @@ class TestReads:
         assert found[0].item[1].shape == (0,)
 
 
+def no_cuda():
+    raise RuntimeError("Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, …")
+
+
 class Hanging(Counted):
     def __getitem__(self, index):
         if self.caller != os.getpid():
@@ -188,6 +192,7 @@ class TestWhereNoWorkerCanRead:
             (lambda: os._exit(3), "it ended with code 3"),
             (lambda: os.kill(os.getpid(), signal.SIGKILL), "it ended with code -9"),
             (lambda: time.sleep(60), "it has not answered for 0.3 s"),
+            (lambda: no_cuda(), "Cannot re-initialize CUDA in forked subprocess"),
         ],
     )
     def test_items_are_read_here_with_a_remark(self, misbehave, words, tmp_path, monkeypatch):
