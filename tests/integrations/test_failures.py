@@ -113,7 +113,7 @@ class TestFailuresAtTheStart:
         callback = RRACallback({"train": sample})
         fit(digits, tmp_path, [callback], module=module, epochs=1, limit_val_batches=0)
         assert epochs(callback.store) == [0, 1]
-        assert len(warned_about(caught, "out of memory")) == 1
+        assert len(warned_about(caught, "does not fit in memory")) == 1
 
 
 class TestLoadersOfValidation:
