@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import torch
 from rra_monitor.capture.drawing import fingerprint
 from rra_monitor.capture.items import Place, split_item
 from rra_monitor.capture.kept import found, kept
+from rra_monitor.capture.repeated import prepared_twice
 from rra_monitor.capture.stacked import as_inputs, rows, take, tensor_bytes
-from rra_monitor.capture.streams import Streams, drawn_from
+from rra_monitor.capture.streams import Streams
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.trees import map_tensors
 
@@ -63,7 +65,7 @@ def changed_inputs(
         try:
             twice = sorted({0, len(parts) - 1})
             for number in twice:
-                known[number] = _twice(lambda number=number: changed(number), streams)
+                known[number] = prepared_twice(partial(changed, number), streams)
             origin = hashlib.sha256((identity + fingerprint([known[number] for number in twice])).encode())
             there = None if folder is None else found(folder, origin.hexdigest()[:16], n)
             if there is not None and tensor_bytes(known[0]) / len(parts[0]) * n > limit:
@@ -86,25 +88,3 @@ def changed_inputs(
         finally:
             for restore in restorers:
                 restore()
-
-
-def _twice(evaluated: Callable[[], Any], streams: Streams) -> Any:
-    """The result of a change that is evaluated two times.
-
-    Raises:
-        ValueError: the results differ, or random numbers are drawn.
-    """
-    before = streams.states()
-    first = evaluated()
-    between = streams.states()
-    again = evaluated()
-    stream = drawn_from(before, between, streams.states())
-    differ = fingerprint([first]) != fingerprint([again])
-    if differ or stream is not None:
-        what = "the same batch differs when it is prepared twice" if differ else f"it draws from {stream} generator"
-        raise ValueError(
-            f"preparing a batch of the sample is random ({what}): a collate_fn or a batch-transfer hook augments, and "
-            "the analysis needs the same inputs every time. Let it augment only where model.training is True, "
-            "or pass a sample with prepare=False, with inputs as the network gets them"
-        )
-    return first

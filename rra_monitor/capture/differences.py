@@ -160,7 +160,7 @@ def _error(values: npt.NDArray[Any]) -> Any:
 
 def _others(which: npt.NDArray[np.bool_]) -> str:
     more = int(which.sum()) - 1
-    return f", and {more} more channels" if more else ""
+    return f", and {more} other channel{'s' if more > 1 else ''} differ{'' if more > 1 else 's'}" if more else ""
 
 
 def _name(dtype: torch.dtype) -> str:

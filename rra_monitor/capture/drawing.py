@@ -73,7 +73,7 @@ def even_shares(counts: npt.NDArray[Any], n: int) -> npt.NDArray[np.int64]:
     while low < high:
         level = (low + high + 1) // 2
         low, high = (level, high) if np.minimum(counts, level).sum() <= n else (low, level - 1)
-    shares = np.minimum(counts, low).astype(np.int64)
+    shares: npt.NDArray[np.int64] = np.minimum(counts, low).astype(np.int64)
     shares[np.flatnonzero(counts > low)[: n - int(shares.sum())]] += 1
     return shares
 

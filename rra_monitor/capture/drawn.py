@@ -1,6 +1,7 @@
 """Drawing a sample from a data set: what is read, which entry is the label, and which items are taken."""
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.capture.drawing import Positions, checked_n, drawn_positions, uniform_draw
-from rra_monitor.capture.items import Entry, Place, split_item
-from rra_monitor.capture.kept import kept
-from rra_monitor.capture.label_entry import Choice, chosen, entry_values, named_entry, stored_choice
+from rra_monitor.capture.items import Place, split_item
+from rra_monitor.capture.label_entry import Choice, chosen, named_entry, stored_choice
 from rra_monitor.capture.labels import Labels, Verdict, classes_of
 from rra_monitor.capture.reading import Reader
-from rra_monitor.capture.serving import Read
-from rra_monitor.capture.stacked import Collate, RaggedError, collated, put, take, tensor_bytes
-from rra_monitor.capture.stored_labels import stored_columns
+from rra_monitor.capture.source import BATCH, Source, refuse_random_transforms
+from rra_monitor.capture.stacked import Collate, collated, put, take
+from rra_monitor.capture.stored_labels import Columns, is_named
 
 INSPECTED = 32
 """Number of items that are read twice, before anything is read in bulk."""
-
-BATCH = 64
-"""Number of items that are put together at a time."""
 
 Named = str | int | Callable[[Any], Any] | None
 """What the user says about the labels: a key, a position, or a function of an item."""
@@ -55,55 +52,40 @@ def drawn(
     """Draw n samples of a data set: see `FixedSample.from_dataset`."""
     length = len(dataset)
     order = uniform_draw(length, checked_n(min(n, length) if shrink else n), seed)
-    looked = order[:INSPECTED]
+    columns = {} if callable(labels) else reader.columns()
+    looked = _likely(columns, n, seed, shrink, order)[:INSPECTED]
     reads = list(reader.read(looked, twice=True))
     items = [one.item for one in reads]
-    source = _Source(reader, dict(zip(looked.tolist(), items, strict=True)), limit, collate_fn)
+    split_item(items[0])  # refuses what has no entries
+    source = Source(reader, dict(zip(looked.tolist(), items, strict=True)), limit, collate_fn)
     refuse_random_transforms(reads, looked)
-    columns = {} if callable(labels) else stored_columns(dataset)
     place = named_entry(items[0], labels) if isinstance(labels, (str, int)) else None
+    source.entry = None if place is None else place.entry
     found, ruled_out = stored_choice(items, looked, columns, place)
     if found is not None and found.verdict is not None and found.verdict.labels is not None:
         known = found.verdict.known
         if known.sum() >= min(n, length) / 2 or not shrink:
             positions, said = drawn_positions(found.verdict.labels, known, n, seed, shrink)
             return _by_stored(source, positions, found, said)
+        assert found.place.entry is not None
         ruled_out[found.place.entry] = Verdict(
             None, known, f"are labels in {known.sum():,} of {length:,} items alone", "numbers"
         )
     return _by_items(source, uniform_draw(length, length, seed), len(order), place, labels, ruled_out, shrink)
 
 
-def refuse_random_transforms(reads: Sequence[Read], positions: Positions) -> None:
-    """Refuse items whose inputs differ when they are read twice, or draw random numbers.
-
-    Raises:
-        ValueError: there are such items.
-    """
-    small = set(entry_values([one.item for one in reads]))
-    twice = [(one.digests, position) for one, position in zip(reads, positions, strict=True) if one.digests is not None]
-    differing = [
-        position
-        for digests, position in twice
-        if any(first != again for entry, (first, again) in digests.items() if entry not in small)
-    ]
-    streams = [one.stream for one in reads if one.stream is not None]
-    if differing:
-        what = f"{len(differing)} of {len(twice)} items differ when read twice (item {differing[0]}, for one)"
-    elif streams:
-        what = (
-            f"reading an item draws random numbers from {streams[0]} generator ({len(streams)} of {len(reads)} items)"
-        )
-    else:
-        return
-    raise ValueError(
-        f"{what}: the data "
-        "set applies a random transform, and the analysis needs the same inputs every time. Pass a copy with the "
-        "transform used for evaluation: FixedSample.from_dataset(Data(…, transform=evaluation_transform))."
-    )
+def _likely(columns: Columns, n: int, seed: int, shrink: bool, otherwise: Positions) -> Positions:
+    """The positions that will be drawn if the items agree with the first column: those to look at before."""
+    name = next(iter(columns), "")
+    if name and (is_named(name) or len(columns) == 1):
+        verdict = classes_of(columns[name])
+        if verdict.labels is not None:
+            with contextlib.suppress(ValueError):  # which is raised if the items do agree
+                return drawn_positions(verdict.labels, verdict.known, n, seed, shrink)[0]
+    return otherwise
 
 
-def _by_stored(source: "_Source", positions: Positions, choice: Choice, said: str) -> Drawn:
+def _by_stored(source: Source, positions: Positions, choice: Choice, said: str) -> Drawn:
     """The samples that the stored labels make a balanced draw of, with the labels that the items have."""
     assert choice.verdict is not None
     assert choice.verdict.labels is not None
@@ -112,14 +94,22 @@ def _by_stored(source: "_Source", positions: Positions, choice: Choice, said: st
     values = source.values.get(choice.place.entry) if choice.place.entry is not None else None
     if values is not None and not choice.agrees(values, positions):
         # The few items looked at before agreed with the stored labels, these do not.
-        verdict = classes_of(values, complete=False, named=True)
-        if verdict.labels is not None and verdict.known.all():
-            labels = verdict.labels
+        verdict = classes_of(values, named=True)
+        if verdict.labels is None or not verdict.known.all():
+            return Drawn(
+                batch,
+                choice.place,
+                None,
+                positions,
+                path,
+                ["the sample is unlabelled, since the labels of some items differ from those that the data set stores"],
+            )
+        labels = verdict.labels
     return Drawn(batch, choice.place, labels, positions, path, [said] if said else [])
 
 
 def _by_items(
-    source: "_Source",
+    source: Source,
     order: Positions,
     n: int,
     place: Place | None,
@@ -170,7 +160,7 @@ def _by_items(
 
 def _fill_unlabelled(
     drawn: Drawn,
-    source: "_Source",
+    source: Source,
     known: npt.NDArray[np.bool_],
     order: Positions,
     choice: Choice,
@@ -192,15 +182,19 @@ def _fill_unlabelled(
             return
         new = np.flatnonzero(verdict.known[-len(items) :])[: len(holes)]
         if len(new):
-            put(drawn.batch, holes[: len(new)], collated([items[one] for one in new], source.collate_fn))
+            put(drawn.batch, holes[: len(new)].tolist(), collated([items[one] for one in new], source.collate_fn))
             drawn.labels[holes[: len(new)]] = verdict.labels[-len(items) :][new]
             drawn.ids[holes[: len(new)]] = positions[new]
             known[holes[: len(new)]] = True
-    keep = np.flatnonzero(known)
-    if len(keep) < n / 2:
+    count = int(known.sum())
+    if count < n / 2:
         drawn.labels = None
-    elif len(keep) < n:
-        drawn.batch, drawn.ids, drawn.labels = take(drawn.batch, keep.tolist()), drawn.ids[keep], drawn.labels[keep]
+    elif count < n:
+        # In place, since the batch may be in a file: the last ones move to the holes.
+        holes, last = np.flatnonzero(~known[:count]), count + np.flatnonzero(known[count:])
+        put(drawn.batch, holes.tolist(), take(drawn.batch, last.tolist()))
+        drawn.ids[holes], drawn.labels[holes] = drawn.ids[last], drawn.labels[last]
+        drawn.batch, drawn.ids, drawn.labels = take(drawn.batch, range(count)), drawn.ids[:count], drawn.labels[:count]
 
 
 def _too_few_labelled(drawn: Drawn, n: int, shrink: bool) -> Drawn:
@@ -217,77 +211,5 @@ def collated_anew(
     dataset: Any, ids: Positions, reader: Reader, limit: int, collate_fn: Collate | None
 ) -> tuple[Any, Path | None]:
     """The items of a sample, read again and put together in another way; and the file that holds them."""
-    first = next(reader.read(ids[:1].tolist()))
-    return _Source(reader, {int(ids[0]): first.item}, limit, collate_fn).gathered(ids)
-
-
-class _Source:
-    """Items by position, each read once, put together and looked at for labels.
-
-    Args:
-        reader: what reads them.
-        cache: items that were read already.
-        limit: most bytes to keep in memory.
-        collate_fn: how they become batches.
-    """
-
-    def __init__(self, reader: Reader, cache: dict[int, Any], limit: int, collate_fn: Collate | None) -> None:
-        self._reader, self._cache, self._limit = reader, cache, limit
-        self.collate_fn = collate_fn
-        self.first = next(iter(cache.values()))
-        self.values: dict[Entry, list[Any]] = {}
-        self.named: list[Any] = []
-        self._whole: list[Any] = []
-
-    def items(self, positions: Positions) -> Iterator[Any]:
-        """The items at some positions; those read already come from memory."""
-        new = self._reader.read([int(position) for position in positions if int(position) not in self._cache])
-        for position in positions.tolist():
-            if position in self._cache:
-                yield self._cache[position]
-                continue
-            one = next(new)
-            if one.stream is not None:
-                refuse_random_transforms([one], np.array([position]))
-            yield one.item
-
-    def gathered(self, positions: Positions, function: Callable[[Any], Any] | None = None) -> tuple[Any, Path | None]:
-        """The items as one batch, and the file that holds it."""
-        self.values = {entry: [] for entry in entry_values([self.first])}
-        self.named, self._whole = [], []
-
-        def batches() -> Iterator[tuple[int, Any]]:
-            chunk: list[Any] = []
-            for item in self.items(positions):
-                chunk.append(item)
-                if len(chunk) == BATCH:
-                    yield self._batch(chunk, function, len(positions))
-                    chunk = []
-            if chunk:
-                yield self._batch(chunk, function, len(positions))
-
-        try:
-            return kept(batches(), len(positions), self._limit)
-        except RaggedError:
-            if len(self._whole) < len(positions):
-                raise
-            # Padded to the longest of each batch; now to the longest of all.
-            return collated(self._whole, self.collate_fn), None
-        finally:
-            self._whole = []
-
-    def values_of(self, choice: Choice, function: Callable[[Any], Any] | None) -> list[Any]:
-        """The labels of the items gathered."""
-        if function is not None:
-            return self.named
-        return self.values[choice.place.entry]  # type: ignore[index]
-
-    def _batch(self, items: list[Any], function: Callable[[Any], Any] | None, n: int) -> tuple[int, Any]:
-        for entry, values in entry_values(items, self.values).items():
-            self.values[entry] += values
-        if function is not None:
-            self.named += [function(item) for item in items]
-        batch = collated(items, self.collate_fn)
-        if self.collate_fn is not None and tensor_bytes(batch) / len(items) * n <= self._limit:
-            self._whole += items
-        return len(items), batch
+    first = next(reader.read(ids[:1]))
+    return Source(reader, {int(ids[0]): first.item}, limit, collate_fn).gathered(ids)

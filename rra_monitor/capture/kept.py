@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rra_monitor.capture.sample_file import Facts, SampleWriter, mapped
-from rra_monitor.capture.stacked import RaggedError, joined, leaves, tensor_bytes
+from rra_monitor.capture.stacked import Column, RaggedError, joined, leaves, map_leaves, tensor_bytes
 
 TEMPORARY = "sample.safetensors"
 
@@ -56,7 +56,7 @@ def found(folder: Path, origin: str, n: int) -> tuple[Any, Path] | None:
 
 
 def _written(path: Path, n: int, size: int, first: Any, rest: Iterable[tuple[int, Any]], origin: str) -> Any:
-    writer = SampleWriter(path, n, first)
+    writer = SampleWriter(path, n, first, plain_columns=False)
     shapes = _shapes(first)
     try:
         writer.put(0, first)
@@ -66,12 +66,15 @@ def _written(path: Path, n: int, size: int, first: Any, rest: Iterable[tuple[int
                 raise RaggedError(f"samples differ in shape or type: {shapes} and {_shapes(batch)}")
             writer.put(at, batch)
             at += count
+        # A file with columns is not found again, since they stay in memory: they may be anything.
+        origin = "" if writer.columns else origin
         facts = Facts(n=n, fingerprint="", entry=None, length=None, labelled=False, prepare=True, origin=origin)
         writer.finish(facts, np.arange(n), None)
     except BaseException:
         writer.abandon()
         raise
-    return mapped(path).batch
+    columns = iter(writer.columns)
+    return map_leaves(lambda leaf: next(columns) if isinstance(leaf, Column) else leaf, mapped(path).batch)
 
 
 def _shapes(batch: Any) -> list[Any]:

@@ -57,7 +57,9 @@ def entry_values(items: Sequence[Any], entries: Iterable[Entry] | None = None) -
 def _candidates(item: Any) -> list[Entry]:
     if isinstance(item, Mapping):
         usual = default_key(item)
-        like = [key for key in item if isinstance(key, str) and LABEL_LIKE.search(key) and is_small(item[key])]
+        like: list[Entry] = [
+            key for key in item if isinstance(key, str) and LABEL_LIKE.search(key) and is_small(item[key])
+        ]
         return like if usual is None or usual in like else [usual, *like]
     return [at for at in range(1, len(item)) if is_small(item[at])] if is_tuple(item) else []
 
@@ -180,8 +182,14 @@ def agree(column: npt.NDArray[Any], values: list[Any]) -> bool:
     array = as_array(values)
     if array is None:
         return False
-    if array.ndim == 2 and column.ndim == 1 and np.isin(array, (0, 1)).all() and (array.sum(1) == 1).all():
-        array = array.argmax(1)
+    array, column = _class_of_vector(array), _class_of_vector(column)
     if array.shape != column.shape or (array.dtype.kind in "US") != (column.dtype.kind in "US"):
         return False
     return bool(np.all(array == column))
+
+
+def _class_of_vector(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The classes of one-hot vectors; other values as they are."""
+    if array.ndim != 2 or array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+        return array
+    return array.argmax(1) if (array.sum(1) == 1).all() else array

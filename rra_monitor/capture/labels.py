@@ -1,6 +1,5 @@
 """Values that may be class labels: what they are as integers, and whether they are classes at all."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +120,7 @@ def classes_of(
 
 def as_array(values: Any) -> npt.NDArray[Any] | None:
     """One value per sample, in (n,) or (n, m), or None where they do not make an array."""
-    if isinstance(values, (list, tuple)) and values:
+    if isinstance(values, (list, tuple)) and values and not isinstance(values[0], (int, float, str)):
         values = [_plain(value) for value in values]
         if len({value.shape if isinstance(value, np.ndarray) else () for value in values}) > 1:
             return None
@@ -175,25 +174,35 @@ def _doubted(
     possible = count * (count - 1.0) / pairs if pairs else np.inf
     reach = int(values[-1]) - int(values[0]) + 1
     if len(values) > count / 2:
-        dense = values[0] in (0, 1) and reach <= 1.5 * possible if numbers else pairs > 20
+        dense = pairs > 0 and values[0] in (0, 1) and reach <= 1.5 * possible if numbers else pairs > 20
         if complete or not dense:
             return Verdict(None, known, said, "numbers")
     if numbers and len(values) > MANY:
-        reason = _like_quantities(values, counts, reach, max(len(values), 0.0 if complete else possible), floats)
+        reason = _like_quantities(
+            values, counts, reach, 1.2 * len(values) if complete else 2 * max(len(values), possible), floats
+        )
         if reason:
             return Verdict(None, known, f"{said}, {reason}", "numbers")
     return Verdict(labels, known)
 
 
 def _like_quantities(values: Labels, counts: Labels, reach: int, expected: float, floats: bool) -> str:
-    """Why more than a few whole numbers look like a quantity; empty if they do not."""
+    """Why more than a few whole numbers look like a quantity; empty if they do not.
+
+    Args:
+        values: different values, in order.
+        counts: how often each occurs.
+        reach: number of whole numbers from the smallest to the largest value.
+        expected: largest reach that classes of which some do not occur would have.
+        floats: whether they are floats.
+    """
     if floats:
         return "as floats"
     rare = counts.mean() < OFTEN
-    if rare and reach > 2 * expected:
+    if rare and reach > expected:
         return f"with gaps between {values[0]:,} and {values[-1]:,}"
     # A part of the classes of a larger data set may begin at a multiple of their number.
-    if rare and values[0] > 1 and values[0] % len(values):
+    if values[0] > 10 * len(values) or (rare and values[0] > 1 and values[0] % len(values)):
         return f"from {values[0]:,} on"
     if reach <= 10 * len(values):
         by_value = np.zeros(reach)
@@ -215,5 +224,5 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, (np.ndarray, np.generic)) and value.size == 1 else value
 
 
-def _plain_or_none(values: Sequence[Any]) -> bool:
+def _plain_or_none(values: npt.NDArray[Any]) -> bool:
     return all(isinstance(value, (int, float, str, bool, type(None))) for value in values)

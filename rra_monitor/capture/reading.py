@@ -9,14 +9,19 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from rra_monitor.capture.items import item_of
 from rra_monitor.capture.offsets import offsets_kept, restore_offsets
-from rra_monitor.capture.serving import Looker, Read, serve, unpacked
+from rra_monitor.capture.serving import STOP, Failure, Looker, Read, Request, serve, unpacked
+from rra_monitor.capture.stored_labels import Columns, stored_columns
 from rra_monitor.capture.streams import holds_device_tensors
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.terminal import passing_progress
+
+Positions = npt.NDArray[np.int64]
 
 TIMEOUT = 60.0
 """Seconds after which a worker that does not answer is given up. It is asked for a few items at a time."""
@@ -24,11 +29,18 @@ TIMEOUT = 60.0
 CHUNK_SECONDS = 0.25
 """Time that a request should take, so that the bar moves and the timeout is never near."""
 
+CHUNK_BYTES = 64 << 20
+MOST_ITEMS = 64
+"""Largest answer to a request, about."""
+
 LONG_SECONDS = 2.0
 """A read that is expected to take longer is shared by two workers, and has a progress bar."""
 
 PATIENCE = 0.5
 """Seconds that a worker has to end by itself; it may be busy with items that nobody wants any more."""
+
+OF_THE_WORKER = ("CUDA in forked subprocess", "unable to open shared memory object")
+"""In errors that a data set raises in a worker and not in this process."""
 
 WAITING = 2
 """Requests that a worker has at a time."""
@@ -59,6 +71,7 @@ class Reader:
         self._looker: Looker | None = None
         self._exits = contextlib.ExitStack()
         self._seconds: float | None = None
+        self._bytes = 1.0
 
     def __enter__(self) -> "Reader":
         return self
@@ -69,7 +82,7 @@ class Reader:
         self._workers.clear()
         self._exits.close()
 
-    def read(self, positions: Sequence[int], twice: bool = False) -> Iterator[Read]:
+    def read(self, positions: Positions, twice: bool = False) -> Iterator[Read]:
         """The items at some positions, in order.
 
         Args:
@@ -82,19 +95,35 @@ class Reader:
         done = 0
         if not self._here:
             try:
-                for one in self._from_workers(positions, twice):
+                for one in self._from_workers(positions.tolist(), twice):
                     done += 1
                     yield one
                 return
             except WorkerError as error:
-                self.__exit__()
-                self._here = True
-                warnings.warn(
-                    f"{type(self._dataset).__name__} is read in this process, since a worker process cannot: {error}. "
-                    "What reading changes in it (open files, counters, caches) stays changed.",
-                    stacklevel=2,
-                )
-        yield from self._in_this_process(positions[done:], twice)
+                self._give_up(error)
+        yield from self._in_this_process(positions[done:].tolist(), twice)
+
+    def columns(self) -> Columns:
+        """What the data set stores apart from its items; its properties may open files, too."""
+        if not self._here:
+            try:
+                self._start(1)
+                self._workers[0].ask(None)
+                found: Columns = self._workers[0].answer()
+                return found
+            except WorkerError as error:
+                self._give_up(error)
+        return stored_columns(self._dataset)
+
+    def _give_up(self, error: WorkerError) -> None:
+        """Go on in this process."""
+        self.__exit__()
+        self._here = True
+        warnings.warn(
+            f"{type(self._dataset).__name__} is read in this process, since a worker process cannot: {error}. "
+            "What reading changes in it (open files, counters, caches) stays changed.",
+            stacklevel=2,
+        )
 
     def _in_this_process(self, positions: Sequence[int], twice: bool) -> Iterator[Read]:
         if is_stateless(self._dataset):
@@ -126,8 +155,7 @@ class Reader:
                 task = progress.add_task("reading the sample", total=len(positions), visible=show)
                 while at < len(positions):
                     while sent < len(positions) and len(asked) < WAITING * len(workers):
-                        size = 1 if not self._seconds else max(1, min(64, int(CHUNK_SECONDS / self._seconds)))
-                        chunk = positions[sent : sent + size]
+                        chunk = positions[sent : sent + self._chunk()]
                         worker = min(workers, key=lambda one: one.waiting)
                         worker.ask([(int(position), twice) for position in chunk])
                         asked.append((worker, len(chunk)))
@@ -135,20 +163,27 @@ class Reader:
                     worker, count = asked.pop(0)
                     began = time.perf_counter()
                     answer = worker.answer()
-                    self._learn((time.perf_counter() - began) / count)
+                    self._learn((time.perf_counter() - began) / count, worker.bytes / count)
                     at += count
                     progress.advance(task, count)
                     yield from answer
         except GeneratorExit:
-            # What was asked for and is not wanted any more.
-            self.__exit__()
+            if asked:  # what was asked for and is not wanted any more
+                self.__exit__()
             raise
         finally:
             restore_offsets(offsets)
 
-    def _learn(self, seconds: float) -> None:
-        """The time of an item, a running mean without the first, which starts the process."""
+    def _learn(self, seconds: float, size: float) -> None:
+        """The time of an item, a running mean, and the largest bytes."""
         self._seconds = seconds if self._seconds is None else 0.8 * self._seconds + 0.2 * seconds
+        self._bytes = max(self._bytes, size)
+
+    def _chunk(self) -> int:
+        """How many items to ask for at once."""
+        if self._seconds is None:
+            return 1
+        return max(1, int(min(MOST_ITEMS, CHUNK_SECONDS / max(self._seconds, 1e-9), CHUNK_BYTES / self._bytes)))
 
     def _start(self, count: int) -> None:
         while len(self._workers) < count:
@@ -167,38 +202,38 @@ class _Worker:
         self._process = context.Process(target=serve, args=(theirs, dataset, init, number, count), daemon=True)
         self._process.start()
         theirs.close()
-        self.waiting = 0
+        self.waiting = self.bytes = 0
 
-    def ask(self, request: list[tuple[int, bool]]) -> None:
+    def ask(self, request: Request) -> None:
         try:
             self._connection.send(request)
         except OSError as error:
             raise WorkerError(f"it ended with code {self._process.exitcode}") from error
         self.waiting += 1
 
-    def answer(self) -> list[Read]:
-        """The items of the oldest request."""
+    def answer(self) -> Any:
+        """The answer to the oldest request."""
         if not self._connection.poll(TIMEOUT):
-            raise WorkerError(f"it has not answered for {TIMEOUT:.0f} s")
+            raise WorkerError(f"it has not answered for {TIMEOUT:g} s")
         try:
             data = self._connection.recv_bytes()
         except (EOFError, OSError) as error:
             self._process.join(1.0)
             raise WorkerError(f"it ended with code {self._process.exitcode}") from error
         self.waiting -= 1
+        self.bytes = len(data)
         found = unpacked(data)
-        if isinstance(found, list):
+        if not isinstance(found, Failure):
             return found
-        error, where = found
-        if "forked subprocess" in str(error) or "shared memory" in str(error):
-            raise WorkerError(str(error))
-        error.add_note(where)
-        raise error
+        if any(words in str(found.error) for words in OF_THE_WORKER):
+            raise WorkerError(str(found.error))
+        found.error.add_note(found.trace)
+        raise found.error
 
     def close(self) -> None:
         """End the process; one that does not end by itself is killed."""
         with contextlib.suppress(OSError):
-            self._connection.send(None)
+            self._connection.send(STOP)
         self._process.join(PATIENCE)
         self._connection.close()
         if self._process.is_alive():

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from rra_monitor.capture.changed import changed_inputs
 from rra_monitor.capture.differences import input_differences, inputs_within, same_structure
 from rra_monitor.capture.drawing import Positions, checked_n, fingerprint
 from rra_monitor.capture.drawn import Named, collated_anew, drawn
+from rra_monitor.capture.given import as_tensors, outline
 from rra_monitor.capture.items import ALL_INPUTS, Place, split_item
 from rra_monitor.capture.labels import Labels, as_labels
 from rra_monitor.capture.reading import Reader
@@ -98,7 +100,7 @@ class FixedSample:
         return None if self.labels is None else len(np.unique(self.labels))
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         """Bytes of the inputs."""
         return tensor_bytes(self._inputs) * self.n // max(1, len(next(iter_tensors(self._inputs), self.ids)))
 
@@ -185,6 +187,11 @@ class FixedSample:
         with preserved_rng(), readers() as reader:
             found = drawn(dataset, n, seed, shrink, reader, MATERIALISE_BYTES, labels, own)
         check_inputs(split_item(found.batch, found.place)[0])
+        if (size := tensor_bytes(found.batch)) > MATERIALISE_BYTES:
+            found.said.append(
+                f"{size / 1e6:,.1f} MB of inputs are kept in a temporary file in {tempfile.gettempdir()}, which is "
+                "gone with this process; FixedSample.save(path) keeps them for FixedSample.load(path)"
+            )
         if found.said:
             warnings.warn("; ".join(found.said), stacklevel=2)
 
@@ -216,7 +223,7 @@ class FixedSample:
         Raises:
             ValueError: n < 3, lengths that differ, labels or ids that are not integers, ids that occur twice.
         """
-        inputs = _as_tensors(inputs)
+        inputs = as_tensors(inputs)
         lengths = {len(tensor) for tensor in iter_tensors(inputs)}
         if len(lengths) != 1:
             raise ValueError(f"inputs need equal first axes, found lengths {sorted(lengths)}")
@@ -224,7 +231,7 @@ class FixedSample:
         checked = None if labels is None else as_labels(labels, length=n)
         if labels is not None and checked is None:
             raise ValueError(
-                f"labels are {_outline(labels)}, expected integers of shape ({n},), of at most 64 bits: one class "
+                f"labels are {outline(labels)}, expected integers of shape ({n},), of at most 64 bits: one class "
                 "per input. Pass labels=None for data without classes."
             )
         names = np.arange(n) if ids is None else as_labels(ids, length=n)
@@ -328,6 +335,8 @@ class FixedSample:
         """
         there = mapped(path)
         facts = there.facts
+        if not any(tensor.ndim for tensor in iter_tensors(there.batch)):
+            raise ValueError(f"{os.fspath(path)} holds no inputs. Save it again with FixedSample.save(path).")
         sample = cls(
             there.batch,
             Place(facts.entry, facts.length),
@@ -339,7 +348,7 @@ class FixedSample:
         if sample.fingerprint != facts.fingerprint:
             raise ValueError(
                 f"{os.fspath(path)} was changed after it was written: its inputs have the fingerprint "
-                f"{sample.fingerprint}, expected {facts.fingerprint!r:.40}. Save it again with sample.save(path)."
+                f"{sample.fingerprint}, expected {facts.fingerprint!r:.40}. Save it again with FixedSample.save(path)."
             )
         return sample
 
@@ -360,35 +369,3 @@ def _custom(collate_fn: Collate | None) -> Collate | None:
 
 def _copy(leaf: Any) -> Any:
     return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
-
-
-def _outline(labels: Any) -> str:
-    """Type and shape of values that are not labels."""
-    if not isinstance(labels, torch.Tensor):
-        try:
-            labels = np.asarray(labels)
-        except (ValueError, TypeError, RuntimeError):
-            return f"a {type(labels).__name__}"
-    return f"{labels.dtype} of shape {tuple(labels.shape)}"
-
-
-def _as_tensors(inputs: Any) -> Any:
-    if isinstance(inputs, np.ndarray):
-        # ascontiguousarray would give a single number an axis.
-        inputs = torch.from_numpy(np.ascontiguousarray(inputs).reshape(inputs.shape))
-    if isinstance(inputs, dict):
-        return {key: _as_tensors(value) for key, value in inputs.items()}
-    if isinstance(inputs, (tuple, list)):
-        return tuple(_as_tensors(value) for value in inputs)
-    if not isinstance(inputs, torch.Tensor):
-        raise TypeError(f"inputs must be tensors, arrays or a dictionary or tuple of them, got {type(inputs).__name__}")
-    if inputs.is_meta or inputs.is_nested or inputs.layout != torch.strided:
-        kind, remedy = str(inputs.layout), "call to_dense() on it first"
-        if inputs.is_meta:
-            kind, remedy = "without values", "load them onto a device"
-        elif inputs.is_nested:
-            kind, remedy = "nested", "call to_padded_tensor(0.0) on it first"
-        raise ValueError(f"inputs must be dense tensors, got one that is {kind}; {remedy}")
-    if not inputs.ndim:
-        raise ValueError("inputs need a first axis, of samples; got a single number")
-    return inputs

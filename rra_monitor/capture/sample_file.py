@@ -72,16 +72,18 @@ class SampleWriter:
         path: the file; it appears under this name when it is complete.
         n: number of samples.
         batch: the first of them, for types and shapes.
+        plain_columns: whether columns are saved, which must be of texts and numbers then.
 
     Raises:
         TypeError: tensors of a type that has no name in the format.
     """
 
-    def __init__(self, path: Path, n: int, batch: Any) -> None:
+    def __init__(self, path: Path, n: int, batch: Any, plain_columns: bool = True) -> None:
+        self._plain_columns = plain_columns
         self._path, self._n = path, n
         self._unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         self._header: dict[str, Any] = {}
-        self._columns: list[list[Any]] = []
+        self.columns: list[Column] = []
         self._end = 0
         self.tree = self._node(batch)
         # The widest types first, so that each tensor is aligned.
@@ -97,12 +99,14 @@ class SampleWriter:
         """The structure of a part of a batch; its tensors get their places in the file."""
         if isinstance(part, torch.Tensor):
             if part.dtype not in NAMES:
-                raise TypeError(f"tensors of type {part.dtype} cannot be saved; convert them, by .float() for one")
+                raise TypeError(
+                    f"tensors of type {part.dtype} cannot be saved; convert the inputs first, as by torch.view_as_real"
+                )
             shape = [self._n, *part.shape[1:]] if part.ndim else []
             return {"tensor": self._placed(f"tensor.{len(self._header)}", NAMES[part.dtype], shape)}
         if isinstance(part, Column):
-            self._columns.append([None] * self._n)
-            return {"column": len(self._columns) - 1}
+            self.columns.append(Column([None] * self._n))
+            return {"column": len(self.columns) - 1}
         if isinstance(part, Mapping):
             if not all(isinstance(key, (str, int)) for key in part):
                 raise TypeError(f"a batch with the keys {reprlib.repr(list(part))} cannot be saved; use names")
@@ -125,11 +129,11 @@ class SampleWriter:
 
     def put(self, start: int, batch: Any) -> None:
         """Write the samples from position `start` on."""
-        numbers = iter(range(len(self._columns)))
+        numbers = iter(range(len(self.columns)))
         names = iter(list(self._header))
         for leaf in leaves(batch):
             if isinstance(leaf, Column):
-                self._columns[next(numbers)][start : start + len(leaf)] = leaf
+                self.columns[next(numbers)][start : start + len(leaf)] = leaf
             elif isinstance(leaf, torch.Tensor):
                 entry = self._header[next(names)]
                 row = math.prod(entry["shape"][1:]) * leaf.element_size() if entry["shape"] else 0
@@ -147,7 +151,9 @@ class SampleWriter:
         arrays = {"ids": ids} | ({} if labels is None else {"labels": labels})
         for name, array in arrays.items():
             self._append(name, "I64", np.ascontiguousarray(array, "<i8").tobytes(), 8)
-        for number, column in enumerate(self._columns):
+        for number, column in enumerate(self.columns):
+            if not self._plain_columns:
+                column = Column([None] * self._n)
             try:
                 text = json.dumps(column)
             except TypeError as error:
@@ -194,10 +200,11 @@ def mapped(path: str | os.PathLike[str]) -> Mapped:
     """
     try:
         return _mapped(Path(path))
-    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ValueError(
-            f"{os.fspath(path)} is no complete sample of rra-monitor ({reason}). Save it again with sample.save(path)."
+            f"{os.fspath(path)} is no complete sample of rra-monitor ({reason}). Save it again with "
+            "FixedSample.save(path)."
         ) from error
 
 
@@ -238,7 +245,9 @@ def _tensors(header: Mapping[str, Any], whole: npt.NDArray[np.uint8], body: int)
     """Name of each array to its tensor; they must fill the file exactly."""
     found: dict[str, torch.Tensor] = {}
     end = 0
-    for name, entry in sorted(header.items(), key=lambda item: int(item[1]["data_offsets"][0])):
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"array {name!r:.40} is of type {reprlib.repr(entry['dtype'])}")
         shape, (first, last), dtype = entry["shape"], entry["data_offsets"], DTYPES[entry["dtype"]]
         counts = [*shape, first, last]
         if len(shape) > AXES or not all(type(count) is int and 0 <= count < 1 << 48 for count in counts):

@@ -16,9 +16,14 @@ import torch
 
 from rra_monitor.capture.items import item_of
 from rra_monitor.capture.offsets import own_offsets
+from rra_monitor.capture.stored_labels import stored_columns
 from rra_monitor.capture.streams import Streams, drawn_from
 
 WORKER_SEED = 0
+STOP = "stop"
+
+Request = list[tuple[int, bool]] | str | None
+"""Positions and whether each is read twice; or `STOP`; or None for the stored columns."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,19 @@ class Read:
     item: Any
     stream: str | None = None
     digests: Mapping[Any, tuple[str, str]] | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What the data set raised.
+
+    Attributes:
+        error: the error itself; another one in its words if it cannot be pickled.
+        trace: where it was raised.
+    """
+
+    error: Exception
+    trace: str
 
 
 class Looker:
@@ -74,11 +92,10 @@ def digests(item: Any) -> dict[Any, str]:
 
 
 def serve(connection: Connection, dataset: Any, init: Callable[[int], None] | None, worker: int, workers: int) -> None:
-    """Answer requests for items until one of None, or until the other side hangs up.
+    """Answer requests for items until `STOP`, or until the other side hangs up.
 
     Args:
-        connection: requests are lists of positions and of whether each is read twice; answers are pickled bytes, of a
-            list of `Read` or of an error.
+        connection: see `Request`; answers are pickled bytes: a list of `Read`, columns, or a `Failure`.
         dataset: data set, a copy by fork or by pickle.
         init: the loader's `worker_init_fn`.
         worker: number of this process.
@@ -92,23 +109,28 @@ def serve(connection: Connection, dataset: Any, init: Callable[[int], None] | No
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(WORKER_SEED + worker)
     _tell_worker_info(dataset, worker, workers)
+    looker: Looker | None = None
     try:
         if init is not None:
             init(worker)
         looker = Looker(dataset)
     except Exception as error:
-        looker, refusal = None, error
+        refusal = error
     while True:
         try:
             request = connection.recv()
         except (EOFError, OSError):
             return
-        if request is None:
+        if request == STOP:
             return
         try:
             if looker is None:
                 raise refusal
-            answer = packed([looker.read(position, twice) for position, twice in request])
+            answer = packed(
+                stored_columns(dataset)
+                if request is None
+                else [looker.read(position, twice) for position, twice in request]
+            )
         except Exception as error:
             answer = _packed_error(error)
         connection.send_bytes(answer)
@@ -140,12 +162,12 @@ def _tensor(data: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tens
 
 
 def _packed_error(error: Exception) -> bytes:
-    where = traceback.format_exc()
+    trace = traceback.format_exc()
     try:
-        data = packed((error, where))
+        data = packed(Failure(error, trace))
         unpacked(data)
     except Exception:
-        data = packed((RuntimeError(f"{type(error).__name__}: {error}"), where))
+        data = packed(Failure(RuntimeError(f"{type(error).__name__}: {error}"), trace))
     return data
 
 

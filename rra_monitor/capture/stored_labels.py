@@ -1,6 +1,7 @@
 """Values that a data set keeps apart from its items, one per item: columns in which its labels may be found."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,14 @@ from rra_monitor.capture.labels import as_array
 Columns = dict[str, npt.NDArray[Any]]
 """Name to (length,) or (length, m) values."""
 
+Column = tuple[str, npt.NDArray[Any]]
+
 NAMES = ("targets", "labels", "target", "label", "y")
 """Attributes that hold the labels by their name."""
 
 MOST_COLUMNS = 32
+MOST_ENTRIES = 8
+SOME = 4096
 MOST_CLASSES = 10_000
 """Largest width of a column of one-hot vectors."""
 
@@ -27,12 +32,8 @@ PLAIN_FEATURES = ("ClassLabel", "Value")
 
 def stored_columns(dataset: Any) -> Columns:
     """The columns of a data set, those that are named as labels first."""
-    try:
-        length = len(dataset)
-        found = dict(pair for _, pair in zip(range(MOST_COLUMNS), _columns(dataset, length), strict=False))
-    # A property or a `len` of the user's may raise anything; then there are no columns.
-    except Exception:
-        return {}
+    length = len(dataset)
+    found = dict(pair for _, pair in zip(range(MOST_COLUMNS), _columns(dataset, length), strict=False))
     return {name: found[name] for name in sorted(found, key=lambda name: _rank(name))}
 
 
@@ -46,7 +47,7 @@ def _rank(name: str) -> int:
     return NAMES.index(last) if last in NAMES else len(NAMES)
 
 
-def _columns(dataset: Any, length: int) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def _columns(dataset: Any, length: int) -> Iterator[Column]:
     if isinstance(dataset, TensorDataset):
         for number, tensor in enumerate(dataset.tensors[1:], 1):
             yield from _column(f"tensors.{number}", tensor, length)
@@ -60,11 +61,30 @@ def _columns(dataset: Any, length: int) -> Iterator[tuple[str, npt.NDArray[Any]]
                     yield name, np.concatenate(values)
         return
     for name in NAMES:
-        yield from _column(name, getattr(dataset, name, None), length)
-    yield from _of_hugging_face(dataset, length)
+        yield from _found(partial(_named, dataset, name, length))
+    yield from _found(partial(_of_hugging_face, dataset, length))
+    seen: set[int] = set()
     for name, value in list(getattr(dataset, "__dict__", {}).items()):
-        if name not in NAMES:
-            yield from _of_attribute(name.strip("_"), value, length)
+        if name not in NAMES and id(value) not in seen:  # torchvision's imgs are its samples
+            seen.add(id(value))
+            yield from _found(partial(_of_attribute, name.strip("_"), value, length))
+    yield from _found(partial(_of_inner, dataset, length))
+
+
+def _found(columns: Callable[[], Iterator[Column]]) -> list[Column]:
+    """The columns; none where a property or a method of the user's raises, whatever that is."""
+    try:
+        return list(columns())
+    except Exception:
+        return []
+
+
+def _named(dataset: Any, name: str, length: int) -> Iterator[Column]:
+    yield from _column(name, getattr(dataset, name, None), length)
+
+
+def _of_inner(dataset: Any, length: int) -> Iterator[Column]:
+    """The columns of the data set that this one is a part of, or wraps."""
     inner, indices = getattr(dataset, "dataset", None), getattr(dataset, "indices", None)
     if inner is not None and indices is not None and len(indices) == length:
         where = np.asarray(indices)
@@ -74,7 +94,7 @@ def _columns(dataset: Any, length: int) -> Iterator[tuple[str, npt.NDArray[Any]]
         yield from stored_columns(inner).items()
 
 
-def _of_attribute(name: str, value: Any, length: int) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def _of_attribute(name: str, value: Any, length: int) -> Iterator[Column]:
     """The columns in an attribute: itself, entries of its tuples, values of its dictionaries, columns of a table."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
@@ -89,29 +109,30 @@ def _of_attribute(name: str, value: Any, length: int) -> Iterator[tuple[str, npt
         return
     first = value[0] if isinstance(value, (list, tuple)) else None
     if isinstance(first, (list, tuple)):
-        if all(isinstance(entry, (list, tuple)) and len(entry) == len(first) for entry in value):
-            for position in range(min(len(first), 8)):
-                yield from _column(f"{name}.{position}", [entry[position] for entry in value], length)
+        for position, entry in enumerate(first[:MOST_ENTRIES]):
+            if is_small(entry) and not _are_texts_apart([other[position] for other in value[:SOME]]):
+                yield from _column(f"{name}.{position}", [other[position] for other in value], length)
     elif isinstance(first, Mapping):
         for key in LABEL_KEYS:
-            if all(isinstance(entry, Mapping) and key in entry for entry in value):
+            if key in first:
                 yield from _column(f"{name}.{key}", [entry[key] for entry in value], length)
     else:
         yield from _column(name, value, length)
 
 
-def _of_hugging_face(dataset: Any, length: int) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def _of_hugging_face(dataset: Any, length: int) -> Iterator[Column]:
     """The columns of a Hugging Face data set that hold numbers or names, without its formats and transforms."""
     features, names = getattr(dataset, "features", None), getattr(dataset, "column_names", None)
     if not isinstance(features, Mapping) or not isinstance(names, list) or not hasattr(dataset, "with_format"):
         return
-    plain = dataset.with_format(None)
+    formatted = getattr(dataset, "format", {}).get("type") is not None
+    plain = dataset.with_format(None) if formatted else dataset
     for name in names:
         if type(features[name]).__name__ in PLAIN_FEATURES:
             yield from _column(name, list(plain[name]), length)
 
 
-def _column(name: str, values: Any, length: int) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def _column(name: str, values: Any, length: int) -> Iterator[Column]:
     """The values as a column, if they are one."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__") or len(values) != length:
         return
@@ -120,11 +141,16 @@ def _column(name: str, values: Any, length: int) -> Iterator[tuple[str, npt.NDAr
             return
         values = np.asarray(values)
     # Only values that may be labels are put together: numbers, names, and one-hot vectors.
-    if not length or not is_small(values[0]):
+    if not length or not is_small(values[0]) or _are_texts_apart(values[:SOME]):
         return
     array = as_array(values)
     if array is not None:
         yield name, array
+
+
+def _are_texts_apart(values: Any) -> bool:
+    """Whether values are texts that hardly repeat, such as the names of files: many and long."""
+    return isinstance(values[0], str) and len(values) == SOME and len(set(values)) > SOME / 2
 
 
 def is_small(value: Any) -> bool:

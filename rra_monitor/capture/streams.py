@@ -39,16 +39,15 @@ class Streams:
 
     def states(self) -> dict[str, State]:
         """Name of each stream to its state."""
-        name, keys, *rest = np.random.get_state()
         found: dict[str, State] = {
-            "python's random": random.getstate(),
-            "numpy's": (name, keys.tobytes(), *rest),  # type: ignore[union-attr]
-            "torch's": (torch.get_rng_state().numpy().tobytes(),),
+            "python's random generator": random.getstate(),
+            "numpy's global generator": _legacy(np.random.get_state()),
+            "torch's global generator": (torch.get_rng_state().numpy().tobytes(),),
         }
-        if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            found["CUDA's"] = tuple(state.numpy().tobytes() for state in torch.cuda.get_rng_state_all())
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            found["CUDA's generators"] = tuple(state.numpy().tobytes() for state in torch.cuda.get_rng_state_all())
         for number, generator in enumerate(self._own):
-            found[f"generator {number + 1} of the data set, a {type(generator).__name__},"] = (_state(generator),)
+            found[f"its own {type(generator).__name__} ({number + 1})"] = (_state(generator),)
         return found
 
     def search_again(self) -> None:
@@ -138,11 +137,15 @@ def _state(generator: Any) -> Any:
     if isinstance(generator, np.random.Generator):
         return repr(generator.bit_generator.state)
     if isinstance(generator, np.random.RandomState):
-        name, keys, *rest = generator.get_state()
-        return (name, keys.tobytes(), *rest)  # type: ignore[union-attr]
+        return _legacy(generator.get_state())
     if isinstance(generator, random.Random):
         return generator.getstate()
     return generator.get_state().cpu().numpy().tobytes()
+
+
+def _legacy(state: Any) -> State:
+    name, keys, *rest = state
+    return (name, keys.tobytes(), *rest)
 
 
 def _restorer(generator: Any) -> Callable[[], None]:
