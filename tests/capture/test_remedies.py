@@ -77,6 +77,15 @@ def nested():
     return torch.nested.nested_tensor(list(IMAGES))
 
 
+class Limited(nn.Flatten):
+    """Memory ends beyond 20 samples."""
+
+    def forward(self, images):
+        if len(images) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(images)
+
+
 def features(network, sample=SAMPLE, **options):
     return list(iter_features(network, sample, **options))
 
@@ -88,6 +97,11 @@ def strings(transform=None):
 pytestmark = pytest.mark.filterwarnings("ignore:.*nested tensors")
 
 REMEDIES = [
+    Remedy(
+        "pass batch_size={} to start with it",
+        lambda: features(nn.Sequential(Limited()), layers=["0"]),
+        lambda: features(nn.Sequential(Limited()), layers=["0"], batch_size=16),
+    ),
     Remedy(
         "Pass n={} or so, or a subset of the classes",
         lambda: FixedSample.from_dataset(TensorDataset(IMAGES, torch.arange(60) % 20), n=30),
