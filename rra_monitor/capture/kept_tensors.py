@@ -17,7 +17,7 @@ from rra_monitor.capture.objects import Reached
 COPIED_BYTES = 256 << 20
 """Most bytes of parameters with their gradients, and of tensors that are no buffers, that are copied in each pass."""
 
-_changing: "weakref.WeakValueDictionary[int, torch.Tensor]" = weakref.WeakValueDictionary()
+_changing = weakref.WeakValueDictionary[int, torch.Tensor]()
 """Parameters that a forward pass was seen to change; they are copied before each."""
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
