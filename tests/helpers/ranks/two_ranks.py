@@ -19,6 +19,7 @@ from tests.helpers.training import Classifier, loaders
 def main():
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
+    references = {f"given{number}": path for number, path in enumerate(sys.argv[2:])}
     data = load_digits()
     images = torch.tensor(data.images / 16, dtype=torch.float32)[:, None]
     L.seed_everything(0)
@@ -46,7 +47,7 @@ def main():
         logger=WandbLogger(save_dir=out, version="ranks", offline=True),
         enable_checkpointing=False,
         enable_progress_bar=False,
-        callbacks=[Noting(dirpath=out / "run", n=100, on_error="raise")],
+        callbacks=[Noting(dirpath=out / "run", n=100, on_error="raise", references=references)],
     )
     trainer.fit(Classifier(), *loaders((images, torch.tensor(data.target))))
     values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("rra/")}
