@@ -111,9 +111,7 @@ class FirstInput:
         return keep
 
 
-def first_input_of(
-    model: nn.Module, sample: FixedSample, forward: Callable[[nn.Module, Any], Any]
-) -> FirstInput:
+def first_input_of(model: nn.Module, sample: FixedSample, forward: Callable[[nn.Module, Any], Any]) -> FirstInput:
     """What the first layer is called with when some of a sample passes through the network, which is left unchanged."""
     found = FirstInput(model)
     batch = map_tensors(lambda tensor: tensor.to(device_of(model), copy=True), sample.read(range(min(ROWS, sample.n))))
@@ -136,7 +134,9 @@ def remarks_on(ours: FirstInput, theirs: FirstInput) -> list[str]:
         return []
     if min(len(ours.tensor), len(theirs.tensor)) < 3:
         return []
-    return [f"at layer {ours.layer!r}: {each}" for each in FixedSample.from_tensors(ours.tensor).differences(theirs.tensor)]
+    return [
+        f"at layer {ours.layer!r}: {each}" for each in FixedSample.from_tensors(ours.tensor).differences(theirs.tensor)
+    ]
 
 
 def _compare(name: str, samples: Mapping[str, FixedSample], part: Callable[[str], Any]) -> None:

@@ -279,9 +279,7 @@ class RRACallback(Callback):
             reasons = self._probes.reasons() or "no data sets"
             raise ValueError(f"no probe can be drawn from the trainer's data ({reasons}); pass probes={{…}}")
         if self._probes.refused.keys() - refused:
-            warnings.warn(
-                f"not probed: {self._probes.reasons()} Pass it in probes={{…}} of RRACallback.", stacklevel=4
-            )
+            warnings.warn(f"not probed: {self._probes.reasons()} Pass it in probes={{…}} of RRACallback.", stacklevel=4)
         if new:
             self._monitor = Monitor(self._probes.ready, options=self.options, forward=self._forward(trainer))
 
@@ -400,7 +398,9 @@ class RRACallback(Callback):
         if trainer.is_global_zero:
             try:
                 references = {name: reference_path(path) for name, path in self.references.items()}
-                self._recorder = Recorder(self.store, references=references, align=self.align, sinks=self._sinks(trainer))
+                self._recorder = Recorder(
+                    self.store, references=references, align=self.align, sinks=self._sinks(trainer)
+                )
                 if self._monitor is not None:
                     self._recorder.check(self._monitor)
             except Exception as error:  # whatever it is, the others must not wait for this rank

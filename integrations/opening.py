@@ -45,9 +45,7 @@ def open_store(
     return store, store.claim(configuration, resume_step=step or None, token=token if isinstance(token, str) else None)
 
 
-def configuration_of(
-    probes: Mapping[str, FixedSample] | None, n: int, seed: int, options: MonitorOptions
-) -> str:
+def configuration_of(probes: Mapping[str, FixedSample] | None, n: int, seed: int, options: MonitorOptions) -> str:
     """A mark of what a fit measures: two fits with one mark can stand for each other.
 
     Args:

@@ -45,6 +45,7 @@ class Probes:
             folder: folder for inputs that are too large for memory.
         """
         known = feeds(trainer)
+        wanted: dict[str, tuple[Feed | None, Callable[[], FixedSample]]]
         if self._given is None:
             wanted = {feed.name: (feed, _drawing(feed, self._n, self._seed)) for feed in known}
         else:

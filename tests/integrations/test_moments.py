@@ -112,9 +112,7 @@ class TestAveragedWeights:
         ],
         ids=["swa with batch norm", "swa", "ema"],
     )
-    def test_each_snapshot_is_of_the_weights_in_training(
-        self, digits, tmp_path, sample, module, average, first, every
-    ):
+    def test_each_snapshot_is_of_the_weights_in_training(self, digits, tmp_path, sample, module, average, first, every):
         class Recording(module):
             def __init__(self):
                 super().__init__()
