@@ -29,11 +29,18 @@ class InputCheck:
         self._compared: set[str] = set()
         self._first: FirstInput | None = None
 
-    def start_step(self, model: nn.Module, samples: Mapping[str, FixedSample], part: Callable[[str], Any]) -> None:
+    @property
+    def waiting(self) -> bool:
+        """Whether a step of training is being looked at."""
+        return self._first is not None
+
+    def start_step(
+        self, model: nn.Module | None, samples: Mapping[str, FixedSample], part: Callable[[str], Any]
+    ) -> None:
         """Compare with a batch of training, the first time, and look at what the first layer gets of it.
 
         Args:
-            model: network that is trained.
+            model: network that is trained; None if only the batch is compared.
             samples: name to sample; those of validation are left out.
             part: function from the name of a sample to what the training step gets of its loader.
         """
@@ -42,7 +49,7 @@ class InputCheck:
             self._compared.add("train")
             for name in trained:
                 _compare(name, samples, part)
-            self._first = FirstInput(model)
+            self._first = None if model is None else FirstInput(model)
 
     def end_step(self, model: nn.Module, samples: Mapping[str, FixedSample], forward: Forward) -> None:
         """Compare what the first layer got in that step with what it gets of the first sample."""
