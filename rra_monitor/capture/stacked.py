@@ -173,9 +173,9 @@ def joined(batches: Sequence[Any]) -> Any:
 
 
 def as_inputs(batch: Any) -> Any:
-    """A batch as a network gets it: dictionaries, tuples, tensors, and lists of values."""
+    """A batch as a network gets it: its sequences as tuples, but for columns."""
     if isinstance(batch, Column):
-        return list(batch)
+        return batch
     if isinstance(batch, Mapping):
         return {key: as_inputs(value) for key, value in batch.items()}
     if isinstance(batch, (list, tuple)):

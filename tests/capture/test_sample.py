@@ -186,7 +186,7 @@ class TestFixedSampleLabels:
         monkeypatch.setattr(sample_module, "MATERIALISE_BYTES", 0)
         for sample in (kept, rra.FixedSample.from_dataset(items, n=10)):
             batch = next(sample.batches(4))
-            assert batch["path"] == [f"{i}.jpg" for i in sample.ids[: len(batch["path"])]]
+            assert batch["path"] == [f"{i}.jpg" for i in sample.ids[: len(batch["image"])]]
 
     @pytest.mark.parametrize("label", [None, 0.5, torch.zeros(4)])
     def test_data_without_classes_make_an_unlabelled_sample(self, label):
