@@ -407,6 +407,27 @@ def test_what_a_forward_pass_changes_in_the_network_is_put_back(make):
     assert read(network) != before
 
 
+@pytest.mark.parametrize("name", [name for name in CASES if "tensor" in name or "buffer" in name or "teacher" in name])
+def test_tensors_are_compared_all_at_once_where_a_wait_is_long(name, monkeypatch):
+    monkeypatch.setattr(kept, "WAITING", frozenset())
+    network = CASES[name]()
+    before = read(network)
+    pass_through(network)
+    assert read(network) == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("write", [in_place, past_the_version, of_another_memory])
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_a_teacher_on_a_gpu_is_put_back(write, size, monkeypatch):
+    monkeypatch.setattr(kept, "COPIED_BYTES", kept.COPIED_BYTES if size == "small" else 0)
+    network = Teacher(write).cuda()
+    before = plain(network.state_dict())
+    sample = rra.FixedSample.from_tensors(torch.rand(40, 4))
+    rra.Monitor({"p": sample}).measure(network, step=0, epoch=0)
+    assert plain(network.state_dict()) == before
+
+
 @pytest.mark.parametrize(
     "hook",
     [of_closure, of_function_attribute, of_default, of_globals, of_a_global_function],

@@ -191,6 +191,15 @@ class Bank(nn.Module):
         return self.head(features + 0.01 * self.bank.mean(0))
 
 
+class Limited(nn.Sequential):
+    """Memory ends beyond the training's own batch."""
+
+    def forward(self, x):
+        if len(x) > 24:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(x)
+
+
 class TwoViews(Module):
     """Two networks as BYOL has them: the target follows the online one after each step."""
 
@@ -250,6 +259,11 @@ class Training:
     slow: bool = False
 
 
+def small_loaders():
+    """Without validation, whose batches are larger."""
+    return loaders()[:1]
+
+
 def of(module, *arguments, **keywords):
     return lambda: (module(*arguments, **keywords), loaders())
 
@@ -290,6 +304,7 @@ TRAININGS = {
     "hooks of the user": Training(of(Hooked)),
     "a teacher in forward": Training(lambda: (Module(Teaching()), loaders())),
     "a bank of features": Training(lambda: (Module(Bank()), loaders()), slow=True),
+    "no memory for more": Training(lambda: (Module(Limited(*network())), small_loaders())),
     "a rate by the plateau, stopped early": Training(
         of(Module, schedule="plateau"),
         lambda: [callbacks.EarlyStopping("val_loss", patience=1), callbacks.ModelCheckpoint(monitor="val_loss")],
