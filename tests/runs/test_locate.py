@@ -29,6 +29,8 @@ def root(request, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folder_is_found_by_its_very_name_and_patterns_within_it(root, name):
+    if "://" in root and "::" in name:
+        pytest.skip("a chain of file systems")
     assert directories(f"{root}/{name}") == [f"{root}/{name}"]
     assert directories(f"{root}/{name}/seed*") == [f"{root}/{name}/seed0", f"{root}/{name}/seed1"]
 
