@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
-from torch.utils.data import BatchSampler, Subset, SubsetRandomSampler, default_collate
+from torch.utils.data import BatchSampler, SequentialSampler, Subset, SubsetRandomSampler, default_collate
 
 from rra_monitor.capture.sample import FixedSample
 from rra_monitor.capture.undisturbed import undisturbed
@@ -45,8 +45,9 @@ class Feed:
             ValueError: items that are whole batches already.
         """
         dataset, sampler = self.loader.dataset, getattr(self.loader, "sampler", None)
-        if isinstance(sampler, SubsetRandomSampler):
-            return Subset(dataset, list(sampler.indices))
+        some = sampler.indices if isinstance(sampler, SubsetRandomSampler) else sampler
+        if isinstance(some, (list, tuple, range)) and all(isinstance(index, int) for index in some):
+            return Subset(dataset, list(some))
         if self._hands_items_on and not isinstance(sampler, BatchSampler) and hasattr(dataset, "__getitem__"):
             raise ValueError("its loader has batch_size=None, so an item of its data set is a whole batch")
         return dataset
@@ -56,6 +57,11 @@ class Feed:
         """The loader's function from items to a batch; None if it is torch's default."""
         collate = getattr(self.loader, "collate_fn", None)
         return None if self._hands_items_on or collate is default_collate else collate
+
+    @property
+    def ordered(self) -> bool:
+        """Whether it goes through its items in their order, which may be sorted."""
+        return isinstance(getattr(self.loader, "sampler", None), SequentialSampler)
 
     @property
     def _hands_items_on(self) -> bool:

@@ -4,7 +4,6 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -124,18 +123,18 @@ class MonitoredFit:
         if self._trainer.is_global_zero:
             # Alone, rank zero must not pass anything through the network.
             network = self._module if self._trainer.world_size == 1 else None
-            self.inputs.start_step(network, self._probes.ready, partial(self._probes.part, batch))
+            self.inputs.start_step(network, self._probes, batch)
 
     def end_step(self) -> None:
         """Compare what the network got in that step with what it gets of a sample."""
         if self.inputs.waiting:
             with muted(self._trainer, self._module):
-                self.inputs.end_step(self._module, self._probes.ready, self._forward)
+                self.inputs.end_step(self._module, self._probes, self._forward)
 
     def start_validation(self, name: str, batch: Any) -> None:
         """Compare a sample of validation data with a batch of its loader, the first time."""
         if self._trainer.is_global_zero:
-            self.inputs.validation(name, self._probes.ready, batch)
+            self.inputs.validation(name, self._probes, batch)
 
     def close(self, finished: bool) -> None:
         """End the fit: sinks write what they hold back, and the claim ends.

@@ -63,10 +63,16 @@ class Probes:
                 self.refused[name] = str(error) if isinstance(error, (TypeError, ValueError)) else repr(error)
         return new
 
-    def part(self, batch: Any, name: str) -> Any:
-        """What a batch of training has of the loader whose way a sample goes."""
+    def differences(self, batch: Any, name: str) -> list[str]:
+        """What tells a batch, or what it has of the loader whose way a sample goes, from the sample."""
         feed = self._feeds.get(name)
-        return batch if feed is None or feed.key is None else batch[feed.key]
+        part = batch if feed is None or feed.key is None else batch[feed.key]
+        return self.ready[name].differences(part, ordered=self.ordered(name))
+
+    def ordered(self, name: str) -> bool:
+        """Whether the loader whose way a sample goes has its items in an order that may be sorted."""
+        feed = self._feeds.get(name)
+        return feed is not None and feed.ordered
 
     def reasons(self) -> str:
         """The refused probes with the reason for each."""
