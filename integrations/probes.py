@@ -87,7 +87,16 @@ def _is_val(name: str) -> bool:
 
 
 def _drawing(feed: Feed, n: int, seed: int) -> Callable[[], FixedSample]:
-    return lambda: FixedSample.from_dataset(feed.dataset, n, seed, shrink=True, collate_fn=feed.collate_fn)
+    """The draw from a loader's data, whose worker starts as the loader's do."""
+    return lambda: FixedSample.from_dataset(
+        feed.dataset,
+        n,
+        seed,
+        shrink=True,
+        collate_fn=feed.collate_fn,
+        multiprocessing_context=getattr(feed.loader, "multiprocessing_context", None),
+        worker_init_fn=getattr(feed.loader, "worker_init_fn", None),
+    )
 
 
 def _as_it_is(sample: FixedSample) -> Callable[[], Any]:
