@@ -17,8 +17,11 @@ from rra_monitor.capture.objects import Reached
 COPIED_BYTES = 256 << 20
 """Most bytes of parameters with their gradients, and of tensors that are no buffers, that are copied in each pass."""
 
-_changing: "weakref.WeakValueDictionary[int, torch.Tensor]" = weakref.WeakValueDictionary()
+_changing = weakref.WeakValueDictionary[int, torch.Tensor]()
 """Parameters that a forward pass was seen to change; they are copied before each."""
+
+WAITING = frozenset({"cpu"})
+"""Kinds of devices where each comparison is waited for; on others they are read all at once."""
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -39,7 +42,8 @@ class Kept:
         self.copy = _copied(self.memory, on_cpu) if copied else None
         self.checksum = None if copied else _checksum(self.memory)
         # A pass that is undone is none for a backward pass that still needs the tensor.
-        self.version = None if tensor.is_inference() else _unsafe_preserve_version_counter(tensor)
+        self.version = 0 if tensor.is_inference() else tensor._version
+        self.count = None if tensor.is_inference() else _unsafe_preserve_version_counter(tensor)
         self.requires_grad = tensor.requires_grad
         self.gradient = tensor.grad if tensor.is_leaf else None
 
@@ -62,8 +66,8 @@ class Kept:
 
     def put_back_version(self) -> None:
         """The count of changes in place."""
-        if self.version is not None and self.tensor._version != self.version.prev_versions[0]:
-            self.version.__exit__()
+        if self.count is not None and self.tensor._version != self.version:
+            self.count.__exit__()
 
 
 def kept_tensors(found: Reached, copy_all: bool) -> Callable[[], list[torch.Tensor]]:
@@ -142,7 +146,7 @@ def _changed(kept: Sequence[Kept]) -> list[Kept]:
             if each.copy is None:
                 assert each.checksum is not None
                 by_device[each.memory.device].append((each, _checksum(each.memory) != each.checksum))
-            elif each.memory.device.type == "cpu":
+            elif each.memory.device.type in WAITING:
                 if not torch.equal(_bits(each.memory), _bits(each.copy)):
                     changed.append(each)
             else:

@@ -20,17 +20,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from rra_monitor.capture import undo
 from rra_monitor.capture.left_alone import belongs_elsewhere, exchanges_parameters, is_installed
 
-MOST_OBJECTS = 100_000
-"""Most objects that are recorded; those nearest to the network come first, and the rest are left alone."""
+MOST_OBJECTS, OF_A_MODULE = 100_000, 50
+"""Most objects that are recorded, in addition to some for each module; those nearest to the network come first."""
+
+MOST_ITEMS = 1_000_000
+"""Most items of a list, dictionary or other container; longer ones are left alone."""
 
 _ATOMS = frozenset(
     {bool, int, float, complex, str, bytes, type(None), type(...), range, slice, types.CodeType}
     | {torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format}
 )
+_CONTAINERS = frozenset({dict, OrderedDict, defaultdict, list, set, deque, tuple, frozenset, bytearray})
 _PLAIN_TENSORS = (torch.Tensor, nn.Parameter, nn.Buffer)
 _STORE_GLOBAL = dis.opmap["STORE_GLOBAL"]
 
@@ -65,12 +70,15 @@ def reached(model: nn.Module) -> Reached:
     modules = list(model.modules())
     found = Reached(sharded=any(map(exchanges_parameters, set(map(type, modules)))))
     hooks = nn.modules.module
-    todo: deque[Any] = deque((*modules, hooks._global_forward_hooks, hooks._global_forward_pre_hooks))
+    # The last holds the weights of parametrised modules within `torch.nn.utils.parametrize.cached()`.
+    of_all = (hooks._global_forward_hooks, hooks._global_forward_pre_hooks, getattr(parametrize, "_cache", None))
+    todo: deque[Any] = deque((*modules, *of_all))
+    most = MOST_OBJECTS + OF_A_MODULE * len(modules)
     recorders: dict[type, _Recorder] = {}
-    while todo and len(found._seen) < MOST_OBJECTS:
+    while todo and len(found._seen) < most:
         thing = todo.popleft()
         kind = type(thing)
-        if kind in _ATOMS or id(thing) in found._seen:
+        if kind in _ATOMS or id(thing) in found._seen or (kind in _CONTAINERS and len(thing) > MOST_ITEMS):
             continue
         found._seen[id(thing)] = thing
         if kind not in recorders:
@@ -115,6 +123,7 @@ def _of_module(module: nn.Module, found: Reached) -> Iterable[Any]:
         found.parameters |= {id(tensor): tensor for tensor in module.parameters(recurse=False)}
         found.buffers |= {id(tensor): tensor for tensor in module.buffers(recurse=False)}
         return ()
+    found.undo.append(partial(undo.put_back_kind, module, type(module)))
     attributes = object.__getattribute__(module, "__dict__")
     buffers, parameters = attributes.get("_buffers", {}), attributes.get("_parameters", {})
     found.buffers |= {id(tensor): tensor for tensor in buffers.values() if tensor is not None}

@@ -276,13 +276,15 @@ class FixedSample:
             return self
         return FixedSample(inputs, ALL_INPUTS, self.labels, self.ids, prepare=self.prepare, path=path)
 
-    def differences(self, batch: Any) -> list[str]:
+    def differences(self, batch: Any, *, ordered: bool = False) -> list[str]:
         """What tells a batch of a training from the sample, beyond chance and beyond ordinary augmentation.
 
         Structure, types and shapes, and each channel's mean, standard deviation and range.
 
         Args:
             batch: inputs of a training, with or without their labels.
+            ordered: whether they are the first items of data in an order that may be sorted, so that they need not be
+                like the rest: then larger differences are needed.
 
         Returns:
             One sentence for each difference, with both values.
@@ -290,7 +292,7 @@ class FixedSample:
         own = take(self._inputs, spread(self.n).tolist())
         candidates = [batch, split_item(batch, self._place)[0], *inputs_within(batch)]
         inputs = next((each for each in candidates if same_structure(each, own)), candidates[1])
-        return input_differences(inputs, own)
+        return input_differences(inputs, own, ordered)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the sample to a file, from which `load` reads it without the data set.

@@ -34,7 +34,9 @@ def undisturbed(model: nn.Module, *, copy_all: bool = False) -> Iterator[None]:
     """
     modules = list(model.modules())
     for module in modules:
-        if any(map(is_lazy, (*module.parameters(recurse=False), *module.buffers(recurse=False)))):
+        if any(
+            is_lazy(tensor) for held in ("_parameters", "_buffers") for tensor in vars(module).get(held, {}).values()
+        ):
             raise ValueError(
                 f"{type(module).__name__} is not initialised yet; pass one batch through the network first"
             )

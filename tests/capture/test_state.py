@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import parametrizations, parametrize, prune
 
 import rra_monitor as rra
 from rra_monitor.capture import kept, objects, state
@@ -44,6 +44,10 @@ class Changing(nn.Module):
         y = self.fc(x)
         self.change(self, y)
         return y
+
+
+class Changed(Changing):
+    """What a network becomes at its first call."""
 
 
 def attributes(change, **values):
@@ -364,6 +368,7 @@ CASES = {
     "a new module": attributes(module_added),
     "a new hook": attributes(hook_added),
     "a cached property": Lazy,
+    "another class": attributes(setting("__class__", lambda net, y: Changed)),
     "metrics": Metered,
     "a network out of sight": held(lambda: [nn.BatchNorm1d(4)], lambda held: held[0](X)),
     "a network behind a weak reference": lambda: behind_a_reference(),
@@ -380,7 +385,8 @@ def behind_a_reference():
 def read(network):
     gradients = [None if each.grad is None else plain(each.grad) for each in network.parameters()]
     others = [plain(cell.cell_contents) for cell in getattr(getattr(network, "keep", None), "__closure__", None) or ()]
-    return plain({key: each for key, each in network.__dict__.items() if key != "change"}), gradients, others
+    attributes = {key: each for key, each in network.__dict__.items() if key != "change"}
+    return type(network).__name__, plain(attributes), gradients, others
 
 
 def pass_through(network):
@@ -399,6 +405,27 @@ def test_what_a_forward_pass_changes_in_the_network_is_put_back(make):
     before = read(network)
     network(X)
     assert read(network) != before
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "tensor" in name or "buffer" in name or "teacher" in name])
+def test_tensors_are_compared_all_at_once_where_a_wait_is_long(name, monkeypatch):
+    monkeypatch.setattr(kept, "WAITING", frozenset())
+    network = CASES[name]()
+    before = read(network)
+    pass_through(network)
+    assert read(network) == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("write", [in_place, past_the_version, of_another_memory])
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_a_teacher_on_a_gpu_is_put_back(write, size, monkeypatch):
+    monkeypatch.setattr(kept, "COPIED_BYTES", kept.COPIED_BYTES if size == "small" else 0)
+    network = Teacher(write).cuda()
+    before = plain(network.state_dict())
+    sample = rra.FixedSample.from_tensors(torch.rand(40, 4))
+    rra.Monitor({"p": sample}).measure(network, step=0, epoch=0)
+    assert plain(network.state_dict()) == before
 
 
 @pytest.mark.parametrize(
@@ -562,8 +589,24 @@ def test_an_object_that_cannot_be_looked_into_is_left_alone():
     assert len(network.held) == 1
 
 
+def test_weights_that_are_cached_for_a_step_are_not_those_of_a_measurement():
+    network = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)))
+    with parametrize.cached():
+        pass_through(network)
+        loss = network(X).sum()
+    loss.backward()
+    assert network[0].parametrizations.weight.original1.grad is not None
+
+
+def test_a_container_of_very_many_items_is_left_alone(monkeypatch):
+    monkeypatch.setattr(objects, "MOST_ITEMS", 100)
+    network = Changing(lambda net, y: net.held.append(1), held=[0] * 101)
+    pass_through(network)
+    assert len(network.held) == 103
+
+
 def test_only_so_many_objects_are_recorded(monkeypatch):
-    monkeypatch.setattr(objects, "MOST_OBJECTS", 60)
+    monkeypatch.setattr(objects, "MOST_OBJECTS", 20)
     network = Changing(lambda net, y: setattr(net, "calls", net.calls + 1), calls=0, held=[[i] for i in range(500)])
     pass_through(network)
     assert network.calls == 0
