@@ -21,6 +21,9 @@ from rra_monitor.capture.stored_labels import Columns, is_named
 INSPECTED = 32
 """Number of items that are read twice, before anything is read in bulk."""
 
+FEWEST = 3
+"""Smallest sample, see `checked_n`."""
+
 Named = str | int | Callable[[Any], Any] | None
 """What the user says about the labels: a key, a position, or a function of an item."""
 
@@ -62,7 +65,7 @@ def drawn(
     found, ruled_out = stored_choice(items, looked, columns, place)
     if found is not None and found.verdict is not None and found.verdict.labels is not None:
         known = found.verdict.known
-        if known.sum() >= min(n, length) / 2 or not shrink:
+        if known.sum() >= max(FEWEST, min(n, length) / 2) or not shrink:
             positions, said = drawn_positions(found.verdict.labels, known, n, seed, shrink)
             return _by_stored(source, positions, found, said)
         assert found.place.entry is not None
@@ -195,7 +198,7 @@ def _fill_unlabelled(
             drawn.ids[holes[: len(new)]] = positions[new]
             known[holes[: len(new)]] = True
     count = int(known.sum())
-    if count < n / 2:
+    if count < max(FEWEST, n / 2):
         drawn.labels = None
     elif count < n:
         # In place, since the batch may be in a file: the last ones move to the holes.

@@ -144,7 +144,7 @@ def unlabelled_markers(labels: Labels) -> list[int]:
     negative = values[values < 0].tolist()
     mirrored = set(values.tolist()) == {-value for value in values.tolist()}
     if len(negative) == 1 and not (mirrored and len(values) == 2):
-        return negative if len(values) > 1 else []
+        return negative
     return negative if len(negative) == 2 and len(values) > 3 and not mirrored else []
 
 
