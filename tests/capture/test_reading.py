@@ -1,3 +1,4 @@
+import io
 import multiprocessing
 import os
 import pickle
@@ -9,6 +10,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 import rra_monitor as rra
@@ -141,6 +144,15 @@ class TestReads:
             found = [one.item[2] for one in reader.read(order)]
             assert len(reader._workers) == 2
         assert found == order.tolist()
+
+    @pytest.mark.parametrize(("seconds", "shown"), [(0.0, True), (1000.0, False)])
+    def test_a_long_read_has_a_progress_bar(self, seconds, shown, tmp_path, monkeypatch):
+        stream = io.StringIO()
+        console = Console(file=stream, force_terminal=True)
+        monkeypatch.setattr(reading, "passing_progress", lambda: Progress(console=console, transient=True))
+        monkeypatch.setattr(reading, "LONG_SECONDS", seconds)
+        rra.FixedSample.from_dataset(Counted(tmp_path), n=40)
+        assert ("reading the sample" in stream.getvalue()) == shown
 
     def test_a_loaders_function_starts_the_worker(self, tmp_path):
         class Started(Counted):
