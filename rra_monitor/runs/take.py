@@ -21,7 +21,7 @@ LOCK = "claim.lock"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Errors that may pass during a training."""
 
-_HELD: "weakref.WeakValueDictionary[str, object]" = weakref.WeakValueDictionary()
+_HELD: weakref.WeakValueDictionary[str, object] = weakref.WeakValueDictionary()
 """Token of each claim of this process to the store that holds it."""
 
 
