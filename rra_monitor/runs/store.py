@@ -235,6 +235,7 @@ class RunStore:
         """
         if self._holder is not None:
             let_go(self._holder)
+        self._holder, self.writable = None, True
         remarks: list[str] = []
         before, step = self.path, resume_step or 0
         asked = Asked(configuration, step, token if step else None)

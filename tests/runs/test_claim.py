@@ -70,7 +70,7 @@ class TestOneRule:
 
     def test_a_resumed_run_keeps_what_lies_before_its_checkpoint(self, tmp_path):
         train(tmp_path, (0, 5, 9))
-        store, said = train(tmp_path, (9, 12), resume_step=5)
+        store, said = train(tmp_path, (5, 9, 12), resume_step=5)
         assert said == []
         assert store.path == str(tmp_path)
         assert store.steps("train") == (0, 5, 9, 12)
