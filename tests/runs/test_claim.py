@@ -303,6 +303,20 @@ class TestFaults:
         assert seen == [0, 5]
         assert recorder.record({"train": snapshot_of(9)}).matches["train"]["prev"].step == 5
 
+    def test_a_recorder_takes_over_the_claim_of_a_host_or_its_failure(self, tmp_path):
+        run = tmp_path / "run"
+        for place in (run, "/proc/no/such/run"):
+            store = rra.RunStore(place)
+            said = store.claim("of a host").remarks
+            recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                recorder.record({"train": snapshot_of(0)})
+                recorder.close()
+            assert (len(said), store.writable) == ((0, True) if place == run else (1, False))
+        found = json.loads((run / CLAIM).read_text())
+        assert (found["configuration"], found["state"]) == ("of a host", "running")
+
     def test_a_disk_that_is_full_at_the_start_is_written_to_once_it_has_room(self, tmp_path, monkeypatch):
         store, write = rra.RunStore(tmp_path / "run"), _LocalFiles._write
 
