@@ -23,10 +23,10 @@ from rra_monitor.runs.checks import (
     checked_sample,
 )
 from rra_monitor.runs.claim import CLAIM, Claim, Holder
-from rra_monitor.runs.files import files_of
 from rra_monitor.runs.format import Arrays, encoded
 from rra_monitor.runs.graphs import graph_arrays
 from rra_monitor.runs.reading import SAMPLES, SNAPSHOTS, SnapshotReader, digest_of, naming, sample_file, snapshot_file
+from rra_monitor.runs.storage import files_of
 from rra_monitor.runs.take import Asked, give_back, let_go, take, write
 
 KeepGraphs = Literal["all", "last"] | int

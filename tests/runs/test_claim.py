@@ -15,7 +15,7 @@ import pytest
 import rra_monitor as rra
 from rra_monitor.runs import claim as claim_module
 from rra_monitor.runs.claim import CLAIM, configuration
-from rra_monitor.runs.files import _LocalFiles
+from rra_monitor.runs.local import _LocalFiles
 from tests.helpers import ROOT
 from tests.helpers.snapshots import assert_equal, snapshot_of
 
@@ -197,7 +197,7 @@ class TestLivingProcesses:
     @pytest.mark.parametrize("lockable", [True, False])
     def test_of_many_that_claim_at_once_each_has_a_directory(self, tmp_path, monkeypatch, lockable):
         if not lockable:
-            monkeypatch.setattr("rra_monitor.runs.files._lock", lambda *_: False)
+            monkeypatch.setattr("rra_monitor.runs.local._lock", lambda *_: False)
         run, stores = tmp_path / "run", [rra.RunStore(tmp_path / "run") for _ in range(8)]
         barrier = threading.Barrier(len(stores))
 
