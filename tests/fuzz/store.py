@@ -285,7 +285,7 @@ def reads(run: Path) -> dict[str, Callable[[], object]]:
         store = rra.RunStore(run, keep_graphs=1)
         store.set_aside(STEPS[1])
         here = rra.RunStore(other).load("train", STEPS[2])
-        recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
+        recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)], resume_step=STEPS[1])
         recorder.record({"train": here})
         recorder.close()
 
