@@ -12,7 +12,7 @@ import torch
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
 from rra_monitor.capture.memory import is_out_of_memory
-from rra_monitor.capture.objects import Reached
+from rra_monitor.capture.reach import Reached
 
 COPIED_BYTES = 256 << 20
 """Most bytes of parameters with their gradients, and of tensors that are no buffers, that are copied in each pass."""
