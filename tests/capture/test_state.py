@@ -640,7 +640,7 @@ class TestNetworksTooLargeForACopy:
 CONVOLUTION, LINEAR = partial(nn.Conv2d, 1, 4, 3), partial(nn.Linear, 8, 4)
 NORMALISED = {
     "spectral norm": (parametrizations.spectral_norm, CONVOLUTION),
-    "spectral norm of a linear layer": (parametrizations.spectral_norm, LINEAR),
+    "linear layer under spectral norm": (parametrizations.spectral_norm, LINEAR),
     "spectral norm by hooks": (nn.utils.spectral_norm, CONVOLUTION),
     "weight norm": (parametrizations.weight_norm, CONVOLUTION),
     "orthogonal": (parametrizations.orthogonal, LINEAR),
@@ -648,7 +648,13 @@ NORMALISED = {
 }
 
 
-@pytest.mark.parametrize(("norm", "layer"), NORMALISED.values(), ids=NORMALISED)
+@pytest.mark.parametrize(
+    ("norm", "layer"),
+    [
+        pytest.param(*each, id=name, marks=[] if name.startswith("spectral norm") else [pytest.mark.slow])
+        for name, each in NORMALISED.items()
+    ],
+)
 def test_a_training_with_normalised_weights_is_the_same_with_the_monitor(norm, layer):
     def trained(monitored):
         torch.manual_seed(0)
