@@ -9,11 +9,17 @@ from rra_monitor.runs.keys import metric_key
 from rra_monitor.runs.record import summary_names
 
 
-def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
+def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int, awaited: bool = False) -> None:
     """Refuse, before any training, a watcher whose value is missing or outdated when it is needed.
 
     Watchers are EarlyStopping, ModelCheckpoint and ReduceLROnPlateau. Values are logged at the end of each training
     epoch, so a watcher must read them then, not after validation or steps.
+
+    Args:
+        trainer: trainer within a fit.
+        monitor: monitor of the fit.
+        every_n_epochs: number of epochs between two measurements.
+        awaited: whether a probe `val` of validation data joins at their first use.
 
     Raises:
         ValueError: an unknown value, a schedule with gaps, or a watcher that reads at another time.
@@ -27,6 +33,11 @@ def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
         if not isinstance(value, str) or not value.startswith("rra/"):
             continue
         who = f"{type(watcher).__name__}(monitor={value!r})"
+        if awaited and value.startswith("rra/val/"):
+            raise ValueError(
+                f"{who} watches validation data, which the trainer does not load before its first validation, epochs "
+                "ahead; pass check_val_every_n_epoch=1 to it, or watch a value of the probe 'train'"
+            )
         if value not in known:
             near = difflib.get_close_matches(value, known, n=3, cutoff=0) or known
             raise ValueError(f"{who} watches a value that is not logged; the nearest are {', '.join(near)}")
@@ -37,6 +48,17 @@ def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int) -> None:
                 f"{who} looks at epochs that RRACallback(every_n_epochs={every_n_epochs}) skips; it would fail, or "
                 "judge stale values. Pass every_n_epochs=1 to RRACallback, or watch another value."
             )
+
+
+def refuse_watchers(trainer: Any, reason: str) -> None:
+    """Refuse every watcher of an `rra/` value, since there will be none.
+
+    Raises:
+        ValueError: the first such watcher, with the reason.
+    """
+    for watcher, value, _, _ in _watchers(trainer):
+        if isinstance(value, str) and value.startswith("rra/"):
+            raise ValueError(f"{type(watcher).__name__}(monitor={value!r}) would wait in vain: {reason}")
 
 
 def _watchers(trainer: Any) -> Iterator[tuple[Any, Any, int, str | None]]:

@@ -22,6 +22,7 @@ FOREIGN = (
     "tests/capture/test_channels.py",
     "tests/capture/test_features.py",
     "tests/capture/test_layers.py",
+    "tests/capture/test_state.py",
     "tests/capture/test_undisturbed.py",
     "tests/capture/test_views.py",
     "tests/cli/test_recipes.py",
@@ -36,6 +37,8 @@ FOREIGN = (
 def pytest_itemcollected(item):
     if item.nodeid.startswith(FOREIGN):
         item.add_marker("foreign")
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -102,7 +102,7 @@ def public():
 def parameters_and_attributes():
     """Names of arguments of public functions, classes and methods, and of what texts name of other packages."""
     classes = [each for each in public().values() if inspect.isclass(each)]
-    methods = [method for each in classes for method in vars(each).values() if callable(method)]
+    methods = [method for each in classes for name in vars(each) if callable(method := getattr(each, name))]
     takers = [*public().values(), *methods, EarlyStopping, ModelCheckpoint, Trainer, LRSchedulerConfig]
     holders = [LightningModule, WandbLogger, torch.Tensor, np.ndarray, csr_matrix]
     found = {name for each in holders for name in dir(each)} | {WandbLogger.__name__}

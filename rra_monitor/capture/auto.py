@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from rra_monitor.capture.layer import Layer, named_modules
+from rra_monitor.capture.layer import Layer, named_modules, uncompiled
 from rra_monitor.capture.names import INPUT
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -77,7 +77,7 @@ def _units(modules: dict[str, nn.Module], ran: set[str]) -> dict[str, bool]:
             return
         for child, inner in module.named_children():
             inner_name = ".".join(part for part in (name, child) if part and part != "_orig_mod")
-            if inner_name in modules and modules[inner_name] is getattr(inner, "_orig_mod", inner):
+            if inner_name in modules and modules[inner_name] is uncompiled(inner):
                 descend(inner_name)
 
     descend(trunk)

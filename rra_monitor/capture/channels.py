@@ -62,7 +62,8 @@ def has_channels_last(modules: Mapping[str, nn.Module], layer: Layer) -> bool:
 
 def _leading_sizes(module: nn.Module, spatial: int) -> set[int]:
     """Sizes of the channel axis, right after the samples, in the module's input or output."""
-    if isinstance(module, CONVOLUTIONS) and module.weight.dim() - 2 == spatial:
+    # Not by the weight: reading a parametrised one computes it, and a step of spectral norm's power iteration with it.
+    if isinstance(module, CONVOLUTIONS) and len(module.kernel_size) == spatial:
         return {module.in_channels, module.out_channels}
     if isinstance(module, NORMS):
         return {module.num_features}

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from rra_monitor.capture.channels import view_dims, with_views
-from rra_monitor.capture.layer import Layer, named_modules
+from rra_monitor.capture.layer import Layer, named_modules, network_of
 from rra_monitor.capture.layers import choose_layers, trace
+from rra_monitor.capture.memory import BatchSize, fitted, is_out_of_memory
 from rra_monitor.capture.names import FULL
 from rra_monitor.capture.sample import FixedSample
 from rra_monitor.capture.undisturbed import undisturbed
@@ -20,13 +21,14 @@ from rra_monitor.utils.trees import first_tensor, map_tensors
 
 Forward = Callable[[nn.Module, Any], Any]
 
-TRACED_SAMPLES = (5, 3)
-"""Sizes of the passes that find the layers: two, to tell an axis of samples from one that has the same length."""
+TRACED_SAMPLES = 5
+"""Number of samples in the pass that finds the layers; a second one has about half of them, to tell an axis of samples
+from one that has the same length."""
 
 
 def call_model(model: nn.Module, batch: Any) -> Any:
-    """The default forward: the model called with the batch."""
-    return model(batch)
+    """The default forward: the model called with the batch; of a distributed one the network within it."""
+    return network_of(model)(batch)
 
 
 class Capture:
@@ -98,33 +100,50 @@ def find_layers(
         CallError: the network does not run on the sample.
         ValueError: see `choose_layers`.
     """
-    with undisturbed(model):
+    traced, _ = fitted(TRACED_SAMPLES, lambda size: _traced(model, sample, size, forward), least=2)
+    larger, smaller = traced
+    return choose_layers(model, [layer for layer in larger if layer in smaller], layers)
+
+
+def _traced(model: nn.Module, sample: FixedSample, size: int, forward: Forward) -> list[list[Layer]]:
+    larger = min(size, sample.n)
+    with undisturbed(model, copy_all=True):
         try:
-            larger, smaller = (
-                trace(model, _to_device(sample.read(range(min(size, sample.n))), model), forward)
-                for size in TRACED_SAMPLES
-            )
-        except torch.cuda.OutOfMemoryError:
-            raise
+            return [
+                trace(model, _to_device(sample.read(range(rows)), model), forward)
+                for rows in (larger, (larger + 1) // 2)
+            ]
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise CallError(
                 f"the network does not run on the sample: {error}. If it is not called with one float32 tensor of "
                 "inputs, pass forward=lambda model, batch: …"
             ) from error
-        return choose_layers(model, [layer for layer in larger if layer in smaller], layers)
 
 
 def collect(
-    model: nn.Module, sample: FixedSample, layers: Sequence[Layer], forward: Forward = call_model, batch_size: int = 128
+    model: nn.Module,
+    sample: FixedSample,
+    layers: Sequence[Layer],
+    forward: Forward = call_model,
+    batch_size: int | BatchSize = 128,
 ) -> dict[str, torch.Tensor]:
     """The features of all samples in every view of the given layers, from one pass.
 
     Name to (n, …) tensor on the model's device, in its precision where it is not pooled. The model is left
-    unchanged (see `undisturbed`).
+    unchanged (see `undisturbed`). Where memory runs out the pass starts anew with half the batch.
 
     Raises:
         RuntimeError: a layer did not run, or returned another number of rows than samples, in some batch.
     """
+    size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
+    return size.fitted(lambda size: _collected(model, sample, layers, forward, size))
+
+
+def _collected(
+    model: nn.Module, sample: FixedSample, layers: Sequence[Layer], forward: Forward, batch_size: int
+) -> dict[str, torch.Tensor]:
     features: dict[str, torch.Tensor] = {}
     start = stop = 0
 
@@ -167,7 +186,7 @@ def iter_features(
     *,
     views: str | Iterable[str] = (FULL,),
     forward: Forward = call_model,
-    batch_size: int = 128,
+    batch_size: int | BatchSize = 128,
     memory_budget: int = 4 << 30,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """The features of one layer after the other, in execution order, as (name, (n, …) tensor).
@@ -181,16 +200,17 @@ def iter_features(
         layers: layers to collect, see `choose_layers`.
         views: views of each layer, see `pooled`.
         forward: function of the model and a batch on the model's device.
-        batch_size: samples per forward pass.
+        batch_size: number of samples in a forward pass; halved, with a warning, where memory runs out.
         memory_budget: bytes of features held at once; on a CUDA device at most half of its free memory.
             One layer is always held, whatever its size.
 
     Raises:
         ValueError: an unknown view, or one that no layer has; see also `choose_layers`.
     """
+    size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
     found = with_views(model, _as_layers(model, sample, layers, forward), checked_views(views))
     for group in grouped(found, sample.n, available(model, memory_budget)):
-        features = collect(model, sample, group, forward, batch_size)
+        features = collect(model, sample, group, forward, size)
         for layer in group:
             for name in layer.view_names.values():
                 yield name, features.pop(name)

@@ -8,6 +8,9 @@ from torch import nn
 
 from rra_monitor.capture.names import FULL, layer_view
 
+WRAPPERS = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+"""Modules that run one network on several devices."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -50,10 +53,28 @@ class Layer:
 
 
 def named_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """The model's modules by name, also of a compiled model: names have no `_orig_mod`."""
+    """The model's modules by name, also of a compiled or distributed model: names have no `_orig_mod`.
+
+    What `DistributedDataParallel` or `DataParallel` holds has its own names, without `module.`.
+    """
     found: dict[str, nn.Module] = {}
-    for name, module in model.named_modules():
-        original = getattr(module, "_orig_mod", module)
+    for name, module in network_of(model).named_modules():
         clean = ".".join(part for part in name.split(".") if part != "_orig_mod")
-        found.setdefault(clean, original)
+        found.setdefault(clean, uncompiled(module))
     return found
+
+
+def network_of(model: nn.Module) -> nn.Module:
+    """The network within `DistributedDataParallel` or `DataParallel`, compiled or not; the model itself if neither."""
+    inner = model
+    while isinstance(inner := uncompiled(inner), WRAPPERS):
+        model = inner = inner.module
+    return model
+
+
+def uncompiled(module: nn.Module) -> nn.Module:
+    """The module that a compiled one was made of; the module itself if it is not compiled."""
+    # Not by `getattr`, which a module may hand on to those within it.
+    within = module.__dict__.get("_modules")
+    original = within.get("_orig_mod") if isinstance(within, dict) else None
+    return original if isinstance(original, nn.Module) else module

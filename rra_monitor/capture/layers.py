@@ -11,9 +11,13 @@ import torch
 from torch import nn
 
 from rra_monitor.capture.auto import auto_layers, trunk_of
-from rra_monitor.capture.layer import Layer, named_modules
+from rra_monitor.capture.layer import Layer, named_modules, network_of
 from rra_monitor.capture.names import INPUT
 from rra_monitor.utils.trees import first_tensor
+
+
+class LayerNameError(ValueError):
+    """A layer that was asked for is not there, or cannot be watched."""
 
 
 def trace(model: nn.Module, batch: Any, forward: Callable[[nn.Module, Any], Any]) -> list[Layer]:
@@ -71,7 +75,8 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
             of the module that holds all parameters.
 
     Raises:
-        ValueError: a name that the model does not have, that does not run, or a pattern that matches nothing.
+        LayerNameError: a name that the model does not have, that does not run, or a pattern that matches nothing; a
+            ValueError.
     """
     if layers == "auto":
         return _without_clash(auto_layers(model, traced))
@@ -80,13 +85,15 @@ def choose_layers(model: nn.Module, traced: Sequence[Layer], layers: str | Itera
     # The names may be those of the network alone if a LightningModule holds it: `layer1.0` for `network.layer1.0`.
     trunk = trunk_of(named_modules(model), {layer.module for layer in traced})
     for pattern in wanted:
-        for prefix in ("", f"{trunk}."):
-            exact = {layer.name for layer in traced if prefix + pattern in (layer.name, layer.module or INPUT)}
-            matched = exact or {layer.name for layer in traced if _matches(layer.name, prefix + pattern)}
+        for asked in (pattern, f"{trunk}.{pattern}", *_unwrapped(pattern, model)):
+            exact = {layer.name for layer in traced if asked in (layer.name, layer.module or INPUT)}
+            matched = exact or {layer.name for layer in traced if _matches(layer.name, asked)}
+            if asked != pattern:
+                matched -= {INPUT}  # the rest of a longer pattern is of modules
             if matched:
                 break
         if not matched:
-            raise ValueError(_no_such_layer(pattern, model, traced))
+            raise LayerNameError(_no_such_layer(pattern, model, traced))
         chosen |= matched
     names = [layer.name for layer in traced if layer.name in chosen]
     if len(names) != len(set(names)):
@@ -104,6 +111,12 @@ def _without_clash(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     return tuple(layer for layer in layers if layer.module)
 
 
+def _unwrapped(pattern: str, model: nn.Module) -> tuple[str, ...]:
+    """The pattern without the name under which `DistributedDataParallel` holds the network."""
+    wrapped = network_of(model) is not model
+    return (pattern.removeprefix("module."),) if wrapped and pattern.startswith("module.") else ()
+
+
 def _matches(name: str, pattern: str) -> bool:
     if "**" in pattern:
         return fnmatchcase(name, pattern)
@@ -119,7 +132,7 @@ def _no_such_layer(pattern: str, model: nn.Module, traced: Sequence[Layer]) -> s
             f"layer {pattern!r} cannot be watched: in evaluation mode it does not run, or its output has no row per "
             f"sample. Layers that can: {', '.join(_nearest(pattern, valid))}"
         )
-    for name, module in model.named_modules(remove_duplicate=False):
+    for name, module in network_of(model).named_modules(remove_duplicate=False):
         if name == pattern:
             known = next(other for other, same in modules.items() if same is module)
             return f"layer {pattern!r} is the same module as {known!r}; watch that one"

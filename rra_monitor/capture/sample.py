@@ -1,55 +1,102 @@
 """The fixed set of inputs that is measured: a probe."""
 
+import hashlib
+import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import IterableDataset, default_collate
 
-from rra_monitor.capture.drawing import Positions, checked_n, drawn_positions, fingerprint
-from rra_monitor.capture.labels import (
-    Labels,
-    as_labels,
-    item_of,
-    label_position,
-    read_labels,
-    split_item,
-    stored_labels,
+from rra_monitor.capture.changed import changed_inputs
+from rra_monitor.capture.differences import input_differences, inputs_within, same_structure
+from rra_monitor.capture.drawing import Positions, checked_n, fingerprint
+from rra_monitor.capture.drawn import Named, collated_anew, drawn, kept_in_a_file
+from rra_monitor.capture.given import checked_tensors
+from rra_monitor.capture.items import ALL_INPUTS, Place, split_item
+from rra_monitor.capture.labels import Labels
+from rra_monitor.capture.reading import Reader
+from rra_monitor.capture.sample_file import Facts, mapped
+from rra_monitor.capture.sample_writer import write_sample
+from rra_monitor.capture.stacked import (
+    Collate,
+    as_inputs,
+    as_loaded,
+    check_inputs,
+    cuts,
+    map_leaves,
+    take,
+    tensor_bytes,
 )
 from rra_monitor.utils.checks import whole_number
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.trees import iter_tensors
 
 MATERIALISE_BYTES = 1 << 30
-"""A sample whose inputs take up to this many bytes (1 GiB) is kept in memory; a larger one is read again each time."""
+"""A sample whose batches take up to this many bytes (1 GiB) is kept in memory; a larger one in a mapped file."""
 
 INSPECTED_ITEMS = 256
-"""The fingerprint covers this many items, spread evenly over the sample; the first eighth of them is read twice."""
+"""The fingerprint covers this many items, spread evenly over the sample."""
+
+PASSED_AT_ONCE = 128
+"""Samples in a batch that is passed through a change."""
 
 
 class FixedSample:
     """The same inputs in the same order at every measurement, so that graphs of epochs, runs and seeds are comparable.
 
-    Build one with `from_dataset` or `from_tensors`.
+    Build one with `from_dataset`, `from_tensors` or `load`.
 
     Attributes:
         n: number of samples.
         labels: (n,) int64 classes, or None for unlabelled data.
         ids: (n,) int64 identities; two samples with equal ids hold the same items in the same order.
         fingerprint: hash of the inputs, which differs for another normalisation under equal ids.
+        prepare: whether `RRACallback` passes the samples on as its trainer does batches.
+        path: file that holds the inputs, or None if they are in memory or in a temporary file.
     """
 
     def __init__(
-        self, read: Callable[[Sequence[int]], Any], labels: Labels | None, ids: Positions, fingerprint: str
+        self,
+        batch: Any,
+        place: Place,
+        labels: Labels | None,
+        ids: Positions,
+        *,
+        prepare: bool = True,
+        path: Path | None = None,
+        reread: Callable[[Collate | None], Any] | None = None,
+        collate_fn: Collate | None = None,
+        known_fingerprint: str | None = None,
     ) -> None:
-        """Take the parts that the two constructors prepare; `read` collates the samples at given positions."""
-        self._read = read
+        """Take the parts that the constructors prepare.
+
+        Args:
+            batch: samples as one batch; as a loader hands it on, or inputs alone.
+            place: where the label stands in it.
+            labels: (n,) classes, or None.
+            ids: (n,) identities.
+            prepare: see the class.
+            path: see the class.
+            reread: function of a collate_fn that reads the items again.
+            collate_fn: what put the batch together.
+            known_fingerprint: fingerprint, computed here if None.
+        """
+        self._batch, self._place = batch, place
+        self._inputs = as_inputs(split_item(batch, place)[0])
+        self._reread, self._collate = reread, _custom(collate_fn)
         self.labels = labels
         self.ids = ids
-        self.fingerprint = fingerprint
+        self.prepare = prepare
+        self.path = path
+        self.fingerprint = known_fingerprint or fingerprint(
+            [take(self._inputs, [int(position)]) for position in spread(len(ids))]
+        )
 
     @property
     def n(self) -> int:
@@ -61,6 +108,11 @@ class FixedSample:
         """Number of different labels, or None for unlabelled data."""
         return None if self.labels is None else len(np.unique(self.labels))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the inputs."""
+        return tensor_bytes(self._inputs) * self.n // max(1, len(next(iter_tensors(self._inputs), self.ids)))
+
     def __len__(self) -> int:
         return self.n
 
@@ -68,44 +120,68 @@ class FixedSample:
         kind = "unlabelled" if self.classes is None else f"{self.classes} classes"
         return f"FixedSample(n={self.n}, {kind}, fingerprint={self.fingerprint})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The data set stays where it is.
+        return self.__dict__ | {"_reread": None}
+
     def batches(self, batch_size: int = 128) -> Iterator[Any]:
         """The inputs in order, collated, in even batches of up to `batch_size`. Consumes no global random numbers."""
         batch_size = whole_number("batch_size", batch_size, 1)
-        cuts = np.linspace(0, self.n, -(-self.n // batch_size) + 1).astype(int).tolist()
-        for start, stop in pairwise(cuts):
+        for start, stop in pairwise(cuts(self.n, batch_size)):
             yield self.read(range(start, stop))
 
     def head(self, n: int) -> "FixedSample":
         """The first n samples, without labels: for timings and trials."""
-        return FixedSample(self._read, None, self.ids[:n], self.fingerprint)
+        return FixedSample(
+            self._inputs, ALL_INPUTS, None, self.ids[:n], prepare=self.prepare, known_fingerprint=self.fingerprint
+        )
 
     def read(self, positions: Sequence[int]) -> Any:
-        """The inputs at the given positions, collated into one batch. Consumes no global random numbers."""
-        with preserved_rng():
-            return self._read(positions)
+        """The inputs at the given positions, collated into one batch, a copy. Consumes no global random numbers."""
+        # A network may work in place.
+        return map_leaves(_copy, take(self._inputs, positions))
 
     @classmethod
-    def from_dataset(cls, dataset: Any, n: int = 2000, seed: int = 0, shrink: bool = False) -> "FixedSample":
+    def from_dataset(
+        cls,
+        dataset: Any,
+        n: int = 2000,
+        seed: int = 0,
+        shrink: bool = False,
+        *,
+        labels: Named = None,
+        prepare: bool = True,
+        collate_fn: Collate | None = None,
+        multiprocessing_context: Any = None,
+        worker_init_fn: Callable[[int], None] | None = None,
+    ) -> "FixedSample":
         """A class-balanced random draw without replacement, shuffled; the same for the same data, n and seed.
 
-        Labels come from the data set's `targets` or `labels` if it has them and the items agree, otherwise from the
-        items: the last entry of a tuple, or the key `label`, `labels`, `target`, `targets` or `y` of a dictionary.
-        If these are not classes, the draw is uniform and the sample unlabelled (there is no NNCS).
+        Labels come from what the data set stores for all items (`targets`, `labels`, a column of another name) if the
+        items agree; otherwise n items are drawn uniformly, and the labels are those that they have. If these are not
+        classes, the sample is unlabelled (there is no NNCS), with a warning that says why.
 
-        Inputs of up to 1 GiB are read once and kept; larger ones are read again at each measurement. The analysis uses
-        no augmentation: some items are read twice, and a difference is an error. Global random streams are restored;
-        a generator that the data set owns is not.
+        Items are read in a worker process, so that nothing changes in the data set: open files, generators, caches.
+        Each is read once, and kept: up to 1 GiB in memory, more in a temporary file. The analysis uses no
+        augmentation: items are watched for random numbers, and the first are read twice.
 
         Args:
             dataset: anything with `len()` and integer indexing.
             n: number of samples to draw; n / classes of each class, the remainder one each from the first classes.
             seed: seed of the draw. No global random stream is used.
-            shrink: whether to take fewer, instead of an error, if there are not enough (of a class).
+            shrink: whether to take fewer, unevenly many of each class, or some classes, instead of an error.
+            labels: the label of an item, where it is not found rightly: its key, its position in a tuple, or a function
+                of an item that returns a class, or None for an item without one.
+            prepare: whether `RRACallback` passes the samples through the loader's `collate_fn` and the module's
+                batch-transfer hooks.
+            collate_fn: what puts items together to a batch; torch's `default_collate` if None.
+            multiprocessing_context: how the worker process is started, as for a `DataLoader`.
+            worker_init_fn: function that is called in it first, as for a `DataLoader`.
 
         Raises:
             TypeError: the data set has no length or no indexing, or its inputs do not collate.
-            ValueError: n < 3, fewer than two samples of a class wanted, too few there, or inputs that differ between
-                two reads.
+            ValueError: n < 3, fewer than two samples of a class wanted, too few there, inputs that differ between
+                two reads, or labels that are no classes where `labels` names them.
         """
         if isinstance(dataset, IterableDataset) or not (
             hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
@@ -115,156 +191,161 @@ class FixedSample:
                 "drawn from it. Collect some inputs and labels and use FixedSample.from_tensors(inputs, labels)."
             )
         n, seed = checked_n(n), whole_number("seed", seed, 0)
-        with preserved_rng():
-            labels, at = _labels_of(dataset)
-            settled = labels is None
-            while True:
-                draw = drawn_positions(len(dataset), labels, n, seed, shrink)
+        own = _custom(collate_fn)
+        readers = partial(Reader, dataset, multiprocessing_context, worker_init_fn)
+        with preserved_rng(), readers() as reader:
+            found = drawn(dataset, n, seed, shrink, reader, MATERIALISE_BYTES, labels, own)
+        check_inputs(split_item(found.batch, found.place)[0])
+        if said := [*found.said, *kept_in_a_file(found.batch, MATERIALISE_BYTES)]:
+            warnings.warn("; ".join(said), stacklevel=2)
 
-                def read(positions: Sequence[int], draw: Positions = draw, at: int = at) -> Any:
-                    return _collated(
-                        [split_item(item_of(dataset, int(draw[position])), at)[0] for position in positions]
-                    )
+        def reread(collate_fn: Collate | None) -> Any:
+            with preserved_rng(), readers() as reader:
+                return collated_anew(dataset, found.ids, reader, MATERIALISE_BYTES, collate_fn)
 
-                inspected = _spread(len(draw))
-                once = _one_by_one(read, inspected)
-                _refuse_random_transforms(once, _one_by_one(read, inspected[::8]), draw[inspected])
-                size = sum(tensor.nbytes for item in once for tensor in iter_tensors(item)) / len(once) * len(draw)
-                looked_at = draw if size <= MATERIALISE_BYTES else draw[inspected]
-                items = [item_of(dataset, int(position)) for position in looked_at]
-                if settled or labels is None or label_position(items, labels[looked_at]) is not None:
-                    break
-                # The few items looked at before agreed with the stored labels, these do not.
-                labels, at, settled = read_labels(dataset), -1, True
-            sample = cls(read, None if labels is None else labels[draw], draw, fingerprint(once))
-            if size > MATERIALISE_BYTES:
-                return sample
-            kept = _collated([split_item(item, at)[0] for item in items])
-            return cls(partial(_take, kept), sample.labels, draw, sample.fingerprint)
+        return cls(
+            found.batch,
+            found.place,
+            found.labels,
+            found.ids,
+            prepare=prepare,
+            reread=reread,
+            collate_fn=own,
+        )
 
     @classmethod
-    def from_tensors(cls, inputs: Any, labels: Any = None, ids: Any = None) -> "FixedSample":
+    def from_tensors(cls, inputs: Any, labels: Any = None, ids: Any = None, *, prepare: bool = True) -> "FixedSample":
         """The given inputs in this order. Shuffle them yourself if they are sorted by class.
 
         Args:
             inputs: tensor or array (n, …), or a dictionary or tuple of them with equal first axes.
             labels: (n,) integers, or None.
             ids: (n,) integers that name the items, 0 … n-1 if None. Give the same ids to the same items.
+            prepare: whether `RRACallback` passes the samples through the module's batch-transfer hooks.
 
         Raises:
             ValueError: n < 3, lengths that differ, labels or ids that are not integers, ids that occur twice.
         """
-        inputs = _as_tensors(inputs)
-        lengths = {len(tensor) for tensor in iter_tensors(inputs)}
-        if len(lengths) != 1:
-            raise ValueError(f"inputs need equal first axes, found lengths {sorted(lengths)}")
-        n = checked_n(lengths.pop())
-        checked = None if labels is None else as_labels(labels, length=n)
-        if labels is not None and checked is None:
+        inputs, checked, names = checked_tensors(inputs, labels, ids)
+        return cls(inputs, ALL_INPUTS, checked, names, prepare=prepare)
+
+    def through(
+        self,
+        change: Callable[[Any], Any],
+        *,
+        collate_fn: Collate | None = None,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> "FixedSample":
+        """The same samples after a change of each batch, such as the hooks of a module; made once and kept.
+
+        Args:
+            change: function of a batch as a loader hands it on, items collated with their labels; of a sample from
+                tensors, the inputs, or (inputs, labels). What it returns is split from its label in the same way.
+            collate_fn: what puts the items together; as the sample was drawn if None.
+            folder: directory of the file, if the result is larger than 1 GiB; a temporary one if None. A file that an
+                earlier call left there for the same inputs is used.
+
+        Raises:
+            TypeError: a change whose result has not one entry per sample.
+            ValueError: a change or a collate_fn that is random.
+        """
+        batch = self._batch
+        if collate_fn is not None and _custom(collate_fn) is not self._collate and self._reread is not None:
+            batch = self._reread(_custom(collate_fn))
+        of_loader = self._place != ALL_INPUTS
+
+        def handed(positions: range) -> Any:
+            part = as_loaded(map_leaves(_copy, take(batch, positions)))
+            if of_loader or self.labels is None:
+                return part
+            return part, torch.from_numpy(self.labels[positions.start : positions.stop].copy())
+
+        place = self._place if of_loader else ALL_INPUTS if self.labels is None else Place(1, 2)
+        identity = hashlib.sha256(f"{self.fingerprint}{self.ids.tolist()}".encode()).hexdigest()
+        inputs, path = changed_inputs(
+            handed,
+            change,
+            place,
+            self._inputs,
+            cuts(self.n, PASSED_AT_ONCE),
+            MATERIALISE_BYTES,
+            None if folder is None else Path(folder),
+            identity,
+        )
+        if inputs is None:
+            return self
+        return FixedSample(inputs, ALL_INPUTS, self.labels, self.ids, prepare=self.prepare, path=path)
+
+    def differences(self, batch: Any, *, ordered: bool = False) -> list[str]:
+        """What tells a batch of a training from the sample, beyond chance and beyond ordinary augmentation.
+
+        Structure, types and shapes, and each channel's mean, standard deviation and range.
+
+        Args:
+            batch: inputs of a training, with or without their labels.
+            ordered: whether they are the first items of data in an order that may be sorted, so that they need not be
+                like the rest: then larger differences are needed.
+
+        Returns:
+            One sentence for each difference, with both values.
+        """
+        own = take(self._inputs, spread(self.n).tolist())
+        candidates = [batch, split_item(batch, self._place)[0], *inputs_within(batch)]
+        inputs = next((each for each in candidates if same_structure(each, own)), candidates[1])
+        return input_differences(inputs, own, ordered)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the sample to a file, from which `load` reads it without the data set.
+
+        Raises:
+            TypeError: batches that hold anything but tensors, texts and numbers.
+        """
+        facts = Facts(
+            n=self.n,
+            fingerprint=self.fingerprint,
+            entry=self._place.entry,
+            length=self._place.length,
+            labelled=self.labels is not None,
+            prepare=self.prepare,
+        )
+        write_sample(Path(path), self._batch, facts, self.ids, self.labels)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "FixedSample":
+        """The sample in a file that `save` wrote. The file is mapped: inputs are read when they are used.
+
+        Raises:
+            OSError: no such file.
+            ValueError: a file that is truncated, foreign, of a later version, or changed.
+        """
+        there = mapped(path)
+        facts = there.facts
+        if not any(tensor.ndim for tensor in iter_tensors(there.batch)):
+            raise ValueError(f"{os.fspath(path)} holds no inputs. Save it again with FixedSample.save(path).")
+        sample = cls(
+            there.batch,
+            Place(facts.entry, facts.length),
+            there.labels,
+            there.ids,
+            prepare=facts.prepare,
+            path=Path(path),
+        )
+        if sample.fingerprint != facts.fingerprint:
             raise ValueError(
-                f"labels are {_outline(labels)}, expected integers of shape ({n},), of at most 64 bits: one class "
-                "per input. Pass labels=None for data without classes."
+                f"{os.fspath(path)} was changed after it was written: its inputs have the fingerprint "
+                f"{sample.fingerprint}, expected {facts.fingerprint!r:.40}. Save it again with FixedSample.save(path)."
             )
-        names = np.arange(n) if ids is None else as_labels(ids, length=n)
-        if names is None or len(np.unique(names)) != n:
-            raise ValueError(f"ids must be {n} different integers, one per input; got {ids!r:.80}")
-
-        read = partial(_take, inputs)
-        return cls(read, checked, names.astype(np.int64), fingerprint(_one_by_one(read, _spread(n))))
+        return sample
 
 
-def _outline(labels: Any) -> str:
-    """Type and shape of values that are not labels."""
-    if not isinstance(labels, torch.Tensor):
-        try:
-            labels = np.asarray(labels)
-        except (ValueError, TypeError, RuntimeError):
-            return f"a {type(labels).__name__}"
-    return f"{labels.dtype} of shape {tuple(labels.shape)}"
-
-
-def _take(inputs: Any, positions: Sequence[int]) -> Any:
-    """The samples at some positions of collated inputs; a range is a slice, which copies nothing."""
-    if isinstance(inputs, torch.Tensor):
-        return inputs[positions.start : positions.stop] if isinstance(positions, range) else inputs[list(positions)]
-    if isinstance(inputs, dict):
-        return {key: _take(value, positions) for key, value in inputs.items()}
-    if isinstance(inputs, list):
-        return [inputs[position] for position in positions]
-    return tuple(_take(value, positions) for value in inputs)
-
-
-def _collated(items: list[Any]) -> Any:
-    """One batch: tensors, dictionaries and tuples of them, lists of strings."""
-    try:
-        return _as_tuples(default_collate(items))
-    except (TypeError, RuntimeError) as error:
-        raise TypeError(
-            f"inputs of type {type(items[0]).__name__} do not collate into a batch ({error}). Give the data set a "
-            "transform that returns tensors of one shape, or build the sample with FixedSample.from_tensors."
-        ) from error
-
-
-def _as_tuples(batch: Any) -> Any:
-    if isinstance(batch, dict):
-        return {key: _as_tuples(value) for key, value in batch.items()}
-    if isinstance(batch, (list, tuple)) and not all(isinstance(value, str) for value in batch):
-        return tuple(_as_tuples(value) for value in batch)
-    return list(batch) if isinstance(batch, tuple) else batch
-
-
-def _spread(n: int) -> Positions:
+def spread(n: int) -> Positions:
+    """Some positions, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(n, INSPECTED_ITEMS)).astype(np.int64))
 
 
-def _one_by_one(read: Callable[[Sequence[int]], Any], positions: Positions) -> list[Any]:
-    return [read([int(position)]) for position in positions]
+def _custom(collate_fn: Collate | None) -> Collate | None:
+    return None if collate_fn is default_collate else collate_fn
 
 
-def _labels_of(dataset: Any) -> tuple[Labels | None, int]:
-    """The labels, and their position in an item."""
-    if not len(dataset):
-        return None, -1
-    stored = stored_labels(dataset)
-    if stored is not None:
-        positions = _spread(len(stored))[::8]
-        at = label_position([item_of(dataset, int(position)) for position in positions], stored[positions])
-        if at is not None:
-            return stored, at
-    return read_labels(dataset), -1
-
-
-def _refuse_random_transforms(once: list[Any], again: list[Any], ids: Positions) -> None:
-    differing = [
-        int(item_id)
-        for first, second, item_id in zip(once[::8], again, ids[::8], strict=True)
-        if fingerprint([first]) != fingerprint([second])
-    ]
-    if differing:
-        raise ValueError(
-            f"{len(differing)} of {len(again)} items differ when read twice (item {differing[0]}, for one): the data "
-            "set applies a random transform, and the analysis needs the same inputs every time. Pass a copy with the "
-            "transform used for evaluation: FixedSample.from_dataset(Data(…, transform=evaluation_transform))."
-        )
-
-
-def _as_tensors(inputs: Any) -> Any:
-    if isinstance(inputs, np.ndarray):
-        # ascontiguousarray would give a single number an axis.
-        inputs = torch.from_numpy(np.ascontiguousarray(inputs).reshape(inputs.shape))
-    if isinstance(inputs, dict):
-        return {key: _as_tensors(value) for key, value in inputs.items()}
-    if isinstance(inputs, (tuple, list)):
-        return tuple(_as_tensors(value) for value in inputs)
-    if not isinstance(inputs, torch.Tensor):
-        raise TypeError(f"inputs must be tensors, arrays or a dictionary or tuple of them, got {type(inputs).__name__}")
-    if inputs.is_meta or inputs.is_nested or inputs.layout != torch.strided:
-        kind, remedy = str(inputs.layout), "call to_dense() on it first"
-        if inputs.is_meta:
-            kind, remedy = "without values", "load them onto a device"
-        elif inputs.is_nested:
-            kind, remedy = "nested", "call to_padded_tensor(0.0) on it first"
-        raise ValueError(f"inputs must be dense tensors, got one that is {kind}; {remedy}")
-    if not inputs.ndim:
-        raise ValueError("inputs need a first axis, of samples; got a single number")
-    return inputs
+def _copy(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf

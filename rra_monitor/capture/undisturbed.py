@@ -8,52 +8,59 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from rra_monitor.capture.flags import preserved_flags
+from rra_monitor.capture.state import recorded
 from rra_monitor.utils.rng import preserved_rng
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; on leaving, flags, buffers, random streams and grad mode are as before.
+def undisturbed(model: nn.Module, *, copy_all: bool = False) -> Iterator[None]:
+    """Evaluation mode without gradients; on leaving, everything that forward passes changed is as before.
+
+    That is flags, parameters, buffers, attributes, containers, what hooks leave behind, random streams, grad mode and
+    torch's global switches, see `reached` and `recorded`. What the block itself changes there is put back, too: keep
+    results in variables of your own.
 
     `no_grad`, not `inference_mode`: a tensor that a module caches here may be part of a backward pass later. Each
     module's `training` flag is set directly, not by `model.eval()`, which some networks override with side effects
     (merging adapters, for example). Compiled modules run eagerly, because hooks added after the first compiled call are
-    skipped.
+    skipped. Modules that are distributed over processes, as `DistributedDataParallel`, do not wait for the others.
+
+    Args:
+        model: network, compiled or not.
+        copy_all: whether all parameters are copied first, whatever their size, see `recorded`.
 
     Raises:
         ValueError: the network has lazy modules that have not seen a batch; initialising them is left to the training.
     """
     modules = list(model.modules())
     for module in modules:
-        if any(map(is_lazy, (*module.parameters(recurse=False), *module.buffers(recurse=False)))):
+        if any(
+            is_lazy(tensor) for held in ("_parameters", "_buffers") for tensor in vars(module).get(held, {}).values()
+        ):
             raise ValueError(
                 f"{type(module).__name__} is not initialised yet; pass one batch through the network first"
             )
     flags = [module.training for module in modules]
-    # The dictionaries as well as the contents: a forward pass may put another tensor in a buffer's place.
-    buffers = [dict(module._buffers) for module in modules]
-    contents = {
-        id(buffer): buffer.detach().clone() for held in buffers for buffer in held.values() if buffer is not None
-    }
-    with preserved_rng(), torch.inference_mode(False), torch.no_grad(), _eagerly():
+    with (
+        preserved_rng(),
+        preserved_flags(),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        _eagerly(),
+        recorded(model, copy_all),
+    ):
         try:
             for module in modules:
                 module.training = False
+                if isinstance(module, nn.parallel.DistributedDataParallel):
+                    module.require_forward_param_sync = False  # rank zero may measure alone
+                elif isinstance(module, nn.DataParallel):
+                    module.device_ids = module.device_ids[:1]  # the replicas' hooks would see parts of a batch
             yield
         finally:
-            for module, training, held in zip(modules, flags, buffers, strict=True):
+            for module, training in zip(modules, flags, strict=True):
                 module.training = training
-                if isinstance(module._buffers, dict):  # TorchScript's is none, and its forward cannot rebind
-                    module._buffers.clear()
-                    module._buffers.update(held)
-                for buffer in held.values():
-                    if buffer is not None and not _same(buffer, contents[id(buffer)]):
-                        buffer.copy_(contents[id(buffer)])
-
-
-def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Equal in every element, NaN included."""
-    return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def _eagerly() -> AbstractContextManager[object]:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from torch import nn
 from rra_monitor.capture.channels import view_dims, with_views
 from rra_monitor.capture.features import Forward, call_model, collect, device_of, find_layers, iter_features
 from rra_monitor.capture.layer import Layer
+from rra_monitor.capture.memory import BatchSize, fitted, freed
 from rra_monitor.capture.sample import FixedSample
 from rra_monitor.graph import default_k, knn_graph
 from rra_monitor.graph.knn import graph_bytes
@@ -32,6 +33,7 @@ class Monitor:
     Args:
         probes: name to sample, for example `{"train": sample}`.
         options: options of measuring; made from the keywords if None.
+        on_error: effect of a failing measurement: an error ("raise"), or a warning and no snapshots ("warn").
         more: options of measuring by keyword, see `MonitorOptions`: layers, views, k, backend, forward, batch_size,
             memory_budget, cka, quantities. If `options` are given, too, these replace those of the same name.
 
@@ -47,9 +49,16 @@ class Monitor:
     """
 
     def __init__(
-        self, probes: Mapping[str, FixedSample], *, options: MonitorOptions | None = None, **more: Any
+        self,
+        probes: Mapping[str, FixedSample],
+        *,
+        options: MonitorOptions | None = None,
+        on_error: Literal["raise", "warn"] = "raise",
+        **more: Any,
     ) -> None:
         check_names("Monitor", more)
+        if on_error not in ("raise", "warn"):
+            raise ValueError(f"on_error={on_error!r:.80}; expected 'raise' or 'warn'")
         if options is None:
             options = MonitorOptions(**more)
         elif not isinstance(options, MonitorOptions):
@@ -58,8 +67,10 @@ class Monitor:
             options = replace(options, **more)
         self.probes = checked_probes(probes, options.k)
         self.options = options
+        self.on_error = on_error
         self.quantities = options.measured()
         self._undefined: set[tuple[str, str, str]] = set()
+        self._batch_size = BatchSize(options.batch_size)
 
     def k(self, probe: str) -> int:
         """The number of neighbours used for a probe."""
@@ -89,24 +100,34 @@ class Monitor:
     ) -> dict[str, Snapshot]:
         """A snapshot of every probe.
 
-        The model's weights, buffers, training flags, random streams and grad mode are the same afterwards.
+        The model's weights, buffers, attributes, training flags, random streams and grad mode, and torch's global
+        switches, are the same afterwards (see docs/capture.md). A batch that does not fit in memory is halved, with a
+        warning, and stays so.
 
         Args:
-            model: network on any device, in any mode, compiled or not.
+            model: network on any device, in any mode, compiled or not, also within `DistributedDataParallel`: then one
+                process may measure alone.
             step: optimiser steps taken.
             epoch: epochs completed.
             on_graph: function for a progress bar, called before the first graph of a probe and after each graph, with
                 the probe, the number of its graphs built so far, and their total number.
 
         Returns:
-            Probe to snapshot.
+            Probe to snapshot; empty where measuring failed and `on_error` is "warn".
 
         Raises:
             ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer.
         """
         step, epoch = whole_number("step", step, 0), whole_number("epoch", epoch, 0)
-        with preserved_rng():  # a user's quantity may draw from the global streams
-            return {probe: self._snapshot(model, probe, step, epoch, on_graph) for probe in self.probes}
+        try:
+            with preserved_rng():  # a user's quantity may draw from the global streams
+                return {probe: self._snapshot(model, probe, step, epoch, on_graph) for probe in self.probes}
+        except Exception as error:
+            if self.on_error == "raise":
+                raise
+            warnings.warn(f"no snapshot at epoch {epoch}, step {step}; training goes on: {error!r}", stacklevel=2)
+        freed()  # the error held what had been collected
+        return {}
 
     def plan(self, model: nn.Module) -> dict[str, CostEstimate]:
         """The layers that a snapshot of each probe will watch, and its estimated cost."""
@@ -146,7 +167,7 @@ class Monitor:
             layers,
             views=tuple(self.options.views),
             forward=self._forward,
-            batch_size=self.options.batch_size,
+            batch_size=self._batch_size,
             memory_budget=self.options.memory_budget,
         ):
             try:
@@ -182,15 +203,17 @@ class Monitor:
                 warnings.warn(f"{where} of probe {probe!r}: {symbols[name]} undefined: {reason}", stacklevel=4)
 
     def _seconds(self, model: nn.Module, sample: FixedSample, layers: tuple[Layer, ...]) -> float:
-        few = sample.head(min(self.options.batch_size, sample.n))
+        few = sample.head(min(self._batch_size.size, sample.n))
         watched = [layer for layer in layers if layer.module]
-        passes = timed(lambda: collect(model, few, watched, self._forward, self.options.batch_size)) * sample.n / few.n
+        passes = timed(lambda: collect(model, few, watched, self._forward, self._batch_size)) * sample.n / few.n
         rows = min(sample.n, CALIBRATION_ROWS)
         low, high = CALIBRATION_DIMS
         # A generator of its own: the global streams belong to the training.
         cloud = torch.rand(rows, high, generator=torch.Generator().manual_seed(0)).to(device_of(model))
         # Seconds of a graph = n² (base + slope · dim), from the two sizes.
-        at_low, at_high = (timed(partial(knn_graph, cloud[:, :dim], 2)) for dim in CALIBRATION_DIMS)
+        (at_low, at_high), rows = fitted(
+            rows, lambda rows: [timed(partial(knn_graph, cloud[:rows, :dim], 2)) for dim in CALIBRATION_DIMS], least=10
+        )
         slope = max(at_high - at_low, 0.0) / (high - low)
         dims = [dim for layer in layers for dim in view_dims(layer).values()]
         return passes + sum((sample.n / rows) ** 2 * (at_low + slope * max(dim - low, 0)) for dim in dims)

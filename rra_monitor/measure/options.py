@@ -28,7 +28,7 @@ class MonitorOptions:
         backend: backend of the graphs, see `knn_graph`.
         forward: function of the model and a batch of inputs, for networks that are not called with one tensor:
             `lambda model, batch: model(batch["image"], batch["mask"])`. The model is called with the batch if None.
-        batch_size: number of samples in a forward pass.
+        batch_size: number of samples in a forward pass; halved, with a warning, where memory runs out.
         memory_budget: bytes of features held at once, see `iter_features`.
         cka: whether to compute the linear CKA of all pairs of layers, too; the same as "cka" among the `quantities`.
             Keeps n · min(n, d) numbers in double precision for each layer while it measures: 32 MB at n = 2,000,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.measure.quantities import STANDARD
 from rra_monitor.measure.quantity import Quantity
 from rra_monitor.measure.settings import Curve, Settings
+
+Weights = Literal["current", "averaged"]
+WEIGHTS = ("current", "averaged")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,7 @@ class Snapshot:
         graphs: layer name to graph; empty where they were not kept.
         aliases: views that equal another one and were measured once: `{"layer3.0@avg8": "layer3.0@avg-global"}`.
         seconds: time that measuring took.
+        weights: whose weights the network had: "current" ones of the training, or "averaged" ones of a callback.
     """
 
     probe: str
@@ -60,6 +65,7 @@ class Snapshot:
     graphs: Mapping[str, KnnGraph] = field(default_factory=dict, repr=False)
     aliases: Mapping[str, str] = field(default_factory=dict, repr=False)
     seconds: float = 0.0
+    weights: Weights = "current"
 
     @property
     def id(self) -> Curve:

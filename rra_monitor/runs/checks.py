@@ -18,6 +18,7 @@ from rra_monitor.measure.description import described_only, present_quantities
 from rra_monitor.measure.match import Match
 from rra_monitor.measure.quantity import Quantity
 from rra_monitor.measure.settings import Curve
+from rra_monitor.measure.snapshot import WEIGHTS, Weights
 from rra_monitor.runs.format import Arrays
 
 MATCH = "match."
@@ -49,6 +50,7 @@ class About:
         views: requested views.
         aliases: view of a layer to the equal one in `layers`.
         seconds: time that measuring took.
+        weights: whose weights the network had, see `Snapshot`; "current" in a run of 0.2.0 and before.
         n: number of samples.
         k: number of neighbours, 1 to n - 1.
         metric: distance metric.
@@ -68,6 +70,7 @@ class About:
     views: tuple[str, ...]
     aliases: Mapping[str, str]
     seconds: float
+    weights: Weights
     n: int
     k: int
     metric: str
@@ -102,6 +105,7 @@ def checked_about(metadata: Mapping[str, Any], probe: str, step: int) -> About:
             views=_views(metadata["views"]),
             aliases=_aliases(metadata["aliases"], layers),
             seconds=_seconds(metadata["seconds"]),
+            weights=_weights(metadata.get("weights", "current")),
             n=n,
             k=_whole(metadata["k"], "k", 1, n - 1),
             metric=check_name(metadata["metric"], "metric"),
@@ -246,6 +250,12 @@ def _whole(value: object, name: str, least: int, most: int) -> int:
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"its {name} is {reprlib.repr(value)}, expected a whole number, {least} to {most}")
     return value
+
+
+def _weights(value: object) -> Weights:
+    if value not in WEIGHTS:
+        raise ValueError(f"its weights are {reprlib.repr(value)}, expected one of {', '.join(WEIGHTS)}")
+    return value  # type: ignore[return-value]
 
 
 def _seconds(value: object) -> float:

@@ -43,6 +43,7 @@ def record_as_json(record: Record) -> dict[str, Any]:
             "views": list(snapshot.settings.views),
             "aliases": dict(snapshot.aliases),
             **{one.name: _plain(snapshot.curves.get(one.name)) for one in snapshot.quantities if not one.of_pairs},
+            "weights": snapshot.weights,
             "n": snapshot.settings.n,
             "k": snapshot.settings.k,
             **{f"{name}_chance": chance for name, chance in _chances(snapshot).items()},

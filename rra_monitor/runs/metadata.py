@@ -27,6 +27,7 @@ def metadata_of(snapshot: Snapshot, matches: Mapping[str, Match], digest: str, p
         "views": list(settings.views),
         "aliases": dict(snapshot.aliases),
         "seconds": float(snapshot.seconds),
+        "weights": snapshot.weights,
         "n": operator.index(settings.n),
         "k": operator.index(settings.k),
         "metric": settings.metric,

@@ -133,6 +133,7 @@ class SnapshotReader:
             quantities=quantities,
             aliases=about.aliases,
             seconds=about.seconds,
+            weights=about.weights,
         )
         if graphs is not None:
             with naming(self.files.at(SNAPSHOTS, about.probe, snapshot_file(about.step, "graphs")), DAMAGED_GRAPHS):

@@ -152,13 +152,6 @@ def test_low_precision_settings_of_the_training_do_not_reach_the_graph_and_come_
     np.testing.assert_allclose(graph.distances, expected, rtol=1e-6)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_gives_the_graph_of_the_cpu(feature_maps):
-    graph, there = rra.knn_graph(feature_maps, k=20), rra.knn_graph(feature_maps.cuda(), k=20)
-    np.testing.assert_allclose(there.distances, graph.distances, rtol=1e-5)
-    assert (np.sort(there.indices) == np.sort(graph.indices)).all(axis=1).mean() > 0.99
-
-
 @pytest.mark.parametrize(
     ("features", "k", "error", "words"),
     [

@@ -264,7 +264,7 @@ def test_the_first_search_of_a_process_is_like_every_later_one_and_leaves_torchs
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_features_on_a_gpu_are_searched_on_the_cpu(hard, hard_graph):
     graph = nn_descent_graph(Points(torch.from_numpy(HARD).cuda()), 10, min_recall=0.0)
     assert (graph.indices == hard_graph.indices).all()

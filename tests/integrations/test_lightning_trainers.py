@@ -36,11 +36,6 @@ class TestRRACallbackSamples:
             fit(digits, tmp_path, [callback], epochs=1, augmented=True)
         assert callback.store.probes() == ("val",)
 
-    def test_validation_data_are_found_before_the_first_validation(self, digits, tmp_path):
-        callback = RRACallback()
-        fit(digits, tmp_path, [callback], epochs=1, check_val_every_n_epoch=2, num_sanity_val_steps=0)
-        assert callback.store.probes() == ("train", "val")
-
     def test_a_data_set_that_can_not_be_indexed_leaves_the_other(self, digits, tmp_path):
         class Stream(torch.utils.data.IterableDataset):
             def __iter__(self):
@@ -64,23 +59,12 @@ class TestRRACallbackSamples:
         fit(digits, tmp_path, callbacks, epochs=1)
         assert [callback.store.load("train", 4).settings.k for callback in callbacks] == [2, 5]
 
-    def test_no_usable_data_at_all_is_refused(self, digits, tmp_path):
-        with pytest.raises(ValueError, match="no probe can be drawn"):
-            fit(digits, tmp_path, [RRACallback()], augmented=True, limit_val_batches=0)
-
     def test_a_dictionary_batch_goes_through_forward(self, digits, tmp_path):
         inputs = {"image": digits[0][:60], "mask": torch.ones(60, 1, 8, 8)}
         probe = rra.FixedSample.from_tensors(inputs, digits[1][:60])
         callback = RRACallback(probes={"p": probe}, forward=lambda net, batch: net(batch["image"] * batch["mask"]))
         fit(digits, tmp_path, [callback], epochs=1)
         assert epochs(callback.store, "p") == [0, 1]
-
-    def test_a_network_that_can_not_take_the_sample_is_refused_with_the_remedy(self, digits, tmp_path):
-        probe = rra.FixedSample.from_tensors({"image": digits[0][:60]}, digits[1][:60])
-        module = Classifier()
-        with pytest.raises(ValueError, match=r"(?s)does not run on the sample.*pass forward="):
-            fit(digits, tmp_path, [RRACallback(probes={"p": probe})], module=module)
-        assert module.steps == 0
 
 
 class TestRRACallbackTrainers:

@@ -171,3 +171,40 @@ def test_bad_settings_are_refused(sample, arguments, words):
         arguments = {"probes": dict.fromkeys(probes, sample)}
     with pytest.raises(ValueError, match=words):
         rra.Monitor(**({"probes": {"train": sample}} | arguments))
+
+
+class TestMonitorOnError:
+    """A plain loop in which measuring fails."""
+
+    def unlucky(self, model, batch):
+        raise RuntimeError("out of luck")
+
+    def test_the_error_is_raised_by_default(self, small_net, sample):
+        with pytest.raises(ValueError, match="out of luck"):
+            rra.Monitor({"p": sample}, forward=self.unlucky).measure(small_net, step=3, epoch=1)
+
+    def test_it_is_a_warning_with_the_cause_and_no_snapshots_on_request(self, small_net, sample):
+        monitor = rra.Monitor({"p": sample}, forward=self.unlucky, on_error="warn")
+        with pytest.warns(UserWarning, match=r"no snapshot at epoch 1, step 3; training goes on: .*out of luck"):
+            assert monitor.measure(small_net, step=3, epoch=1) == {}
+
+    def test_a_diverged_network_is_a_warning_too(self, small_net, sample):
+        with torch.no_grad():
+            small_net[0].weight.fill_(torch.nan)
+        with pytest.warns(UserWarning, match=r"training goes on: .*layer '0' of probe 'p'"):
+            assert rra.Monitor({"p": sample}, on_error="warn").measure(small_net, step=3, epoch=1) == {}
+
+    def test_a_mistake_in_the_call_and_an_interrupt_are_raised_all_the_same(self, small_net, sample):
+        def interrupted(model, batch):
+            raise KeyboardInterrupt
+
+        monitor = rra.Monitor({"p": sample}, forward=interrupted, on_error="warn")
+        with pytest.raises(ValueError, match="step"):
+            monitor.measure(small_net, step=-1, epoch=0)
+        with pytest.raises(KeyboardInterrupt):
+            monitor.measure(small_net, step=0, epoch=0)
+        assert small_net.training
+
+    def test_another_effect_is_refused(self, sample):
+        with pytest.raises(ValueError, match="on_error='ignore'; expected 'raise' or 'warn'"):
+            rra.Monitor({"p": sample}, on_error="ignore")

@@ -19,9 +19,9 @@ from tests.helpers.training import Classifier, loaders
 def main():
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
-    references = {f"given{number}": path for number, path in enumerate(sys.argv[2:])}
     data = load_digits()
     images = torch.tensor(data.images / 16, dtype=torch.float32)[:, None]
+    references = {f"reference{place}": path for place, path in enumerate(sys.argv[2:])}
     L.seed_everything(0)
     measured = []
 
@@ -36,7 +36,8 @@ def main():
 
             with patch.object(Monitor, "measure", measure):
                 super().on_train_start(trainer, pl_module)
-            self._monitor.measure = partial(measure, self._monitor)
+            monitor = self._fit._monitor
+            monitor.measure = partial(measure, monitor)
 
     trainer = L.Trainer(
         max_epochs=2,

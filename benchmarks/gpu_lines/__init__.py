@@ -1,0 +1,1 @@
+"""The lines of benchmarks/gpu.py: a generator of rows each."""
