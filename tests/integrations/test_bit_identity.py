@@ -5,6 +5,7 @@ import warnings
 from dataclasses import dataclass, field
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import callbacks
@@ -12,11 +13,11 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset, random_split
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
 
 import rra_monitor.measure.monitor
 from rra_monitor.integrations.lightning import RRACallback
-from tests.helpers.bit_identity import ACCELERATOR, IMAGES, LABELS, Module, loaders, network, trained
+from tests.helpers.bit_identity import ACCELERATOR, IMAGES, LABELS, TRAINING, Module, loaders, network, trained
 
 
 class Checkpointed(nn.Module):
@@ -70,6 +71,19 @@ class Stream(IterableDataset):
     def __iter__(self):
         for index in torch.randperm(72):
             yield IMAGES[index] + 0.1 * torch.rand(1, 8, 8), LABELS[index]
+
+
+class Drawing(Dataset):
+    """Digits with noise of a generator that the data set owns."""
+
+    def __init__(self):
+        self.targets, self.generator = LABELS[TRAINING], np.random.default_rng(0)
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, index):
+        return (IMAGES[index] + 0.1 * self.generator.random()).float(), self.targets[index]
 
 
 class Split(L.LightningDataModule):
@@ -292,6 +306,7 @@ TRAININGS = {
     "worker processes": Training(
         lambda: (Module(), loaders(workers=2, augmented=True)), slow=True
     ),
+    "data with a generator of their own": Training(lambda: (Module(), loaders(Drawing(), workers=2)), slow=True),
     "spectral norm": Training(with_norm(parametrizations.spectral_norm)),
     "spectral norm by hooks": Training(with_norm(nn.utils.spectral_norm), slow=True),
     "weight norm": Training(with_norm(parametrizations.weight_norm), slow=True),
@@ -315,6 +330,9 @@ TRAININGS = {
         lambda: (Module(), loaders(augmented=True)), options={"val_check_interval": 2}, slow=True
     ),
     "data split at random": Training(lambda: (Module(), Split()), slow=True),
+    "data split at random, not validated before": Training(
+        lambda: (Module(), Split()), options={"num_sanity_val_steps": 0, "check_val_every_n_epoch": 2}, slow=True
+    ),
     "two networks, one of which follows": Training(of(TwoViews), slow=True),
     "ended within an epoch": Training(of(Module), options={"epochs": None, "max_steps": 5}, slow=True),
 }  # fmt: skip
