@@ -119,13 +119,13 @@ class FirstInput:
 
 def first_input_of(model: nn.Module, sample: FixedSample, forward: Callable[[nn.Module, Any], Any]) -> FirstInput:
     """What the first layer is called with when some of a sample passes through the network, which is left unchanged."""
-    found = FirstInput(model)
     batch = map_tensors(lambda tensor: tensor.to(device_of(model), copy=True), sample.read(range(min(ROWS, sample.n))))
-    try:
-        with undisturbed(model):
+    with undisturbed(model):  # the hooks within it, since it puts those back that were there before
+        found = FirstInput(model)
+        try:
             forward(model, batch)
-    finally:
-        found.remove()
+        finally:
+            found.remove()
     return found
 
 
