@@ -47,7 +47,7 @@ class Probes:
         known = feeds(trainer)
         wanted: dict[str, tuple[Feed | None, Callable[[], FixedSample]]]
         if self._given is None:
-            wanted = {feed.name: (feed, _drawing(feed, self._n, self._seed)) for feed in known}
+            wanted = {feed.name: (feed, _drawing(feed, self._n, self._seed, folder)) for feed in known}
         else:
             wanted = {name: (feed_of(name, known), _as_it_is(sample)) for name, sample in self._given.items()}
         new = []
@@ -86,7 +86,7 @@ def _is_val(name: str) -> bool:
     return name == "val" or name.startswith("val-")
 
 
-def _drawing(feed: Feed, n: int, seed: int) -> Callable[[], FixedSample]:
+def _drawing(feed: Feed, n: int, seed: int, folder: str | None) -> Callable[[], FixedSample]:
     """The draw from a loader's data, whose worker starts as the loader's do."""
     return lambda: FixedSample.from_dataset(
         feed.dataset,
@@ -96,6 +96,7 @@ def _drawing(feed: Feed, n: int, seed: int) -> Callable[[], FixedSample]:
         collate_fn=feed.collate_fn,
         multiprocessing_context=getattr(feed.loader, "multiprocessing_context", None),
         worker_init_fn=getattr(feed.loader, "worker_init_fn", None),
+        folder=folder,
     )
 
 

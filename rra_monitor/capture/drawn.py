@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class Drawn:
         labels: (n,) classes, or None.
         ids: (n,) positions in the data set.
         said: what the user should know.
+        folder: directory of the file that holds the batch, if it is too large for memory; None for a temporary one.
     """
 
     batch: Any
@@ -45,10 +47,19 @@ class Drawn:
     labels: Labels | None
     ids: Positions
     said: list[str] = field(default_factory=list)
+    folder: Path | None = None
 
 
 def drawn(
-    dataset: Any, n: int, seed: int, shrink: bool, reader: Reader, limit: int, labels: Named, collate_fn: Collate | None
+    dataset: Any,
+    n: int,
+    seed: int,
+    shrink: bool,
+    reader: Reader,
+    limit: int,
+    labels: Named,
+    collate_fn: Collate | None,
+    folder: Path | None,
 ) -> Drawn:
     """Draw n samples of a data set: see `FixedSample.from_dataset`."""
     length = len(dataset)
@@ -67,7 +78,7 @@ def drawn(
         known = found.verdict.known
         if known.sum() >= max(FEWEST, min(n, length) / 2) or not shrink:
             positions, said = drawn_positions(found.verdict.labels, known, n, seed, shrink)
-            return _by_stored(source, positions, found, said)
+            return _by_stored(source, positions, found, said, folder)
         assert found.place.entry is not None
         ruled_out[found.place.entry] = Verdict(
             None, known, f"are labels in {known.sum():,} of {length:,} items alone", "numbers"
@@ -75,11 +86,13 @@ def drawn(
     return _by_items(source, uniform_draw(length, length, seed), len(order), place, labels, ruled_out, shrink)
 
 
-def kept_in_a_file(batch: Any, limit: int) -> list[str]:
+def kept_in_a_file(batch: Any, limit: int, folder: Path | None) -> list[str]:
     """What to say about a sample that is too large for memory."""
     size = tensor_bytes(batch)
     if size <= limit:
         return []
+    if folder is not None:
+        return [f"{size / 1e6:,.1f} MB of inputs are kept in {folder}"]
     return [
         f"{size / 1e6:,.1f} MB of inputs are kept in a temporary file in {tempfile.gettempdir()}, which is gone with "
         "this process; FixedSample.save(path) keeps them for FixedSample.load(path)"
@@ -97,26 +110,22 @@ def _likely(columns: Columns, n: int, seed: int, shrink: bool, otherwise: Positi
     return otherwise
 
 
-def _by_stored(source: Source, positions: Positions, choice: Choice, said: str) -> Drawn:
+def _by_stored(source: Source, positions: Positions, choice: Choice, said: str, folder: Path | None) -> Drawn:
     """The samples that the stored labels make a balanced draw of, with the labels that the items have."""
     assert choice.verdict is not None
     assert choice.verdict.labels is not None
-    batch = source.gathered(positions)
+    batch = source.gathered(positions, folder=folder)
     labels = choice.verdict.labels[positions]
     values = source.values.get(choice.place.entry) if choice.place.entry is not None else None
     if values is not None and not choice.agrees(values, positions):
         # The few items looked at before agreed with the stored labels, these do not.
         verdict = classes_of(values, named=True)
+        source.forget(positions, folder)
         if verdict.labels is None or not verdict.known.all():
-            return Drawn(
-                batch,
-                choice.place,
-                None,
-                positions,
-                ["the sample is unlabelled, since the labels of some items differ from those that the data set stores"],
-            )
-        labels = verdict.labels
-    return Drawn(batch, choice.place, labels, positions, [said] if said else [])
+            said = "the sample is unlabelled, since the labels of some items differ from those that the data set stores"
+            return Drawn(batch, choice.place, None, positions, [said])
+        labels, folder = verdict.labels, None
+    return Drawn(batch, choice.place, labels, positions, [said] if said else [], folder)
 
 
 def _by_items(

@@ -69,7 +69,7 @@ class BatchSize:
 
 
 def freed() -> None:
-    """Give memory that is no longer used back to the device."""
-    gc.collect()
+    """Give a GPU's memory that is no longer used back to the device."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        gc.collect()
         torch.cuda.empty_cache()

@@ -154,6 +154,7 @@ class FixedSample:
         collate_fn: Collate | None = None,
         multiprocessing_context: Any = None,
         worker_init_fn: Callable[[int], None] | None = None,
+        folder: str | os.PathLike[str] | None = None,
     ) -> "FixedSample":
         """A class-balanced random draw without replacement, shuffled; the same for the same data, n and seed.
 
@@ -177,6 +178,8 @@ class FixedSample:
             collate_fn: what puts items together to a batch; torch's `default_collate` if None.
             multiprocessing_context: how the worker process is started, as for a `DataLoader`.
             worker_init_fn: function that is called in it first, as for a `DataLoader`.
+            folder: directory of the file of inputs above 1 GiB, which later draws of the same items use; a temporary
+                one if None.
 
         Raises:
             TypeError: the data set has no length or no indexing, or its inputs do not collate.
@@ -194,9 +197,10 @@ class FixedSample:
         own = _custom(collate_fn)
         readers = partial(Reader, dataset, multiprocessing_context, worker_init_fn)
         with preserved_rng(), readers() as reader:
-            found = drawn(dataset, n, seed, shrink, reader, MATERIALISE_BYTES, labels, own)
+            kept_in = None if folder is None else Path(folder)
+            found = drawn(dataset, n, seed, shrink, reader, MATERIALISE_BYTES, labels, own, kept_in)
         check_inputs(split_item(found.batch, found.place)[0])
-        if said := [*found.said, *kept_in_a_file(found.batch, MATERIALISE_BYTES)]:
+        if said := [*found.said, *kept_in_a_file(found.batch, MATERIALISE_BYTES, found.folder)]:
             warnings.warn("; ".join(said), stacklevel=2)
 
         def reread(collate_fn: Collate | None) -> Any:

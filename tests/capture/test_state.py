@@ -598,6 +598,23 @@ def test_weights_that_are_cached_for_a_step_are_not_those_of_a_measurement():
     assert network[0].parametrizations.weight.original1.grad is not None
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_tensors_of_every_kind_are_recorded_or_left_alone():
+    network = Changing(lambda net, y: net.held["sparse"].mul_(2))
+    network.held = {
+        "sparse": torch.eye(3).to_sparse(),
+        "quantised": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        "without values": torch.ones(3, device="meta"),
+        "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        "expanded": torch.ones(1).expand(5),
+        "of bytes": torch.ones(3).to(torch.float8_e4m3fn),
+        "empty": torch.empty(0),
+        "of double complex numbers": torch.ones(2, dtype=torch.complex128),
+    }
+    pass_through(network)
+    assert torch.equal(network.held["sparse"].to_dense(), torch.eye(3))
+
+
 def test_a_container_of_very_many_items_is_left_alone(monkeypatch):
     monkeypatch.setattr(objects, "MOST_ITEMS", 100)
     network = Changing(lambda net, y: net.held.append(1), held=[0] * 101)
@@ -640,7 +657,7 @@ class TestNetworksTooLargeForACopy:
 CONVOLUTION, LINEAR = partial(nn.Conv2d, 1, 4, 3), partial(nn.Linear, 8, 4)
 NORMALISED = {
     "spectral norm": (parametrizations.spectral_norm, CONVOLUTION),
-    "spectral norm of a linear layer": (parametrizations.spectral_norm, LINEAR),
+    "linear layer under spectral norm": (parametrizations.spectral_norm, LINEAR),
     "spectral norm by hooks": (nn.utils.spectral_norm, CONVOLUTION),
     "weight norm": (parametrizations.weight_norm, CONVOLUTION),
     "orthogonal": (parametrizations.orthogonal, LINEAR),
@@ -648,7 +665,13 @@ NORMALISED = {
 }
 
 
-@pytest.mark.parametrize(("norm", "layer"), NORMALISED.values(), ids=NORMALISED)
+@pytest.mark.parametrize(
+    ("norm", "layer"),
+    [
+        pytest.param(*each, id=name, marks=[] if name.startswith("spectral norm") else [pytest.mark.slow])
+        for name, each in NORMALISED.items()
+    ],
+)
 def test_a_training_with_normalised_weights_is_the_same_with_the_monitor(norm, layer):
     def trained(monitored):
         torch.manual_seed(0)

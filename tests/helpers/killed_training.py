@@ -21,7 +21,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
-from rra_monitor.runs import files, store
+from rra_monitor.runs import store
+from rra_monitor.runs.files import temporary
+from rra_monitor.runs.local import _LocalFiles
 
 EPOCHS = 4
 INPUTS = torch.randn(128, 6, generator=torch.Generator().manual_seed(0))
@@ -66,7 +68,7 @@ def train(folder):
 
 def half_a_temporary_file(self, folder, contents, mark):
     name, data = next(iter(contents.items()))
-    Path(self.at(*folder, files.temporary(name, mark))).write_bytes(data[: len(data) // 2])
+    Path(self.at(*folder, temporary(name, mark))).write_bytes(data[: len(data) // 2])
 
 
 def half_a_line(self, name, data):
@@ -79,9 +81,9 @@ def nothing(*_):
 
 
 MOMENTS = {
-    "temporary": (files._LocalFiles, "_write", lambda _, folder, *__: "snapshots" in folder, half_a_temporary_file),
+    "temporary": (_LocalFiles, "_write", lambda _, folder, *__: "snapshots" in folder, half_a_temporary_file),
     "renames": (os, "replace", lambda _, target: str(target).endswith(".curves.safetensors"), nothing),
-    "line": (files._LocalFiles, "append", lambda *_: True, half_a_line),
+    "line": (_LocalFiles, "append", lambda *_: True, half_a_line),
     "checkpoint": (L.Trainer, "save_checkpoint", lambda *_: True, nothing),
     "pruning": (store.RunStore, "_prune", lambda *_: True, nothing),
     "claim": (store, "take", lambda *_: True, nothing),

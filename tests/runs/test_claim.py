@@ -15,7 +15,7 @@ import pytest
 import rra_monitor as rra
 from rra_monitor.runs import claim as claim_module
 from rra_monitor.runs.claim import CLAIM, configuration
-from rra_monitor.runs.files import _LocalFiles
+from rra_monitor.runs.local import _LocalFiles
 from tests.helpers import ROOT
 from tests.helpers.snapshots import assert_equal, snapshot_of
 
@@ -70,7 +70,7 @@ class TestOneRule:
 
     def test_a_resumed_run_keeps_what_lies_before_its_checkpoint(self, tmp_path):
         train(tmp_path, (0, 5, 9))
-        store, said = train(tmp_path, (9, 12), resume_step=5)
+        store, said = train(tmp_path, (5, 9, 12), resume_step=5)
         assert said == []
         assert store.path == str(tmp_path)
         assert store.steps("train") == (0, 5, 9, 12)
@@ -197,7 +197,7 @@ class TestLivingProcesses:
     @pytest.mark.parametrize("lockable", [True, False])
     def test_of_many_that_claim_at_once_each_has_a_directory(self, tmp_path, monkeypatch, lockable):
         if not lockable:
-            monkeypatch.setattr("rra_monitor.runs.files._lock", lambda *_: False)
+            monkeypatch.setattr("rra_monitor.runs.local._lock", lambda *_: False)
         run, stores = tmp_path / "run", [rra.RunStore(tmp_path / "run") for _ in range(8)]
         barrier = threading.Barrier(len(stores))
 
@@ -302,6 +302,20 @@ class TestFaults:
         assert "/proc/no/such/run cannot be written to, and nothing is stored: " in str(warning.message)
         assert seen == [0, 5]
         assert recorder.record({"train": snapshot_of(9)}).matches["train"]["prev"].step == 5
+
+    def test_a_recorder_takes_over_the_claim_of_a_host_or_its_failure(self, tmp_path):
+        run = tmp_path / "run"
+        for place in (run, "/proc/no/such/run"):
+            store = rra.RunStore(place)
+            said = store.claim("of a host").remarks
+            recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                recorder.record({"train": snapshot_of(0)})
+                recorder.close()
+            assert (len(said), store.writable) == ((0, True) if place == run else (1, False))
+        found = json.loads((run / CLAIM).read_text())
+        assert (found["configuration"], found["state"]) == ("of a host", "running")
 
     def test_a_disk_that_is_full_at_the_start_is_written_to_once_it_has_room(self, tmp_path, monkeypatch):
         store, write = rra.RunStore(tmp_path / "run"), _LocalFiles._write
