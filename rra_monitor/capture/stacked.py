@@ -142,14 +142,12 @@ def put(batch: Any, positions: Sequence[int], samples: Any) -> None:
 
 
 def joined(batches: Sequence[Any]) -> Any:
-    """Several batches of one structure as one.
+    """Several batches of one structure as one, in memory of its own.
 
     Raises:
         RaggedError: their samples differ in shape, type or structure.
     """
     first = batches[0]
-    if len(batches) == 1:
-        return first
     if len({type(batch) for batch in batches}) > 1:
         raise RaggedError(f"batches hold {', '.join(sorted({type(batch).__name__ for batch in batches}))}")
     if isinstance(first, torch.Tensor):
