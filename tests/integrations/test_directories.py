@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import rra_monitor as rra
-from rra_monitor.integrations import directories, lightning
+from rra_monitor.integrations import directories, opening
 from rra_monitor.integrations.lightning import RRACallback
 from tests.helpers.training import Classifier, epochs, fit
 
@@ -32,11 +32,11 @@ class TestRRACallbackDirectory:
         torch.save(held | {"callbacks": {key: {"dirpath": named}}}, tmp_path / "foreign.ckpt")
         own = {path: path.read_bytes() for path in (root / "own").rglob("*") if path.is_file()}
         opened = []
-        monkeypatch.setattr(lightning, "RunStore", lambda path, *keep: opened.append(path) or rra.RunStore(path, *keep))
+        monkeypatch.setattr(opening, "RunStore", lambda path, *keep: opened.append(path) or rra.RunStore(path, *keep))
         again = RRACallback({"train": sample}, layers=["input"])
         with pytest.warns(UserWarning, match=r"is neither below default_root_dir .* nor below a logger's save_dir"):
             fit(digits, tmp_path, [again], epochs=2, ckpt_path=tmp_path / "foreign.ckpt")
-        assert opened == ["memory://", again.store.path]  # the first to check an option
+        assert opened == [again.store.path]
         assert again.store.path == str(tmp_path / "rra")
         assert epochs(again.store) == [1, 2]
         assert {path: path.read_bytes() for path in (root / "own").rglob("*") if path.is_file()} == own
@@ -83,15 +83,15 @@ class TestRRACallbackDirectory:
         callbacks = [RRACallback(probes={"train": sample}, dirpath=tmp_path / "run") for _ in range(2)]
         fit(digits, tmp_path, callbacks[:1], epochs=1)
         before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-        with pytest.warns(
-            UserWarning, match="run is left alone: it holds a run that is finished; this run is stored in"
-        ):
-            fit(digits, tmp_path, callbacks[1:], epochs=1)
+        fit(digits, tmp_path, callbacks[1:], epochs=1)
+        assert callbacks[1]._fit.claim.remarks == [
+            f"{tmp_path}/run is left alone: it holds a run that is finished",
+            f"this run is stored in {tmp_path}/run-1",
+        ]
         assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
         assert epochs(callbacks[1].store) == [0, 1]
         assert callbacks[1].store.path == str(tmp_path / "run-1")
 
-    @pytest.mark.filterwarnings("ignore:.*holds an unfinished run, which starts anew")
     def test_a_job_that_ends_before_its_first_checkpoint_starts_again_ten_times(self, digits, tmp_path, sample):
         class Ending(Classifier):
             def on_train_epoch_end(self):
@@ -114,8 +114,8 @@ class TestRRACallbackDirectory:
                 if self.current_epoch == 0:
                     fit(digits, tmp_path, [inner], epochs=1)
 
-        with pytest.warns(UserWarning, match="rra is left alone: process"):
-            fit(digits, tmp_path, [outer], epochs=1, module=Nesting())
+        fit(digits, tmp_path, [outer], epochs=1, module=Nesting())
+        assert inner._fit.claim.remarks[0].startswith(f"{tmp_path}/rra is left alone: process ")
         assert [one.store.path for one in (outer, inner)] == [str(tmp_path / "rra"), str(tmp_path / "rra-1")]
         assert epochs(outer.store) == epochs(inner.store) == [0, 1]
 

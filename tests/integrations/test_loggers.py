@@ -102,6 +102,7 @@ class TestLoggerSinks:
             fit(digits, tmp_path, [Cutting(), callback], 2, logger=logger)
         said = [str(one.message) for one in caught if "network is down" in str(one.message)]
         assert len(said) == 1, said
+        assert said[0].startswith({"WandbLogger": "WandbSink", "TensorBoardLogger": "TensorBoardSink"}.get(kind, kind))
         assert callback.store.steps("train") == (0, 4, 8)
 
     def test_a_run_that_was_finished_too_early_costs_the_training_nothing(self, digits, tmp_path, sample):
