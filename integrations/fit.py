@@ -88,8 +88,7 @@ class MonitoredFit:
         if not self._attempt(self._announce):
             refuse_watchers(trainer, why)
             return False
-        fresh = self.store is None or not self.store.probes()
-        if trainer.strategy.broadcast(trainer.global_step == 0 or fresh):
+        if trainer.strategy.broadcast(trainer.global_step == 0 or self._lacks_its_start()):
             self.measure(trainer.current_epoch)
         return True
 
@@ -147,6 +146,16 @@ class MonitoredFit:
             self._recorder.close()
         if self.store is not None:
             self.store.release(finished)
+
+    def _lacks_its_start(self) -> bool:
+        """Whether nothing is stored for the next snapshot to be compared with; on rank zero.
+
+        A process that was killed after its last checkpoint may have pruned the graphs of the checkpoint's step.
+        """
+        step, store = self._trainer.global_step, self.store
+        if store is None or not store.probes():
+            return True
+        return any(step in store.steps(probe) and step not in store.graph_steps(probe) for probe in store.probes())
 
     def _forward(self, model: nn.Module, batch: Any) -> Any:
         """The user's forward in the trainer's precision."""
@@ -209,7 +218,7 @@ class MonitoredFit:
             views=tuple(options.measuring.views),
             every_n_epochs=options.every_n_epochs,
             keep_graphs=options.keep_graphs,
-            path=None if self.store is None else self.store.path,
+            path=self.store.path if self.store is not None and self.store.writable else None,
             references=options.references,
             remarks=self._remarks,
         )
@@ -217,13 +226,13 @@ class MonitoredFit:
         batches, steps = trainer.num_training_batches, trainer.max_steps
         if 0 < steps < batches:
             warnings.warn(
-                f"an epoch has {batches} batches, and training ends after max_steps={steps} of them, so RRACallback "
-                "measures the start and the end alone; Trainer(limit_train_batches=…) makes epochs shorter",
+                f"an epoch has {batches} batches, and training ends after {steps} of them, so the start and the end "
+                "alone are measured. For more, make epochs shorter by limit_train_batches=…",
                 stacklevel=5,
             )
         if options.averaged and not averaging_callbacks(trainer):
             warnings.warn(
-                "averaged=True, but no callback averages weights; add EMAWeightAveraging or another one", stacklevel=5
+                "averaged=True, but no callback averages weights; add one, such as EMAWeightAveraging", stacklevel=5
             )
 
     def _snapshots(self, epoch: int) -> dict[str, Snapshot]:
@@ -253,7 +262,10 @@ class MonitoredFit:
         if self._trainer.is_global_zero:
             try:
                 self.store, self.claim = open_store(self._trainer, options, resumed)
-                self._remarks += self.claim.remarks
+                if self.store.writable:
+                    self._remarks += self.claim.remarks
+                else:
+                    warnings.warn(f"nothing will be stored: {'; '.join(self.claim.remarks)}", stacklevel=5)
             except Exception as error:  # whatever it is, the others must not wait for this rank
                 failure = error
         self._raise_on_every_rank(failure if options.on_error == "raise" else None)

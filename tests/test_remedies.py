@@ -33,7 +33,7 @@ OTHERS = {
     *("Data", "transform", "evaluation_transform"),  # the reader's own
     *("l_p", "l_q", "n_r"),  # axes of arrays
     "mean_distance",  # a name that one may give
-    *("--logdir", "charset", "TensorBoard", "ProcessGroup", "ResNets", "lazy_loader"),
+    *("--logdir", "EMAWeightAveraging", "charset", "TensorBoard", "ProcessGroup", "ResNets", "lazy_loader"),
 }
 """Names that are not looked up."""
 
@@ -53,7 +53,7 @@ NOT_FOLLOWED = {
     "Again, without the network: rra-monitor analyze --from {}": "a remark; followed in tests/cli/test_analyze.py",
     "Report: rra-monitor report {}": "a remark; another run is followed in tests/cli/test_remedies.py",
     "Windows for STAC: rra-monitor suggest {}": "a remark; followed in tests/cli/test_suggest.py",
-    "nowhere, this is a fast_dev_run": "a remark",
+    "this is a fast_dev_run": "a remark",
     "see docs/metrics.md": "a page to read",
     "rra_monitor/recipes/choices.py, and of data in rra_monitor/datasets": "modules to read",
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data:; style-src 'unsafe-inline'": "a policy",

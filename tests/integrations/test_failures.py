@@ -204,7 +204,7 @@ class TestFailuresInASnapshot:
         callback = RRACallback({"train": sample})
         fit(digits, tmp_path, [callback], max_steps=3, epochs=-1)
         assert callback.store.steps("train") == (0, 3)
-        (said,) = warned_about(caught, "max_steps=3")
+        (said,) = warned_about(caught, "training ends after 3 of them")
         assert "limit_train_batches" in said
         again = RRACallback({"train": sample})
         fit(digits, tmp_path, [again], max_steps=3, epochs=-1, limit_train_batches=1)

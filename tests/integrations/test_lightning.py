@@ -70,6 +70,10 @@ class TestRRACallbackMoments:
         )
         assert again[0].store.steps("train") == (0, 4, 8)
         assert again[0].store.graph_steps("train") == (8,)
+        # The graphs of the checkpoint's step were pruned: it is measured once more.
+        lines = [json.loads(line) for line in (tmp_path / "rra" / "records.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == [0, 4, 8]
+        assert lines[2]["probes"]["train"]["nnls"]["prev"]["epoch"] == 1
         assert len(list((tmp_path / "rra" / "set-aside").rglob("*.curves.*"))) == 2
 
     def test_two_fits_of_one_trainer_are_one_run(self, digits, tmp_path, sample):

@@ -2,9 +2,11 @@
 
 import shutil
 
+import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from torch.utils.data import DataLoader, TensorDataset
 from wandb.cli.cli import artifact
 
 import rra_monitor as rra
@@ -108,8 +110,92 @@ def test_callback_remedies_for_a_run_elsewhere_are_followed(watched, tmp_path):
         assert rra.RunStore(tmp_path / name / "rra").steps("train") == (0, 4, 8)
 
 
-def test_watcher_remedies_are_followed(watched):
+def test_remedies_about_batches_are_followed(watched, tmp_path, digits):
+    class Scaling(Classifier):
+        """Scales the inputs, at the given place."""
+
+        def __init__(self, where):
+            super().__init__()
+            self.where = where
+
+        def training_step(self, batch, index):
+            times = 9.0 if self.where == "training_step" else 1.0
+            return super().training_step((batch[0] * times, batch[1]), index)
+
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            return [batch[0] * 9.0, batch[1]] if self.where == "hook" else batch
+
+    images, labels = digits
+    scaled = {"train": rra.FixedSample.from_tensors(images[:60] * 9, labels[:60])}
+    alike = {"train": rra.FixedSample.from_tensors(images[:60], labels[:60])}
+    whole = TensorDataset(*(each[:240].unflatten(0, (4, 60)) for each in digits))
+
+    def in_whole_batches(**options):
+        return trained(tmp_path, DataLoader(whole, batch_size=None), RRACallback(layers=["input"], **options))
+
     for remedy in (
+        Remedy(
+            "its loader has batch_size=None, so an item of its data set is a whole batch",
+            lambda: in_whole_batches(),
+            lambda: in_whole_batches(probes=alike),
+        ),
+        Remedy(
+            "probe {} differs from what the network is fed: {}. If that is not meant, pass probes={{}: "
+            "FixedSample.from_tensors(…)} with inputs as in a batch",
+            lambda: watched(probes=scaled),
+            lambda: watched(probes=alike),
+        ),
+        Remedy(
+            "the network gets something else in training than of probe {}: {}. What training_step does with a batch "
+            "before it calls the network belongs into on_after_batch_transfer, or into forward=… of RRACallback",
+            lambda: watched(probes=alike, module=Scaling("training_step")),
+            lambda: watched(probes=alike, module=Scaling("hook")),
+            lambda: watched(
+                probes=alike, module=Scaling("training_step"), forward=lambda model, batch: model(batch * 9.0)
+            ),
+        ),
+        Remedy(
+            "For more, make epochs shorter by limit_train_batches=…",
+            lambda: fit(digits, tmp_path, [RRACallback(alike)], max_steps=3),
+            lambda: fit(digits, tmp_path, [RRACallback(alike)], max_steps=3, limit_train_batches=1),
+        ),
+        Remedy(
+            "averaged=True, but no callback averages weights; add one, such as EMAWeightAveraging",
+            lambda: watched(averaged=True),
+            lambda: watched(EMAWeightAveraging(), averaged=True),
+        ),
+    ):
+        remedy.check()
+
+
+def trained(path, loader, callback):
+    """A fit with a loader of its own, whose failures of the monitor are errors."""
+    trainer = L.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        default_root_dir=path,
+        callbacks=[callback],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+    trainer.fit(Classifier(), loader)
+
+
+def test_watcher_remedies_are_followed(watched, tmp_path, digits):
+    def seldom(**options):
+        value = f"rra/{options.pop('probe', 'val')}/id_last"
+        callbacks = [RRACallback(layers=["input"]), EarlyStopping(value, check_on_train_epoch_end=True)]
+        return fit(digits, tmp_path, callbacks, 1, num_sanity_val_steps=0, **options)
+
+    for remedy in (
+        Remedy(
+            "{} watches validation data, which the trainer does not load before its first validation, epochs ahead; "
+            "pass check_val_every_n_epoch=1 to it, or watch a value of the probe 'train'",
+            lambda: seldom(check_val_every_n_epoch=2),
+            lambda: seldom(check_val_every_n_epoch=1),
+            lambda: seldom(check_val_every_n_epoch=2, probe="train"),
+        ),
         Remedy(
             "{} looks at epochs that RRACallback(every_n_epochs={}) skips; it would fail, or judge stale values. Pass "
             "every_n_epochs=1 to RRACallback, or watch another value.",

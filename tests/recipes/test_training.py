@@ -12,6 +12,7 @@ import rra_monitor as rra
 from rra_monitor.cli.train import train_seeds
 from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.images import InMemory, Splits
+from rra_monitor.integrations.fit import MonitoredFit
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.recipes.catalogue import RECIPES
 from rra_monitor.recipes.options import TrainOptions
@@ -260,12 +261,14 @@ class TestTraining:
 
 
 def unplugged_at_the_end(given, monkeypatch):
-    """Everything but what comes after the last epoch's checkpoint."""
+    """Everything but the snapshot of the last epoch, and what comes after that epoch's checkpoint."""
 
     def unplugged(*_):
         raise InterruptedError("unplugged")
 
+    measured = MonitoredFit.measure
     with monkeypatch.context() as patched:
+        patched.setattr(MonitoredFit, "measure", lambda fit, epoch: measured(fit, epoch) if epoch < 3 else None)
         patched.setattr(RRACallback, "on_train_end", unplugged)
         with pytest.raises(InterruptedError):
             trained(given)
@@ -299,7 +302,7 @@ class ProbesOfTheMonitor(L.Callback):
     """Looks at what the training monitors, and ends it before its first step."""
 
     def setup(self, trainer, pl_module, stage):
-        (self.probes,) = (each.probes for each in trainer.callbacks if isinstance(each, RRACallback))
+        (self.probes,) = (each.options.probes for each in trainer.callbacks if isinstance(each, RRACallback))
         raise InterruptedError
 
 
