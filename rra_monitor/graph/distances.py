@@ -79,9 +79,7 @@ def measured(points: Points, rows: torch.Tensor, candidates: torch.Tensor) -> to
     return squared_differences(points, rows, candidates).float()
 
 
-def squared_differences(
-    points: Points, rows: torch.Tensor, others: torch.Tensor, double: bool = False
-) -> torch.Tensor:
+def squared_differences(points: Points, rows: torch.Tensor, others: torch.Tensor, double: bool = False) -> torch.Tensor:
     """As `measured`, by a kernel where it can be compiled; (r, c) float64.
 
     Differences and sums of a chunk of features are in float32, or, where asked for, in float64.
@@ -89,7 +87,10 @@ def squared_differences(
     exponent = -round(math.log2(points.scale))
     if (kernels := kernels_for(points.device)) is not None:
         chunk = LONGEST_CHUNK if double else _cached_features(points)
-        return kernels.squared_differences(points.matrix, rows, others.contiguous(), exponent, chunk, double)
+        sums: torch.Tensor = kernels.squared_differences(
+            points.matrix, rows, others.contiguous(), exponent, chunk, double
+        )
+        return sums
     if points.device.type == "cpu":
         return measured(points, rows, others).double()
     squared = torch.empty(others.shape, dtype=torch.float64, device=points.device)
@@ -198,7 +199,8 @@ def refuse_vanished(points: Points, squared: torch.Tensor, ids: torch.Tensor) ->
     Raises:
         ValueError: different samples whose squared distance vanishes.
     """
-    for own in (squared[:, 0] < 1e-30).nonzero()[:, 0].split(256):
+    small = (squared[: 0 if points.constant else None, 0] < 1e-30).nonzero()[:, 0]
+    for own in torch.split(small, 256):
         other = ids[own, 0].long()
         if bool((points.rows(own.to(points.device)) != points.rows(other.to(points.device))).any()):
             raise ValueError(

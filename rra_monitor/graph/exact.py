@@ -52,8 +52,7 @@ def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> K
             if failed:
                 warn(failed, checked, points.n, points.dim)
                 squared, indices = nearest_of_all(points, everyone, k, memory_budget, single=False)
-    if not points.constant:
-        refuse_vanished(points, torch.from_numpy(squared), torch.from_numpy(indices))
+    refuse_vanished(points, torch.from_numpy(squared), torch.from_numpy(indices))
     ties, distances = ties_of(squared, k), in_units(points, squared[:, :k])
     del squared
     return KnnGraph(

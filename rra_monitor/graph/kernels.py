@@ -1,4 +1,8 @@
-"""Triton kernels of the graph on a GPU, each with a twin in torch where it is called. Import it by `kernels_for` only."""
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
+"""Triton kernels of the graph on a GPU, each with a twin in torch where it is called.
+
+Triton is no dependency: import this by `rra_monitor.graph.smallest.kernels_for` alone.
+"""
 
 import math
 
@@ -10,7 +14,7 @@ import triton.language as tl
 @triton.jit
 def _round(
     matrix, centre, halves, norms, moves, dim, width, row_stride, column_stride, first, second, FEATURES: tl.constexpr
-):  # type: ignore[no-untyped-def]
+):
     row = tl.program_id(0).to(tl.int64)
     norm = tl.zeros((FEATURES,), dtype=tl.float64)
     move = tl.zeros((FEATURES,), dtype=tl.float32)
@@ -28,7 +32,7 @@ def _round(
 
 
 @triton.jit(do_not_specialize=["groups"])
-def _minima(table, norms, rows, out, n, groups, GROUP: tl.constexpr, GROUPS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _minima(table, norms, rows, out, n, groups, GROUP: tl.constexpr, GROUPS: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     itself = tl.load(rows + row)
     which = tl.program_id(1) * GROUPS + tl.arange(0, GROUPS)
@@ -40,7 +44,7 @@ def _minima(table, norms, rows, out, n, groups, GROUP: tl.constexpr, GROUPS: tl.
 
 
 @triton.jit(do_not_specialize=["wanted"])
-def _members(table, norms, rows, chosen, out, n, wanted, GROUP: tl.constexpr, GROUPS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _members(table, norms, rows, chosen, out, n, wanted, GROUP: tl.constexpr, GROUPS: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     itself = tl.load(rows + row)
     place = tl.program_id(1) * GROUPS + tl.arange(0, GROUPS)
@@ -58,7 +62,7 @@ def _members(table, norms, rows, chosen, out, n, wanted, GROUP: tl.constexpr, GR
 def _add_squares(
     matrix, rows, others, sums, wanted, start, stop, row_stride, column_stride, first, second,
     CANDIDATES: tl.constexpr, FEATURES: tl.constexpr, DOUBLE: tl.constexpr,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     place = tl.program_id(1) * CANDIDATES + tl.arange(0, CANDIDATES)
     own = matrix + tl.load(rows + row).to(tl.int64) * row_stride
@@ -112,7 +116,7 @@ def group_minima(table: torch.Tensor, norms: torch.Tensor, rows: torch.Tensor, g
 def group_members(
     table: torch.Tensor, norms: torch.Tensor, rows: torch.Tensor, chosen: torch.Tensor, group: int
 ) -> torch.Tensor:
-    """(r, c · group) norms[j] - 2 table[i, j] of the columns of chosen groups (r, c); infinite for the sample itself."""
+    """(r, c · group) norms[j] - 2 table[i, j] of the columns of chosen groups; infinite for the sample itself."""
     height, wanted = chosen.shape
     out = torch.empty((height, wanted * group), device=table.device)
     at_once = max(1, 1024 // group)

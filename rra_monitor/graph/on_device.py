@@ -88,9 +88,7 @@ def _graph_of(
     build = KnnGraph if broken else KnnGraph.of_checked  # the former names what is broken
     # Copies: pinned memory is scarce, and a graph may be kept for long.
     arrays = [part.clone().numpy() if part.is_pinned() else part.numpy() for part in there]
-    graph = build(
-        indices=arrays[0], distances=arrays[1], ties=ties, zeros=zeros, checked=checked, failed=failed
-    )
+    graph = build(indices=arrays[0], distances=arrays[1], ties=ties, zeros=zeros, checked=checked, failed=failed)
     return graph, int(wrong)
 
 

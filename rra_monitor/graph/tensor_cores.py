@@ -1,10 +1,10 @@
 """Candidates from products of float16 numbers, which GPUs multiply on tensor cores: exact by a bound on the error.
 
-As `rra_monitor.graph.sieve` does on the CPU, by full rows. Samples are centred, scaled and rounded to float16, and it is
-measured how far each is moved by that. A row of products gives a shortlist of the k nearest and some more, whose
-distances are computed from differences. What lies beyond the shortlist is at least as far as its last candidate, but for
-the errors of the product and the moves of both ends. A row is certified where that is farther than the last neighbour.
-Rows that are not get a longer shortlist, where that may help, and are left to another precision otherwise.
+As `rra_monitor.graph.sieve` does on the CPU, by full rows. Samples are centred, scaled and rounded to float16, and how
+far each is moved by that is measured. A row of products gives a shortlist of the k nearest and some more, whose
+distances are computed from differences. What lies beyond the shortlist is at least as far as its last candidate, but
+for the errors of the product and the moves of both ends. A row is certain where that is farther than the last
+neighbour. Rows that are not get a longer shortlist, where that may help, and are left to another precision otherwise.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Rounded:
 
     @classmethod
     def of(cls, points: Points, block_bytes: int) -> Rounded:
+        """All samples, rounded in blocks of at most about that size."""
         width = math.ceil(points.dim / 8) * 8
         exponent = LIFT - round(math.log2(points.scale))
         kernels = kernels_for(points.device)
@@ -158,8 +159,8 @@ def _widening(
 ) -> torch.Tensor:
     """(r,) 0 where no other sample can be as near as the last neighbour, else by how much errors widen its square.
 
-    Suppose that a sample y, not among the candidates of x, is within the distance r of the last neighbour. Rounded, both
-    are within `reach`, r and their two moves. y's move is at most the largest of all; and at most a floor, that of
+    Suppose that a sample y, not among the candidates of x, is within the distance r of the last neighbour. Rounded,
+    both are within `reach`, r and their two moves. y's move is at most the largest of all; and at most a floor, that of
     features below float16's normal numbers, and what lies above it in the largest proportion to a length times |x| + r,
     which is at least |y|. The rounded |y| is at most the rounded |x| + reach. This bounds the error of their squared
     distance by products, which is at least `last` + |x|²: twice that of the inner product, and four roundings to
