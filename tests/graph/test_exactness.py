@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rra_monitor as rra
-from rra_monitor.graph import KnnGraph, bounds, exact, sieve, spot_check
+from rra_monitor.graph import KnnGraph, bounds, exact, sieve, spot_check, tensor_cores
 from rra_monitor.graph.dense import in_double, in_single
+from rra_monitor.graph.on_device import graph_on_device
 from rra_monitor.graph.points import Points
-from tests.helpers.clouds import KINDS, assert_exact, cloud_of, clusters, quantised, true_distances
+from tests.helpers.clouds import KINDS, assert_exact, cloud_of, clusters, near_ties, quantised, relu, true_distances
 
-WAYS = ["sieve in bfloat16", "sieve in float32", "rows in float32", "rows in float64"]
+WAYS = ["sieve in bfloat16", "sieve in float32", "rows in float16", "rows in float32", "rows in float64"]
 SHAPES = {  # samples, features, classes, spread
     "two features": (300, 2, 3, 1e4),
     "ten classes": (300, 64, 10, 500.0),
@@ -28,6 +29,8 @@ SHAPES = {  # samples, features, classes, spread
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
     """A function from points and k to a graph, by one of the ways, whatever pays on this processor."""
+    if request.param == "rows in float16":
+        return lambda points, k: graph_on_device(Points(points), k)
     if request.param == "rows in float32":
         return lambda points, k: graph_by_rows(points, k)
     if request.param == "rows in float64":
@@ -46,6 +49,39 @@ def graph_by_rows(features, k):
     left = (~settled).nonzero()[:, 0]
     squared[left], indices[left] = in_double(points, left, squared.shape[1])
     return KnnGraph(indices[:, :k].int().numpy(), exact.in_units(points, squared[:, :k].numpy()))
+
+
+def cut_sums(own, others):
+    """Inner products as on the first tensor cores: four terms are added to the sum at once, cut to 24 bits."""
+    total = torch.zeros(len(own), len(others), dtype=torch.float64)
+    for start in range(0, own.shape[1], 4):
+        here = slice(start, start + 4)
+        terms = torch.cat([total[None], (own[:, None, here].double() * others[None, :, here].double()).movedim(2, 0)])
+        total = cut(cut(terms, terms.abs().amax(dim=0)).sum(dim=0))
+    return total.float()
+
+
+def cut(values, largest=None):
+    """Towards zero, to 24 bits of the largest of several values, or of each."""
+    exponent = (values.abs() if largest is None else largest).frexp().exponent
+    return torch.ldexp(torch.ldexp(values, 24 - exponent).trunc(), exponent - 24)
+
+
+@pytest.mark.parametrize("kind", [clusters, relu, near_ties], ids=lambda kind: kind.__name__)
+def test_exact_graph_by_sums_that_are_cut_as_on_tensor_cores(kind, monkeypatch):
+    points = cloud_of(kind, 0, 150, 32, 40, 1e3)
+    monkeypatch.setattr(tensor_cores, "multiplied", cut_sums)
+    assert_exact(graph_on_device(Points(points), 3), true_distances(points))
+
+
+@pytest.mark.parametrize("dim", [300, 5000])
+def test_tensor_core_error_bounds_sums_that_are_cut(dim):
+    # All terms have one sign: all cuts go the same way.
+    samples = (torch.rand(3, dim, generator=torch.Generator().manual_seed(0)) + 1).half()
+    exact = samples.double() @ samples.double().T
+    lengths = exact.diagonal().sqrt()
+    error = ((cut_sums(samples, samples).double() - exact).abs() / (lengths[:, None] * lengths)).max()
+    assert 2.0**-24 < error <= bounds.tensor_core_error(dim)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -175,3 +211,4 @@ def test_exact_graph_of_random_clouds(dtype, kind, seed, n, dim, classes, spread
         patch.setattr(sieve, "_cheaper_type", lambda points, sizes: dtype)
         assert_exact(rra.knn_graph(points, k, "exact"), distances)
     assert_exact(graph_by_rows(points, k), distances)
+    assert_exact(graph_on_device(Points(points), k), distances)
