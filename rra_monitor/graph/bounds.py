@@ -55,9 +55,8 @@ def tensor_core_error(dim: int) -> float:
     Products are exact: 22 bits. Blocks of at least 4 of them (Volta; 8 on Ampere, 16 on Hopper) are added at once with
     the sum so far: each term is cut, not rounded, to 24 bits of the largest, and so is the result (Fasi et al. 2021,
     Numerical behavior of NVIDIA tensor cores). So a block of b costs b + 2 errors of at most 2^-23 of a term or a sum,
-    none of which exceeds |x| |y|: 1.5 of them for each feature. Parts of the features, by this code or within the
-    library, are added with one more rounding each: 64 are far more than there are. Factors of float16 below its
-    smallest normal number may be taken as 0: see `moved` in `rra_monitor.graph.tensor_cores`.
+    none of which exceeds |x| |y|: 1.5 of them for each feature. Libraries sum parts of the features apart, of many more
+    than 10 each; with one more rounding for each of these, 1.6. This code adds the sums of TOGETHER features.
     """
-    error = (1.5 * min(dim, TOGETHER) + 64 + dim / TOGETHER) * 2.0**-23
+    error = (1.6 * min(dim, TOGETHER) + dim / TOGETHER + 2) * 2.0**-23
     return error / (1 - error) if error < 1 else float("inf")

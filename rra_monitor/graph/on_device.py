@@ -14,6 +14,9 @@ from rra_monitor.graph.tensor_cores import in_half
 LARGEST_BLOCK = 1 << 28
 """Bound on a block of products in bytes, and a 64th of the device's memory: fewer blocks wait less for the host."""
 
+LEAST_BLOCK = 1 << 26
+"""Bound on a block of full rows in float32 or float64."""
+
 DENSE = 8
 """From k = n / DENSE on a shortlist is no longer short, and full rows are ranked instead."""
 
@@ -44,14 +47,25 @@ def neighbours(points: Points, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     By products in float16 for the rows that these settle, then in float32, then in float64.
     """
     shown = min(k + 1, points.n - 1)
-    if k + 1 > points.n // DENSE:
-        squared, ids = dense_neighbours(points, torch.arange(points.n, device=points.device), k)
+    found = _by_half(points, k) if k + 1 <= points.n // DENSE else None
+    if found is None:
+        everyone = torch.arange(points.n, device=points.device)
+        squared, ids = dense_neighbours(points, everyone, k, LEAST_BLOCK)
         return squared[:, :shown], ids[:, :shown]
-    squared, ids, (_, left) = in_half(points, k, block_bytes(points.device))
+    squared, ids, left = found
     if len(left):
         near, others = dense_neighbours(points, left, k)
         squared[left], ids[left] = near[:, :shown], others[:, :shown]
     return squared, ids
+
+
+def _by_half(points: Points, k: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+    """What products in float16 find, and the rows they leave open; None where a copy in float16 does not fit."""
+    try:
+        squared, ids, (_, left) = in_half(points, k, block_bytes(points.device))
+    except torch.OutOfMemoryError:
+        return None
+    return squared, ids, left
 
 
 def block_bytes(device: torch.device) -> int:
@@ -109,6 +123,7 @@ def _wrong_rows(points: Points, ids: torch.Tensor, checked: int) -> torch.Tensor
     everyone = torch.arange(points.n, device=ids.device).repeat(checked, 1)
     squared = squared_differences(points, rows, everyone, double=True)
     squared.scatter_(1, rows[:, None], torch.inf)
-    kth = squared.kthvalue(ids.shape[1], dim=1).values
+    # Not kthvalue, which raises where deterministic algorithms are asked for.
+    kth = squared.topk(ids.shape[1], largest=False).values.amax(dim=1)
     farthest = squared.gather(1, ids[rows]).amax(dim=1)
     return (farthest <= kth * (1 + TIE_TOLERANCE) ** 2).logical_not_().sum()

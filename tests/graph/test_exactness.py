@@ -10,11 +10,21 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rra_monitor as rra
-from rra_monitor.graph import KnnGraph, bounds, exact, sieve, spot_check, tensor_cores
+from rra_monitor.graph import KnnGraph, bounds, exact, on_device, sieve, spot_check, tensor_cores
 from rra_monitor.graph.dense import in_double, in_single
 from rra_monitor.graph.on_device import graph_on_device
 from rra_monitor.graph.points import Points
-from tests.helpers.clouds import KINDS, assert_exact, cloud_of, clusters, near_ties, quantised, relu, true_distances
+from tests.helpers.clouds import (
+    KINDS,
+    assert_exact,
+    cloud_of,
+    clusters,
+    duplicates,
+    near_ties,
+    quantised,
+    relu,
+    true_distances,
+)
 
 WAYS = ["sieve in bfloat16", "sieve in float32", "rows in float16", "rows in float32", "rows in float64"]
 SHAPES = {  # samples, features, classes, spread
@@ -65,6 +75,37 @@ def cut(values, largest=None):
     """Towards zero, to 24 bits of the largest of several values, or of each."""
     exponent = (values.abs() if largest is None else largest).frexp().exponent
     return torch.ldexp(torch.ldexp(values, 24 - exponent).trunc(), exponent - 24)
+
+
+def test_exact_graph_by_products_in_float16_with_hardly_a_margin(monkeypatch):
+    # Without its bounds the certificate covers wrong rows here.
+    points = cloud_of(duplicates, 0, 500, 256, 3, 30.0)
+    monkeypatch.setattr(tensor_cores, "MARGINS", (1, 2))
+    assert_exact(graph_on_device(Points(points), 10), true_distances(points))
+
+
+def test_exact_graph_without_the_memory_for_a_copy_in_float16(monkeypatch):
+    def short(points, k, block_bytes):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    points = cloud_of(clusters, 0, 300, 64)
+    monkeypatch.setattr(on_device, "in_half", short)
+    assert_exact(graph_on_device(Points(points), 10), true_distances(points))
+
+
+def test_longer_shortlists_settle_rows_of_narrow_clusters():
+    points = Points(cloud_of(clusters, 0, 900, 256, 2, 30.0))
+    _, _, (first, second) = tensor_cores.in_half(points, 10, 1 << 24)
+    assert len(first) > 2 * len(second)
+
+
+def test_spot_check_on_the_device_finds_a_bound_that_is_too_small_and_the_graph_is_built_again(monkeypatch):
+    points = cloud_of(near_ties, 0, 600, 64, 10, 500.0)
+    monkeypatch.setattr(tensor_cores, "_widening", lambda points, rounded, rows, last, kth: torch.zeros_like(kth))
+    with pytest.warns(RuntimeWarning, match=r"[1-4] of 4 rows .* were wrong.*built again in float64.*report"):
+        graph = graph_on_device(Points(points), 20)
+    assert 1 <= graph.failed <= graph.checked == spot_check.CHECKED
+    assert_exact(dataclasses.replace(graph, failed=0), true_distances(points))
 
 
 @pytest.mark.parametrize("kind", [clusters, relu, near_ties], ids=lambda kind: kind.__name__)
