@@ -1,4 +1,4 @@
-"""The exact graph: a sieve of low-precision products on the CPU, full rows of products elsewhere and for the rest."""
+"""The exact graph: on the CPU a sieve of low-precision products, and full rows for the rest; a GPU has its own way."""
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +51,7 @@ def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> K
             checked, failed = wrong_rows(points, indices[:, :k])
             if failed:
                 warn(failed, checked, points.n, points.dim)
-                squared, indices = nearest_of_all(points, everyone, k, memory_budget, single=False)
+                squared, indices = nearest_of_all(points, everyone, k, memory_budget)
     refuse_vanished(points, torch.from_numpy(squared), torch.from_numpy(indices))
     ties, distances = ties_of(squared, k), in_units(points, squared[:, :k])
     del squared
@@ -75,12 +75,11 @@ def exact_rows(
 
 
 def nearest_of_all(
-    points: Points, rows: npt.NDArray[np.int64], k: int, memory_budget: int, single: bool = True
+    points: Points, rows: npt.NDArray[np.int64], k: int, memory_budget: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Squared distances and ids (r, min(k + 1, n - 1)) of the nearest of some samples, each compared with all.
 
-    On the CPU a strip of samples at a time, as many as the memory budget allows, at least one. On a GPU products
-    in float32 come first, unless `single` is false.
+    On the CPU a strip of samples at a time, as many as the memory budget allows, at least one.
     """
     shown, ranked = min(k + 1, points.n - 1), min(k + SETTLED, points.n - 1)
     if points.constant:  # a dead layer, which is common and needs no arithmetic
@@ -94,7 +93,7 @@ def nearest_of_all(
     squared, ids = np.empty((len(rows), shown), np.float32), np.empty((len(rows), shown), np.int32)
     for top in range(0, len(rows), strip):
         here = slice(top, top + strip)
-        near, others = dense_neighbours(points, torch.from_numpy(rows[here]).to(points.device), k, block, single)
+        near, others = dense_neighbours(points, torch.from_numpy(rows[here]).to(points.device), k, block)
         squared[here], ids[here] = near[:, :shown].cpu().numpy(), others[:, :shown].int().cpu().numpy()
     return squared, ids
 
