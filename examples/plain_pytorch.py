@@ -38,3 +38,4 @@ for epoch in range(1, 7):
         optimiser.step()
         step += 1
     measure(step, epoch)
+recorder.close()

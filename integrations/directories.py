@@ -26,8 +26,7 @@ def default_directory(trainer: Trainer) -> str:
             return os.path.join(os.fspath(logger.save_dir or root), *parts, CALLBACK_FOLDER)
         except Exception as error:
             warnings.warn(
-                f"{type(logger).__name__} does not say where it writes ({error!r}); this run is stored below "
-                f"default_root_dir ({root})",
+                f"{type(logger).__name__} does not say where it writes ({error!r}); this run is stored below {root}",
                 stacklevel=2,
             )
     return os.path.join(root, CALLBACK_FOLDER)

@@ -1,4 +1,4 @@
-"""What a trainer feeds its network: a batch on its way from the loader to `forward`, and a probe that goes the same way."""
+"""What a trainer feeds its network: the way of a batch from the loader to `forward`, which a probe goes, too."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
-from torch.utils.data import BatchSampler, Subset, SubsetRandomSampler, default_collate
+from torch.utils.data import BatchSampler, SequentialSampler, Subset, SubsetRandomSampler, default_collate
 
 from rra_monitor.capture.sample import FixedSample
 from rra_monitor.capture.undisturbed import undisturbed
@@ -45,19 +45,28 @@ class Feed:
             ValueError: items that are whole batches already.
         """
         dataset, sampler = self.loader.dataset, getattr(self.loader, "sampler", None)
-        if isinstance(sampler, SubsetRandomSampler):
-            return Subset(dataset, list(sampler.indices))
-        if getattr(self.loader, "batch_size", 1) is None and not isinstance(sampler, BatchSampler):
-            if getattr(self.loader, "batch_sampler", None) is None and hasattr(dataset, "__getitem__"):
-                raise ValueError("its loader has batch_size=None, so an item of its data set is a whole batch")
+        some = sampler.indices if isinstance(sampler, SubsetRandomSampler) else sampler
+        if isinstance(some, (list, tuple, range)) and all(isinstance(index, int) for index in some):
+            return Subset(dataset, list(some))
+        if self._hands_items_on and not isinstance(sampler, BatchSampler) and hasattr(dataset, "__getitem__"):
+            raise ValueError("its loader has batch_size=None, so an item of its data set is a whole batch")
         return dataset
 
     @property
     def collate_fn(self) -> Callable[[list[Any]], Any] | None:
         """The loader's function from items to a batch; None if it is torch's default."""
         collate = getattr(self.loader, "collate_fn", None)
-        whole = getattr(self.loader, "batch_size", 1) is None and getattr(self.loader, "batch_sampler", None) is None
-        return None if whole or collate is default_collate else collate
+        return None if self._hands_items_on or collate is default_collate else collate
+
+    @property
+    def ordered(self) -> bool:
+        """Whether it goes through its items in their order, which may be sorted."""
+        return isinstance(getattr(self.loader, "sampler", None), SequentialSampler)
+
+    @property
+    def _hands_items_on(self) -> bool:
+        """Whether the loader puts no items together."""
+        return getattr(self.loader, "batch_size", 1) is None and getattr(self.loader, "batch_sampler", None) is None
 
 
 def feeds(trainer: Trainer) -> list[Feed]:
@@ -66,7 +75,11 @@ def feeds(trainer: Trainer) -> list[Feed]:
     kinds: tuple[tuple[Kind, Any], ...] = (("train", trainer.train_dataloader), ("val", trainer.val_dataloaders))
     for kind, loaders in kinds:
         several = isinstance(loaders, (Mapping, list, tuple))
-        keyed = list(loaders.items()) if isinstance(loaders, Mapping) else list(enumerate(loaders if several else [loaders]))
+        keyed = (
+            list(loaders.items())
+            if isinstance(loaders, Mapping)
+            else list(enumerate(loaders if several else [loaders]))
+        )
         for index, (key, loader) in enumerate(keyed):
             if getattr(loader, "dataset", None) is not None:
                 part = key if several and kind == "train" else None
@@ -81,7 +94,9 @@ def feed_of(name: str, known: list[Feed]) -> Feed | None:
     return next(iter((*same, *alike, *known)), None)
 
 
-def as_fed(sample: FixedSample, feed: Feed | None, trainer: Trainer, module: LightningModule, folder: str | None) -> FixedSample:
+def as_fed(
+    sample: FixedSample, feed: Feed | None, trainer: Trainer, module: LightningModule, folder: str | None
+) -> FixedSample:
     """The sample as the network is fed it: after the loader's `collate_fn` and the hooks of batch transfer.
 
     A training sample passes the hooks as in training. If they are random then, it passes them as in validation, where
@@ -113,7 +128,8 @@ def as_fed(sample: FixedSample, feed: Feed | None, trainer: Trainer, module: Lig
 
 def has_batch_hooks(trainer: Trainer, module: LightningModule) -> bool:
     """Whether the module or the data module has a hook of batch transfer of its own."""
-    return any(_is_own(owner, hook) for owner in (module, trainer.datamodule) if owner is not None for hook in HOOKS)
+    owners = (module, trainer.datamodule)  # type: ignore[attr-defined]
+    return any(_is_own(owner, hook) for owner in owners if owner is not None for hook in HOOKS)
 
 
 def _is_own(owner: Any, hook: str) -> bool:

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 from rra_monitor.capture.features import device_of
 from rra_monitor.capture.sample import FixedSample
 from rra_monitor.capture.undisturbed import undisturbed
+from rra_monitor.integrations.probes import Probes
 from rra_monitor.utils.trees import first_tensor, map_tensors
 
 ROWS = 64
@@ -29,30 +30,35 @@ class InputCheck:
         self._compared: set[str] = set()
         self._first: FirstInput | None = None
 
-    def start_step(self, model: nn.Module, samples: Mapping[str, FixedSample], part: Callable[[str], Any]) -> None:
+    @property
+    def waiting(self) -> bool:
+        """Whether a step of training is being looked at."""
+        return self._first is not None
+
+    def start_step(self, model: nn.Module | None, probes: Probes, batch: Any) -> None:
         """Compare with a batch of training, the first time, and look at what the first layer gets of it.
 
         Args:
-            model: network that is trained.
-            samples: name to sample; those of validation are left out.
-            part: function from the name of a sample to what the training step gets of its loader.
+            model: network that is trained; None if only the batch is compared.
+            probes: samples; those of validation are left out.
+            batch: batch as the training step gets it.
         """
-        trained = [name for name in samples if not name.startswith("val")]
+        trained = [name for name in probes.ready if not name.startswith("val")]
         if trained and "train" not in self._compared:
             self._compared.add("train")
             for name in trained:
-                _compare(name, samples, part)
-            self._first = FirstInput(model)
+                _compare(name, probes, batch)
+            self._first = None if model is None else FirstInput(model)
 
-    def end_step(self, model: nn.Module, samples: Mapping[str, FixedSample], forward: Forward) -> None:
+    def end_step(self, model: nn.Module, probes: Probes, forward: Forward) -> None:
         """Compare what the first layer got in that step with what it gets of the first sample."""
         if self._first is None:
             return
         theirs, self._first = self._first, None
         theirs.remove()
-        name = next(name for name in samples if not name.startswith("val"))
+        name = next(name for name in probes.ready if not name.startswith("val"))
         try:
-            remarks = remarks_on(first_input_of(model, samples[name], forward), theirs)
+            remarks = remarks_on(first_input_of(model, probes.ready[name], forward), theirs, probes.ordered(name))
         except Exception:
             return
         if remarks:
@@ -63,11 +69,11 @@ class InputCheck:
                 stacklevel=3,
             )
 
-    def validation(self, name: str, samples: Mapping[str, FixedSample], batch: Any) -> None:
+    def validation(self, name: str, probes: Probes, batch: Any) -> None:
         """Compare the sample of a loader of validation with a batch of it, the first time."""
-        if name in samples and name not in self._compared:
+        if name in probes.ready and name not in self._compared:
             self._compared.add(name)
-            _compare(name, samples, lambda _: batch)
+            _compare(name, probes, batch)
 
     def stop(self) -> None:
         """Remove the hooks, if any are left."""
@@ -111,37 +117,39 @@ class FirstInput:
         return keep
 
 
-def first_input_of(
-    model: nn.Module, sample: FixedSample, forward: Callable[[nn.Module, Any], Any]
-) -> FirstInput:
+def first_input_of(model: nn.Module, sample: FixedSample, forward: Callable[[nn.Module, Any], Any]) -> FirstInput:
     """What the first layer is called with when some of a sample passes through the network, which is left unchanged."""
-    found = FirstInput(model)
     batch = map_tensors(lambda tensor: tensor.to(device_of(model), copy=True), sample.read(range(min(ROWS, sample.n))))
-    try:
-        with undisturbed(model):
+    with undisturbed(model):  # the hooks within it, since it puts those back that were there before
+        found = FirstInput(model)
+        try:
             forward(model, batch)
-    finally:
-        found.remove()
+        finally:
+            found.remove()
     return found
 
 
-def remarks_on(ours: FirstInput, theirs: FirstInput) -> list[str]:
+def remarks_on(ours: FirstInput, theirs: FirstInput, ordered: bool) -> list[str]:
     """What tells the input of a first layer in training from that of the probe; nothing if the layers differ.
 
     Args:
         ours: input of the probe.
         theirs: input of a training step.
+        ordered: whether the batch of that step may be sorted.
     """
     if ours.layer is None or ours.layer != theirs.layer or ours.tensor is None or theirs.tensor is None:
         return []
     if min(len(ours.tensor), len(theirs.tensor)) < 3:
         return []
-    return [f"at layer {ours.layer!r}: {each}" for each in FixedSample.from_tensors(ours.tensor).differences(theirs.tensor)]
+    return [
+        f"at layer {ours.layer!r}: {each}"
+        for each in FixedSample.from_tensors(ours.tensor).differences(theirs.tensor, ordered=ordered)
+    ]
 
 
-def _compare(name: str, samples: Mapping[str, FixedSample], part: Callable[[str], Any]) -> None:
+def _compare(name: str, probes: Probes, batch: Any) -> None:
     try:
-        remarks = samples[name].differences(part(name))
+        remarks = probes.differences(batch, name)
     except Exception:
         return
     if remarks:

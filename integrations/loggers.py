@@ -17,10 +17,14 @@ class LoggerSink:
 
     Args:
         logger: logger with `log_metrics(metrics, step)`.
+
+    Attributes:
+        name: name of the logger's class, for warnings.
     """
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger
+        self.name = type(logger).__name__
 
     def write(self, record: Record) -> None:
         """Log every scalar of the record at its step."""

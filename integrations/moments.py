@@ -39,13 +39,15 @@ def averaged_module(trainer: Trainer, module: LightningModule) -> Any | None:
     """
     if holds_averages(trainer):
         return module
-    for callback in trainer.callbacks:
+    for callback in _callbacks(trainer):
         kept = getattr(callback, "_average_model", None)
         kinds = _kinds(callback)
         if kept is not None and "WeightAveraging" in kinds:
             return kept.module
         if kept is not None and "StochasticWeightAveraging" in kinds:
-            ready = getattr(callback, "_initialized", False) and not getattr(callback, "_model_contains_batch_norm", True)
+            ready = getattr(callback, "_initialized", False) and not getattr(
+                callback, "_model_contains_batch_norm", True
+            )
             return kept if ready else None
     return None
 
@@ -65,11 +67,16 @@ def lent_trainer(average: Any, trainer: Trainer) -> Iterator[None]:
 
 def averaging_callbacks(trainer: Trainer) -> list[Any]:
     """The callbacks that put averaged weights into the module at the end of a fit."""
-    return [each for each in trainer.callbacks if _kinds(each) & {"WeightAveraging", "StochasticWeightAveraging"}]
+    return [each for each in _callbacks(trainer) if _kinds(each) & {"WeightAveraging", "StochasticWeightAveraging"}]
 
 
 def _stochastic_averaging(trainer: Trainer) -> Any | None:
-    return next((each for each in trainer.callbacks if "StochasticWeightAveraging" in _kinds(each)), None)
+    return next((each for each in _callbacks(trainer) if "StochasticWeightAveraging" in _kinds(each)), None)
+
+
+def _callbacks(trainer: Trainer) -> list[Any]:
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return callbacks
 
 
 def _kinds(callback: Any) -> set[str]:

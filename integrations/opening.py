@@ -11,55 +11,41 @@ from lightning.pytorch import Trainer
 
 from rra_monitor.capture.sample import FixedSample
 from rra_monitor.integrations.directories import default_directory, lies_where_the_trainer_writes
-from rra_monitor.measure.options import MonitorOptions
+from rra_monitor.integrations.fit_options import FitOptions
 from rra_monitor.runs.claim import Claim
-from rra_monitor.runs.store import KeepGraphs, RunStore
+from rra_monitor.runs.store import RunStore
 from rra_monitor.utils.text import visible
 
 
-def open_store(
-    trainer: Trainer,
-    *,
-    dirpath: str | os.PathLike[str] | None,
-    keep_graphs: KeepGraphs,
-    configuration: str,
-    resumed: Mapping[str, Any],
-) -> tuple[RunStore, Claim]:
+def open_store(trainer: Trainer, options: FitOptions, resumed: Mapping[str, Any]) -> tuple[RunStore, Claim]:
     """The claimed store of a fit; on rank zero.
 
     Args:
         trainer: trainer within a fit.
-        dirpath: directory that the user asks for; None for the logger's.
-        keep_graphs: graphs that stay on disk.
-        configuration: mark of what is measured, see `configuration_of`.
+        options: options of the callback.
         resumed: directory and token of the run that is resumed, as a checkpoint has them.
 
     Raises:
         OSError: a directory that cannot be written to.
         ValueError: a directory that leads outside itself.
     """
+    dirpath, token = options.dirpath, resumed.get("token")
     path = os.fspath(dirpath) if dirpath is not None else _earlier_directory(trainer, resumed.get("dirpath"))
-    store = RunStore(path or default_directory(trainer), keep_graphs)
-    step = trainer.global_step
-    token = resumed.get("token")
-    return store, store.claim(configuration, resume_step=step or None, token=token if isinstance(token, str) else None)
+    store = RunStore(path or default_directory(trainer), options.keep_graphs)
+    return store, store.claim(
+        configuration_of(options),
+        resume_step=trainer.global_step or None,
+        token=token if isinstance(token, str) else None,
+    )
 
 
-def configuration_of(
-    probes: Mapping[str, FixedSample] | None, n: int, seed: int, options: MonitorOptions
-) -> str:
-    """A mark of what a fit measures: two fits with one mark can stand for each other.
-
-    Args:
-        probes: the user's samples; None if they are drawn.
-        n: number of samples to draw.
-        seed: seed of the draw.
-        options: options of measuring.
-    """
-    samples = None if probes is None else {name: [_digest(one), one.fingerprint] for name, one in probes.items()}
-    quantities = [one.name for one in options.measured()]
-    asked = [n, seed, options.layers, options.views, options.k, options.backend, quantities]
-    return hashlib.sha256(json.dumps([samples, asked], sort_keys=True).encode()).hexdigest()[:16]
+def configuration_of(options: FitOptions) -> str:
+    """A mark of what a fit measures: two fits with one mark can stand for each other."""
+    given, asked = options.probes, options.measuring
+    samples = None if given is None else {name: [_digest(one), one.fingerprint] for name, one in given.items()}
+    quantities = [one.name for one in asked.measured()]
+    told = [samples, options.n, options.seed, asked.layers, asked.views, asked.k, asked.backend, quantities]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _digest(sample: FixedSample) -> str:

@@ -45,8 +45,9 @@ class Probes:
             folder: folder for inputs that are too large for memory.
         """
         known = feeds(trainer)
+        wanted: dict[str, tuple[Feed | None, Callable[[], FixedSample]]]
         if self._given is None:
-            wanted = {feed.name: (feed, _drawing(feed, self._n, self._seed)) for feed in known}
+            wanted = {feed.name: (feed, _drawing(feed, self._n, self._seed, folder)) for feed in known}
         else:
             wanted = {name: (feed_of(name, known), _as_it_is(sample)) for name, sample in self._given.items()}
         new = []
@@ -62,10 +63,16 @@ class Probes:
                 self.refused[name] = str(error) if isinstance(error, (TypeError, ValueError)) else repr(error)
         return new
 
-    def part(self, batch: Any, name: str) -> Any:
-        """What a batch of training has of the loader whose way a sample goes."""
+    def differences(self, batch: Any, name: str) -> list[str]:
+        """What tells a batch, or what it has of the loader whose way a sample goes, from the sample."""
         feed = self._feeds.get(name)
-        return batch if feed is None or feed.key is None else batch[feed.key]
+        part = batch if feed is None or feed.key is None else batch[feed.key]
+        return self.ready[name].differences(part, ordered=self.ordered(name))
+
+    def ordered(self, name: str) -> bool:
+        """Whether the loader whose way a sample goes has its items in an order that may be sorted."""
+        feed = self._feeds.get(name)
+        return feed is not None and feed.ordered
 
     def reasons(self) -> str:
         """The refused probes with the reason for each."""
@@ -79,8 +86,18 @@ def _is_val(name: str) -> bool:
     return name == "val" or name.startswith("val-")
 
 
-def _drawing(feed: Feed, n: int, seed: int) -> Callable[[], FixedSample]:
-    return lambda: FixedSample.from_dataset(feed.dataset, n, seed, shrink=True, collate_fn=feed.collate_fn)
+def _drawing(feed: Feed, n: int, seed: int, folder: str | None) -> Callable[[], FixedSample]:
+    """The draw from a loader's data, whose worker starts as the loader's do."""
+    return lambda: FixedSample.from_dataset(
+        feed.dataset,
+        n,
+        seed,
+        shrink=True,
+        collate_fn=feed.collate_fn,
+        multiprocessing_context=getattr(feed.loader, "multiprocessing_context", None),
+        worker_init_fn=getattr(feed.loader, "worker_init_fn", None),
+        folder=folder,
+    )
 
 
 def _as_it_is(sample: FixedSample) -> Callable[[], Any]:

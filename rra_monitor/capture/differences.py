@@ -18,6 +18,9 @@ DEVIATIONS = 1.0
 RATIO = 2.0
 """Standard deviations within this factor may come from augmentation."""
 
+ORDERED = 3.0
+"""Differences of a batch that may be sorted count if they are that many times as large."""
+
 FEWEST = 4
 """Batches of fewer samples are compared by structure and type alone."""
 
@@ -31,14 +34,15 @@ FLOOR = 0.1
 """A channel's deviation counts as at least this fraction of that of all channels."""
 
 
-def input_differences(batch: Any, sample: Any) -> list[str]:
+def input_differences(batch: Any, sample: Any, ordered: bool = False) -> list[str]:
     """One sentence for each difference of some inputs from those of a sample, with both values.
 
     Args:
         batch: inputs of a training, as one batch.
         sample: inputs of the sample.
+        ordered: whether the batch may be sorted, so that only differences `ORDERED` times as large count.
     """
-    return list(_differences(batch, sample, ""))
+    return list(_differences(batch, sample, "", ORDERED if ordered else 1.0))
 
 
 def same_structure(batch: Any, sample: Any) -> bool:
@@ -67,22 +71,22 @@ def _is_column(values: Any) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
-def _differences(batch: Any, sample: Any, where: str) -> Iterator[str]:
+def _differences(batch: Any, sample: Any, where: str, times: float) -> Iterator[str]:
     if isinstance(batch, np.ndarray):
         batch = torch.from_numpy(batch)
     if not same_structure(batch, sample):
         yield f"{where or 'the inputs'}: {_said(batch)} in training, {_said(sample)} in the sample"
     elif isinstance(batch, Mapping):
         for key, value in batch.items():
-            yield from _differences(value, sample[key], f"{where or 'the inputs'}[{key!r}]")
+            yield from _differences(value, sample[key], f"{where or 'the inputs'}[{key!r}]", times)
     elif isinstance(batch, torch.Tensor) and isinstance(sample, torch.Tensor):
-        yield from _of_tensors(batch.detach().cpu(), sample.cpu(), where or "the inputs")
+        yield from _of_tensors(batch.detach().cpu(), sample.cpu(), where or "the inputs", times)
     elif isinstance(batch, (list, tuple)) and not _is_column(batch):
         for position, (value, other) in enumerate(zip(batch, sample, strict=True)):
-            yield from _differences(value, other, f"{where or 'the inputs'}[{position}]")
+            yield from _differences(value, other, f"{where or 'the inputs'}[{position}]", times)
 
 
-def _of_tensors(batch: torch.Tensor, sample: torch.Tensor, where: str) -> Iterator[str]:
+def _of_tensors(batch: torch.Tensor, sample: torch.Tensor, where: str, times: float) -> Iterator[str]:
     if batch.dtype != sample.dtype:
         yield f"{where}: type {_name(batch.dtype)} in training, {_name(sample.dtype)} in the sample"
     shapes = tuple(batch.shape[1:]), tuple(sample.shape[1:])
@@ -98,7 +102,7 @@ def _of_tensors(batch: torch.Tensor, sample: torch.Tensor, where: str) -> Iterat
     if (highest <= 1 and low >= 0 and high > BYTE) or (high <= 1 and lowest >= 0 and highest > BYTE):
         yield f"{where}: values {low:.4g} to {high:.4g} in training, {lowest:.4g} to {highest:.4g} in the sample"
         return
-    yield from _of_statistics(_moments(batch), _moments(sample), _widths(batch), _widths(sample), where)
+    yield from _of_statistics(_moments(batch), _moments(sample), _widths(batch), _widths(sample), where, times)
 
 
 def _moments(tensor: torch.Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -114,14 +118,14 @@ def _widths(tensor: torch.Tensor) -> npt.NDArray[np.float64]:
     return np.asarray(high - low)
 
 
-def _of_statistics(batch: Any, sample: Any, width: Any, found_width: Any, where: str) -> Iterator[str]:
+def _of_statistics(batch: Any, sample: Any, width: Any, found_width: Any, where: str, times: float) -> Iterator[str]:
     """Differences of the means and deviations of channels, beyond augmentation and beyond chance."""
     (means, variances), (found_mean, found_variance) = _spread(*batch), _spread(*sample)
     deviations, found = np.sqrt(variances), np.sqrt(found_variance)
     scale = np.maximum(found, FLOOR * np.sqrt(found_variance.mean()))
     errors = np.sqrt(sum(_error(each[0]) ** 2 for each in (batch, sample)))
     shift = np.abs(means - found_mean)
-    shifted = (shift > DEVIATIONS * scale) & (shift > STANDARD_ERRORS * errors) & (shift > 0)
+    shifted = (shift > times * DEVIATIONS * scale) & (shift > STANDARD_ERRORS * errors) & (shift > 0)
     if shifted.any():
         at = int(np.argmax(np.where(shifted, shift / np.maximum(scale, 1e-300), 0)))
         yield (
@@ -138,7 +142,7 @@ def _of_statistics(batch: Any, sample: Any, width: Any, found_width: Any, where:
     floor = FLOOR * np.sqrt(found_variance.mean())
     ratio = np.maximum(deviations, floor) / np.maximum(found, floor) if floor else np.ones_like(found)
     factor = np.abs(2 * np.log(np.maximum(ratio, 1e-300)))
-    other = (factor > 2 * np.log(RATIO)) & (factor > STANDARD_ERRORS * error)
+    other = (factor > 2 * np.log(times * RATIO)) & (factor > STANDARD_ERRORS * error)
     other &= np.where(ratio > 1, width > RATIO * found_width, found_width > RATIO * width)
     if other.any():
         at = int(np.argmax(np.where(other, factor, 0)))

@@ -1,6 +1,7 @@
 """Drawing a sample from a data set: what is read, which entry is the label, and which items are taken."""
 
 import contextlib
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,14 @@ from rra_monitor.capture.label_entry import Choice, chosen, named_entry, stored_
 from rra_monitor.capture.labels import Labels, Verdict, classes_of
 from rra_monitor.capture.reading import Reader
 from rra_monitor.capture.source import BATCH, Source, refuse_random_transforms
-from rra_monitor.capture.stacked import Collate, collated, put, take
+from rra_monitor.capture.stacked import Collate, collated, put, take, tensor_bytes
 from rra_monitor.capture.stored_labels import Columns, is_named
 
 INSPECTED = 32
 """Number of items that are read twice, before anything is read in bulk."""
+
+FEWEST = 3
+"""Smallest sample, see `checked_n`."""
 
 Named = str | int | Callable[[Any], Any] | None
 """What the user says about the labels: a key, a position, or a function of an item."""
@@ -34,20 +38,28 @@ class Drawn:
         place: where the label stands in it.
         labels: (n,) classes, or None.
         ids: (n,) positions in the data set.
-        path: file that holds the batch, if it is in one that stays.
         said: what the user should know.
+        folder: directory of the file that holds the batch, if it is too large for memory; None for a temporary one.
     """
 
     batch: Any
     place: Place
     labels: Labels | None
     ids: Positions
-    path: Path | None = None
     said: list[str] = field(default_factory=list)
+    folder: Path | None = None
 
 
 def drawn(
-    dataset: Any, n: int, seed: int, shrink: bool, reader: Reader, limit: int, labels: Named, collate_fn: Collate | None
+    dataset: Any,
+    n: int,
+    seed: int,
+    shrink: bool,
+    reader: Reader,
+    limit: int,
+    labels: Named,
+    collate_fn: Collate | None,
+    folder: Path | None,
 ) -> Drawn:
     """Draw n samples of a data set: see `FixedSample.from_dataset`."""
     length = len(dataset)
@@ -64,14 +76,27 @@ def drawn(
     found, ruled_out = stored_choice(items, looked, columns, place)
     if found is not None and found.verdict is not None and found.verdict.labels is not None:
         known = found.verdict.known
-        if known.sum() >= min(n, length) / 2 or not shrink:
+        if known.sum() >= max(FEWEST, min(n, length) / 2) or not shrink:
             positions, said = drawn_positions(found.verdict.labels, known, n, seed, shrink)
-            return _by_stored(source, positions, found, said)
+            return _by_stored(source, positions, found, said, folder)
         assert found.place.entry is not None
         ruled_out[found.place.entry] = Verdict(
             None, known, f"are labels in {known.sum():,} of {length:,} items alone", "numbers"
         )
     return _by_items(source, uniform_draw(length, length, seed), len(order), place, labels, ruled_out, shrink)
+
+
+def kept_in_a_file(batch: Any, limit: int, folder: Path | None) -> list[str]:
+    """What to say about a sample that is too large for memory."""
+    size = tensor_bytes(batch)
+    if size <= limit:
+        return []
+    if folder is not None:
+        return [f"{size / 1e6:,.1f} MB of inputs are kept in {folder}"]
+    return [
+        f"{size / 1e6:,.1f} MB of inputs are kept in a temporary file in {tempfile.gettempdir()}, which is gone with "
+        "this process; FixedSample.save(path) keeps them for FixedSample.load(path)"
+    ]
 
 
 def _likely(columns: Columns, n: int, seed: int, shrink: bool, otherwise: Positions) -> Positions:
@@ -85,27 +110,22 @@ def _likely(columns: Columns, n: int, seed: int, shrink: bool, otherwise: Positi
     return otherwise
 
 
-def _by_stored(source: Source, positions: Positions, choice: Choice, said: str) -> Drawn:
+def _by_stored(source: Source, positions: Positions, choice: Choice, said: str, folder: Path | None) -> Drawn:
     """The samples that the stored labels make a balanced draw of, with the labels that the items have."""
     assert choice.verdict is not None
     assert choice.verdict.labels is not None
-    batch, path = source.gathered(positions)
+    batch = source.gathered(positions, folder=folder)
     labels = choice.verdict.labels[positions]
     values = source.values.get(choice.place.entry) if choice.place.entry is not None else None
     if values is not None and not choice.agrees(values, positions):
         # The few items looked at before agreed with the stored labels, these do not.
         verdict = classes_of(values, named=True)
+        source.forget(positions, folder)
         if verdict.labels is None or not verdict.known.all():
-            return Drawn(
-                batch,
-                choice.place,
-                None,
-                positions,
-                path,
-                ["the sample is unlabelled, since the labels of some items differ from those that the data set stores"],
-            )
-        labels = verdict.labels
-    return Drawn(batch, choice.place, labels, positions, path, [said] if said else [])
+            said = "the sample is unlabelled, since the labels of some items differ from those that the data set stores"
+            return Drawn(batch, choice.place, None, positions, [said])
+        labels, folder = verdict.labels, None
+    return Drawn(batch, choice.place, labels, positions, [said] if said else [], folder)
 
 
 def _by_items(
@@ -120,14 +140,14 @@ def _by_items(
     """The first n samples of a random order, with the labels that they have."""
     ids = order[:n].copy()
     function = labels if callable(labels) else None
-    batch, path = source.gathered(ids, function)
+    batch = source.gathered(ids, function)
     complete = n == len(order)
     choice = chosen(source.first, source.values, ids, complete, ruled_out)
     if function is not None:
         choice = Choice(choice.place, classes_of(source.named, named=True))
     elif place is not None:
         choice = Choice(place, classes_of(source.values.get(place.entry, []), named=True))  # type: ignore[arg-type]
-    drawn = Drawn(batch, choice.place, None, ids, path)
+    drawn = Drawn(batch, choice.place, None, ids)
     verdict = choice.verdict
     if verdict is None:
         return drawn
@@ -187,7 +207,7 @@ def _fill_unlabelled(
             drawn.ids[holes[: len(new)]] = positions[new]
             known[holes[: len(new)]] = True
     count = int(known.sum())
-    if count < n / 2:
+    if count < max(FEWEST, n / 2):
         drawn.labels = None
     elif count < n:
         # In place, since the batch may be in a file: the last ones move to the holes.
@@ -207,9 +227,7 @@ def _too_few_labelled(drawn: Drawn, n: int, shrink: bool) -> Drawn:
     return drawn
 
 
-def collated_anew(
-    dataset: Any, ids: Positions, reader: Reader, limit: int, collate_fn: Collate | None
-) -> tuple[Any, Path | None]:
-    """The items of a sample, read again and put together in another way; and the file that holds them."""
+def collated_anew(dataset: Any, ids: Positions, reader: Reader, limit: int, collate_fn: Collate | None) -> Any:
+    """The items of a sample, read again and put together in another way."""
     first = next(reader.read(ids[:1]))
     return Source(reader, {int(ids[0]): first.item}, limit, collate_fn).gathered(ids)

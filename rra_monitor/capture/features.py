@@ -12,7 +12,7 @@ from torch import nn
 from rra_monitor.capture.channels import view_dims, with_views
 from rra_monitor.capture.layer import Layer, named_modules, network_of
 from rra_monitor.capture.layers import choose_layers, trace
-from rra_monitor.capture.memory import BatchSize, freed, is_out_of_memory
+from rra_monitor.capture.memory import BatchSize, fitted, is_out_of_memory
 from rra_monitor.capture.names import FULL
 from rra_monitor.capture.sample import FixedSample
 from rra_monitor.capture.undisturbed import undisturbed
@@ -21,9 +21,9 @@ from rra_monitor.utils.trees import first_tensor, map_tensors
 
 Forward = Callable[[nn.Module, Any], Any]
 
-TRACED_SAMPLES = ((5, 3), (3, 2), (2, 1))
-"""Sizes of the passes that find the layers, smaller ones where memory runs out: two, to tell an axis of samples from
-one that has the same length."""
+TRACED_SAMPLES = 5
+"""Number of samples in the pass that finds the layers; a second one has about half of them, to tell an axis of samples
+from one that has the same length."""
 
 
 def call_model(model: nn.Module, batch: Any) -> Any:
@@ -100,21 +100,19 @@ def find_layers(
         CallError: the network does not run on the sample.
         ValueError: see `choose_layers`.
     """
-    for number, sizes in enumerate(TRACED_SAMPLES):
-        try:
-            larger, smaller = _traced(model, sample, sizes, forward)
-            break
-        except (RuntimeError, MemoryError) as error:
-            if number == len(TRACED_SAMPLES) - 1 or not is_out_of_memory(error):
-                raise
-        freed()
+    traced, _ = fitted(TRACED_SAMPLES, lambda size: _traced(model, sample, size, forward), least=2)
+    larger, smaller = traced
     return choose_layers(model, [layer for layer in larger if layer in smaller], layers)
 
 
-def _traced(model: nn.Module, sample: FixedSample, sizes: tuple[int, int], forward: Forward) -> list[list[Layer]]:
+def _traced(model: nn.Module, sample: FixedSample, size: int, forward: Forward) -> list[list[Layer]]:
+    larger = min(size, sample.n)
     with undisturbed(model, copy_all=True):
         try:
-            return [trace(model, _to_device(sample.read(range(min(size, sample.n))), model), forward) for size in sizes]
+            return [
+                trace(model, _to_device(sample.read(range(rows)), model), forward)
+                for rows in (larger, (larger + 1) // 2)
+            ]
         except Exception as error:
             if is_out_of_memory(error):
                 raise

@@ -26,7 +26,8 @@ def preserved_flags() -> Iterator[None]:
     finally:
         for read, write, value in before:
             if _value(read) != value:
-                write(value)
+                with suppress(RuntimeError, AttributeError):  # of one that cannot be set the others are restored
+                    write(value)
 
 
 def _value(read: Callable[[], Any]) -> Any:

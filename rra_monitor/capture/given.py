@@ -5,6 +5,29 @@ from typing import Any
 import numpy as np
 import torch
 
+from rra_monitor.capture.drawing import checked_n
+from rra_monitor.capture.labels import Labels, as_labels
+from rra_monitor.utils.trees import iter_tensors
+
+
+def checked_tensors(inputs: Any, labels: Any, ids: Any) -> tuple[Any, Labels | None, Labels]:
+    """Inputs, labels and ids of a sample, see `FixedSample.from_tensors`."""
+    inputs = as_tensors(inputs)
+    lengths = {len(tensor) for tensor in iter_tensors(inputs)}
+    if len(lengths) != 1:
+        raise ValueError(f"inputs need equal first axes, found lengths {sorted(lengths)}")
+    n = checked_n(lengths.pop())
+    checked = None if labels is None else as_labels(labels, length=n)
+    if labels is not None and checked is None:
+        raise ValueError(
+            f"labels are {outline(labels)}, expected integers of shape ({n},), of at most 64 bits: one class "
+            "per input. Pass labels=None for data without classes."
+        )
+    names = np.arange(n) if ids is None else as_labels(ids, length=n)
+    if names is None or len(np.unique(names)) != n:
+        raise ValueError(f"ids must be {n} different integers, one per input; got {ids!r:.80}")
+    return inputs, checked, names.astype(np.int64)
+
 
 def as_tensors(inputs: Any) -> Any:
     """Inputs as tensors, in dictionaries and tuples.

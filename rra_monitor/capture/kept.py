@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rra_monitor.capture.sample_file import Facts, SampleWriter, mapped
+from rra_monitor.capture.sample_file import Facts, mapped
+from rra_monitor.capture.sample_writer import SampleWriter
 from rra_monitor.capture.stacked import Column, RaggedError, joined, leaves, map_leaves, tensor_bytes
 
 TEMPORARY = "sample.safetensors"

@@ -12,13 +12,16 @@ import torch
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
 from rra_monitor.capture.memory import is_out_of_memory
-from rra_monitor.capture.objects import Reached
+from rra_monitor.capture.reach import Reached
 
 COPIED_BYTES = 256 << 20
 """Most bytes of parameters with their gradients, and of tensors that are no buffers, that are copied in each pass."""
 
-_changing: "weakref.WeakValueDictionary[int, torch.Tensor]" = weakref.WeakValueDictionary()
+_changing = weakref.WeakValueDictionary[int, torch.Tensor]()
 """Parameters that a forward pass was seen to change; they are copied before each."""
+
+WAITING = frozenset({"cpu"})
+"""Kinds of devices where each comparison is waited for; on others they are read all at once."""
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -34,19 +37,20 @@ class Kept:
 
     def __init__(self, tensor: torch.Tensor, copied: bool = True, on_cpu: bool = False) -> None:
         self.tensor = tensor
-        # The memory that is the tensor's now: a pass may give it another, by `tensor.data = …`.
-        self.memory = tensor.detach()
+        # The memory that is its now: a pass may give it another, by `tensor.data = …`. A sparse one has several.
+        self.memory = tensor.detach() if tensor.layout is torch.strided else tensor
         self.copy = _copied(self.memory, on_cpu) if copied else None
         self.checksum = None if copied else _checksum(self.memory)
         # A pass that is undone is none for a backward pass that still needs the tensor.
-        self.version = None if tensor.is_inference() else _unsafe_preserve_version_counter(tensor)
+        self.version = 0 if tensor.is_inference() else tensor._version
+        self.count = None if tensor.is_inference() else _unsafe_preserve_version_counter(tensor)
         self.requires_grad = tensor.requires_grad
         self.gradient = tensor.grad if tensor.is_leaf else None
 
     def put_back_all_but_values(self) -> None:
         """The memory, whether it requires a gradient, and the gradient."""
         tensor, memory = self.tensor, self.memory
-        if tensor.data_ptr() != memory.data_ptr() or _form(tensor) != _form(memory):
+        if memory is not tensor and (tensor.data_ptr() != memory.data_ptr() or _form(tensor) != _form(memory)):
             tensor.data = memory
         if tensor.is_leaf:
             if tensor.requires_grad != self.requires_grad:
@@ -62,8 +66,8 @@ class Kept:
 
     def put_back_version(self) -> None:
         """The count of changes in place."""
-        if self.version is not None and self.tensor._version != self.version.prev_versions[0]:
-            self.version.__exit__()
+        if self.count is not None and self.tensor._version != self.version:
+            self.count.__exit__()
 
 
 def kept_tensors(found: Reached, copy_all: bool) -> Callable[[], list[torch.Tensor]]:
@@ -142,7 +146,7 @@ def _changed(kept: Sequence[Kept]) -> list[Kept]:
             if each.copy is None:
                 assert each.checksum is not None
                 by_device[each.memory.device].append((each, _checksum(each.memory) != each.checksum))
-            elif each.memory.device.type == "cpu":
+            elif each.memory.device.type in WAITING:
                 if not torch.equal(_bits(each.memory), _bits(each.copy)):
                     changed.append(each)
             else:
@@ -152,7 +156,10 @@ def _changed(kept: Sequence[Kept]) -> list[Kept]:
             if each.copy is not None:
                 changed.append(each)
     for several in by_device.values():
-        differs = torch.stack([flag for _, flag in several]).tolist()
+        try:
+            differs = torch.stack([flag for _, flag in several]).tolist()
+        except (RuntimeError, NotImplementedError):  # tensors without values, say
+            differs = [each.copy is not None for each, _ in several]
         changed += [each for (each, _), differ in zip(several, differs, strict=True) if differ]
     return changed
 
@@ -166,11 +173,11 @@ def _put_back_arrays(arrays: Sequence[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
 def _copied(tensor: torch.Tensor, on_cpu: bool) -> torch.Tensor:
     if not on_cpu:
         try:
-            return tensor.clone()
+            return tensor.detach().clone()
         except RuntimeError as error:
             if not is_out_of_memory(error) or tensor.device.type == "cpu":
                 raise
-    return tensor.cpu() if tensor.device.type != "cpu" else tensor.clone()
+    return tensor.detach().cpu() if tensor.device.type != "cpu" else tensor.detach().clone()
 
 
 def _checksum(tensor: torch.Tensor) -> torch.Tensor:

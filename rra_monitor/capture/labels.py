@@ -141,10 +141,10 @@ def as_array(values: Any) -> npt.NDArray[Any] | None:
 def unlabelled_markers(labels: Labels) -> list[int]:
     """The negative values that stand for "no label": one beside classes from 0 on, or two."""
     values = np.unique(labels)
-    negative = values[values < 0].tolist()
+    negative: list[int] = values[values < 0].tolist()
     mirrored = set(values.tolist()) == {-value for value in values.tolist()}
     if len(negative) == 1 and not (mirrored and len(values) == 2):
-        return negative if len(values) > 1 else []
+        return negative
     return negative if len(negative) == 2 and len(values) > 3 and not mirrored else []
 
 

@@ -19,6 +19,28 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _TEXTS)
 
 
+def fitted(size: int, run: Callable[[int], T], least: int = 1) -> tuple[T, int]:
+    """What `run` returns for a size, or for the largest of its halves that fits in memory, and that size.
+
+    Args:
+        size: size to start with.
+        run: function of a size.
+        least: size from which on an error is passed on.
+
+    Raises:
+        RuntimeError: memory runs out for the least size, too.
+    """
+    while True:
+        try:
+            return run(size), size
+        except (RuntimeError, MemoryError) as error:
+            if size // 2 < least or not is_out_of_memory(error):
+                raise
+        # After the block, where the error no longer holds the tensors of the pass.
+        size //= 2
+        freed()
+
+
 class BatchSize:
     """Number of samples in a forward pass; where that does not fit in memory it is halved, for later passes, too.
 
@@ -30,24 +52,12 @@ class BatchSize:
         self.size = size
 
     def fitted(self, run: Callable[[int], T]) -> T:
-        """What `run` returns for the batch size, or for the largest of its halves that fits in memory.
-
-        Warns when a smaller one is taken.
+        """What `run` returns for the batch size that fits; warns when that is smaller than before.
 
         Raises:
             RuntimeError: memory runs out for a single sample, too.
         """
-        size = self.size
-        while True:
-            try:
-                result = run(size)
-                break
-            except (RuntimeError, MemoryError) as error:
-                if size == 1 or not is_out_of_memory(error):
-                    raise
-            # After the block, where the error no longer holds the tensors of the pass.
-            size //= 2
-            freed()
+        result, size = fitted(self.size, run)
         if size < self.size:
             warnings.warn(
                 f"a batch of {self.size} samples does not fit in memory beside the training, so the monitor measures "
@@ -59,7 +69,7 @@ class BatchSize:
 
 
 def freed() -> None:
-    """Give memory that is no longer used back to the device."""
-    gc.collect()
+    """Give a GPU's memory that is no longer used back to the device."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        gc.collect()
         torch.cuda.empty_cache()

@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import pickle
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -200,7 +201,10 @@ class _Worker:
     def __init__(self, context: Any, dataset: Any, init: Any, number: int, count: int) -> None:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, dataset, init, number, count), daemon=True)
-        self._process.start()
+        with warnings.catch_warnings():
+            # From Python 3.12 on, of forking where there are threads, as a loader does, too.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process.start()
         theirs.close()
         self.waiting = self.bytes = 0
 
@@ -254,7 +258,8 @@ def _context(given: Any) -> Any:
     """The given context, or fork; None where neither can be used."""
     if given is not None and not isinstance(given, str):
         return given
-    if given is None and "fork" not in multiprocessing.get_all_start_methods():
-        # Starting a process anew runs the user's script a second time, if it is not guarded against that.
+    # On macOS a forked process may crash in the system's libraries. One that is started anew runs the user's script a
+    # second time, if it is not guarded against that.
+    if given is None and (sys.platform == "darwin" or "fork" not in multiprocessing.get_all_start_methods()):
         return None
     return multiprocessing.get_context(given or "fork")

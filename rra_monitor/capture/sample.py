@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -17,13 +16,23 @@ from torch.utils.data import IterableDataset, default_collate
 from rra_monitor.capture.changed import changed_inputs
 from rra_monitor.capture.differences import input_differences, inputs_within, same_structure
 from rra_monitor.capture.drawing import Positions, checked_n, fingerprint
-from rra_monitor.capture.drawn import Named, collated_anew, drawn
-from rra_monitor.capture.given import as_tensors, outline
+from rra_monitor.capture.drawn import Named, collated_anew, drawn, kept_in_a_file
+from rra_monitor.capture.given import checked_tensors
 from rra_monitor.capture.items import ALL_INPUTS, Place, split_item
-from rra_monitor.capture.labels import Labels, as_labels
+from rra_monitor.capture.labels import Labels
 from rra_monitor.capture.reading import Reader
-from rra_monitor.capture.sample_file import Facts, SampleWriter, mapped
-from rra_monitor.capture.stacked import Collate, as_inputs, as_loaded, check_inputs, map_leaves, take, tensor_bytes
+from rra_monitor.capture.sample_file import Facts, mapped
+from rra_monitor.capture.sample_writer import write_sample
+from rra_monitor.capture.stacked import (
+    Collate,
+    as_inputs,
+    as_loaded,
+    check_inputs,
+    cuts,
+    map_leaves,
+    take,
+    tensor_bytes,
+)
 from rra_monitor.utils.checks import whole_number
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.trees import iter_tensors
@@ -35,7 +44,7 @@ INSPECTED_ITEMS = 256
 """The fingerprint covers this many items, spread evenly over the sample."""
 
 PASSED_AT_ONCE = 128
-"""Samples in a batch that is passed through a change, or written to a file."""
+"""Samples in a batch that is passed through a change."""
 
 
 class FixedSample:
@@ -145,6 +154,7 @@ class FixedSample:
         collate_fn: Collate | None = None,
         multiprocessing_context: Any = None,
         worker_init_fn: Callable[[int], None] | None = None,
+        folder: str | os.PathLike[str] | None = None,
     ) -> "FixedSample":
         """A class-balanced random draw without replacement, shuffled; the same for the same data, n and seed.
 
@@ -168,6 +178,8 @@ class FixedSample:
             collate_fn: what puts items together to a batch; torch's `default_collate` if None.
             multiprocessing_context: how the worker process is started, as for a `DataLoader`.
             worker_init_fn: function that is called in it first, as for a `DataLoader`.
+            folder: directory of the file of inputs above 1 GiB, which later draws of the same items use; a temporary
+                one if None.
 
         Raises:
             TypeError: the data set has no length or no indexing, or its inputs do not collate.
@@ -185,19 +197,15 @@ class FixedSample:
         own = _custom(collate_fn)
         readers = partial(Reader, dataset, multiprocessing_context, worker_init_fn)
         with preserved_rng(), readers() as reader:
-            found = drawn(dataset, n, seed, shrink, reader, MATERIALISE_BYTES, labels, own)
+            kept_in = None if folder is None else Path(folder)
+            found = drawn(dataset, n, seed, shrink, reader, MATERIALISE_BYTES, labels, own, kept_in)
         check_inputs(split_item(found.batch, found.place)[0])
-        if (size := tensor_bytes(found.batch)) > MATERIALISE_BYTES:
-            found.said.append(
-                f"{size / 1e6:,.1f} MB of inputs are kept in a temporary file in {tempfile.gettempdir()}, which is "
-                "gone with this process; FixedSample.save(path) keeps them for FixedSample.load(path)"
-            )
-        if found.said:
-            warnings.warn("; ".join(found.said), stacklevel=2)
+        if said := [*found.said, *kept_in_a_file(found.batch, MATERIALISE_BYTES, found.folder)]:
+            warnings.warn("; ".join(said), stacklevel=2)
 
         def reread(collate_fn: Collate | None) -> Any:
             with preserved_rng(), readers() as reader:
-                return collated_anew(dataset, found.ids, reader, MATERIALISE_BYTES, collate_fn)[0]
+                return collated_anew(dataset, found.ids, reader, MATERIALISE_BYTES, collate_fn)
 
         return cls(
             found.batch,
@@ -205,7 +213,6 @@ class FixedSample:
             found.labels,
             found.ids,
             prepare=prepare,
-            path=found.path,
             reread=reread,
             collate_fn=own,
         )
@@ -223,21 +230,8 @@ class FixedSample:
         Raises:
             ValueError: n < 3, lengths that differ, labels or ids that are not integers, ids that occur twice.
         """
-        inputs = as_tensors(inputs)
-        lengths = {len(tensor) for tensor in iter_tensors(inputs)}
-        if len(lengths) != 1:
-            raise ValueError(f"inputs need equal first axes, found lengths {sorted(lengths)}")
-        n = checked_n(lengths.pop())
-        checked = None if labels is None else as_labels(labels, length=n)
-        if labels is not None and checked is None:
-            raise ValueError(
-                f"labels are {outline(labels)}, expected integers of shape ({n},), of at most 64 bits: one class "
-                "per input. Pass labels=None for data without classes."
-            )
-        names = np.arange(n) if ids is None else as_labels(ids, length=n)
-        if names is None or len(np.unique(names)) != n:
-            raise ValueError(f"ids must be {n} different integers, one per input; got {ids!r:.80}")
-        return cls(inputs, ALL_INPUTS, checked, names.astype(np.int64), prepare=prepare)
+        inputs, checked, names = checked_tensors(inputs, labels, ids)
+        return cls(inputs, ALL_INPUTS, checked, names, prepare=prepare)
 
     def through(
         self,
@@ -286,13 +280,15 @@ class FixedSample:
             return self
         return FixedSample(inputs, ALL_INPUTS, self.labels, self.ids, prepare=self.prepare, path=path)
 
-    def differences(self, batch: Any) -> list[str]:
+    def differences(self, batch: Any, *, ordered: bool = False) -> list[str]:
         """What tells a batch of a training from the sample, beyond chance and beyond ordinary augmentation.
 
         Structure, types and shapes, and each channel's mean, standard deviation and range.
 
         Args:
             batch: inputs of a training, with or without their labels.
+            ordered: whether they are the first items of data in an order that may be sorted, so that they need not be
+                like the rest: then larger differences are needed.
 
         Returns:
             One sentence for each difference, with both values.
@@ -300,7 +296,7 @@ class FixedSample:
         own = take(self._inputs, spread(self.n).tolist())
         candidates = [batch, split_item(batch, self._place)[0], *inputs_within(batch)]
         inputs = next((each for each in candidates if same_structure(each, own)), candidates[1])
-        return input_differences(inputs, own)
+        return input_differences(inputs, own, ordered)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the sample to a file, from which `load` reads it without the data set.
@@ -308,22 +304,15 @@ class FixedSample:
         Raises:
             TypeError: batches that hold anything but tensors, texts and numbers.
         """
-        writer = SampleWriter(Path(path), self.n, take(self._batch, range(1)))
-        try:
-            for start, stop in pairwise(cuts(self.n, PASSED_AT_ONCE)):
-                writer.put(start, take(self._batch, range(start, stop)))
-            facts = Facts(
-                n=self.n,
-                fingerprint=self.fingerprint,
-                entry=self._place.entry,
-                length=self._place.length,
-                labelled=self.labels is not None,
-                prepare=self.prepare,
-            )
-            writer.finish(facts, self.ids, self.labels)
-        except BaseException:
-            writer.abandon()
-            raise
+        facts = Facts(
+            n=self.n,
+            fingerprint=self.fingerprint,
+            entry=self._place.entry,
+            length=self._place.length,
+            labelled=self.labels is not None,
+            prepare=self.prepare,
+        )
+        write_sample(Path(path), self._batch, facts, self.ids, self.labels)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FixedSample":
@@ -351,11 +340,6 @@ class FixedSample:
                 f"{sample.fingerprint}, expected {facts.fingerprint!r:.40}. Save it again with FixedSample.save(path)."
             )
         return sample
-
-
-def cuts(n: int, size: int) -> list[int]:
-    """The ends of even batches of up to `size`."""
-    return [int(end) for end in np.linspace(0, n, -(-n // size) + 1).astype(int)]
 
 
 def spread(n: int) -> Positions:

@@ -1,5 +1,6 @@
 """The items of a data set by position: each read once, put together, and watched for random numbers."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -7,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rra_monitor.capture.drawing import Positions
+from rra_monitor.capture.drawing import Positions, fingerprint
 from rra_monitor.capture.items import Entry
-from rra_monitor.capture.kept import kept
+from rra_monitor.capture.kept import file_of, found, kept
 from rra_monitor.capture.label_entry import Choice, entry_values
 from rra_monitor.capture.reading import Reader
 from rra_monitor.capture.repeated import prepared_twice
@@ -59,8 +60,17 @@ class Source:
                 refuse_random_transforms([one], np.array([position]))
             yield one.item
 
-    def gathered(self, positions: Positions, function: Callable[[Any], Any] | None = None) -> tuple[Any, Path | None]:
-        """The items as one batch, and the file that holds it."""
+    def gathered(
+        self, positions: Positions, function: Callable[[Any], Any] | None = None, folder: Path | None = None
+    ) -> Any:
+        """The items as one batch.
+
+        Args:
+            positions: positions of the items.
+            function: function of an item, whose results are kept as `named`.
+            folder: directory of the file of a batch that is too large for memory; one that an earlier call left there
+                for the same items is used, without `values`.
+        """
         named = [] if self.entry is None else [self.entry]
         self.values = {entry: [] for entry in (*entry_values([self.first]), *named)}
         self.named, self._whole = [], []
@@ -77,16 +87,31 @@ class Source:
 
         restorers = [] if self.collate_fn is None else Streams(self.collate_fn).saved()
         try:
-            return kept(batches(), len(positions), self._limit)
+            origin = "" if folder is None else self._origin(positions)
+            there = None if folder is None else found(folder, origin, len(positions))
+            if there is not None:
+                self.values = {}
+                return there[0]
+            return kept(batches(), len(positions), self._limit, folder, origin)[0]
         except RaggedError:
             if len(self._whole) < len(positions):
                 raise
             # Padded to the longest of each batch; now to the longest of all.
-            return collated(self._whole, self.collate_fn), None
+            return collated(self._whole, self.collate_fn)
         finally:
             self._whole = []
             for restore in restorers:
                 restore()
+
+    def forget(self, positions: Positions, folder: Path | None) -> None:
+        """Leave no file of a batch for later calls; what is mapped of it stays."""
+        if folder is not None:
+            file_of(folder, self._origin(positions)).unlink(missing_ok=True)
+
+    def _origin(self, positions: Positions) -> str:
+        """A name of the batch: of its positions, and of the items that were read to look at them."""
+        looked = fingerprint([collated(list(self._cache.values()), self.collate_fn)])
+        return hashlib.sha256(f"{looked}{positions.tolist()}".encode()).hexdigest()[:16]
 
     def values_of(self, choice: Choice, function: Callable[[Any], Any] | None) -> list[Any]:
         """The labels of the items gathered."""

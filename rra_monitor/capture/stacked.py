@@ -142,14 +142,12 @@ def put(batch: Any, positions: Sequence[int], samples: Any) -> None:
 
 
 def joined(batches: Sequence[Any]) -> Any:
-    """Several batches of one structure as one.
+    """Several batches of one structure as one, in memory of its own.
 
     Raises:
         RaggedError: their samples differ in shape, type or structure.
     """
     first = batches[0]
-    if len(batches) == 1:
-        return first
     if len({type(batch) for batch in batches}) > 1:
         raise RaggedError(f"batches hold {', '.join(sorted({type(batch).__name__ for batch in batches}))}")
     if isinstance(first, torch.Tensor):
@@ -173,9 +171,9 @@ def joined(batches: Sequence[Any]) -> Any:
 
 
 def as_inputs(batch: Any) -> Any:
-    """A batch as a network gets it: dictionaries, tuples, tensors, and lists of values."""
+    """A batch as a network gets it: its sequences as tuples, but for columns."""
     if isinstance(batch, Column):
-        return list(batch)
+        return batch
     if isinstance(batch, Mapping):
         return {key: as_inputs(value) for key, value in batch.items()}
     if isinstance(batch, (list, tuple)):
@@ -186,6 +184,15 @@ def as_inputs(batch: Any) -> Any:
 def as_loaded(batch: Any) -> Any:
     """A batch as a loader hands it on: its lists and tuples as they were."""
     return list(batch) if isinstance(batch, Column) else _mapped(as_loaded, batch)
+
+
+def cuts(n: int, size: int) -> list[int]:
+    """The ends of even batches of up to `size` samples.
+
+    >>> cuts(5, 3)
+    [0, 2, 5]
+    """
+    return [int(end) for end in np.linspace(0, n, -(-n // size) + 1).astype(int)]
 
 
 def tensor_bytes(batch: Any) -> int:

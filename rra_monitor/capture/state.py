@@ -31,7 +31,8 @@ def recorded(model: nn.Module, copy_all: bool = False) -> Iterator[None]:
             with suppress(Exception):  # an odd object is left alone
                 undo()
         lost = {id(tensor) for tensor in put_back_tensors()}
-        if names := [name for name, parameter in model.named_parameters() if id(parameter) in lost]:
+        names = [name for name, parameter in model.named_parameters() if id(parameter) in lost] if lost else []
+        if names:
             warnings.warn(
                 f"a forward pass in evaluation mode changed {names[0]} ({len(names)} parameters in all). None did so "
                 "before, so there was no copy, and it is not as it was; from now on it is put back",

@@ -18,7 +18,8 @@ def undisturbed(model: nn.Module, *, copy_all: bool = False) -> Iterator[None]:
     """Evaluation mode without gradients; on leaving, everything that forward passes changed is as before.
 
     That is flags, parameters, buffers, attributes, containers, what hooks leave behind, random streams, grad mode and
-    torch's global switches, see `reached` and `recorded`.
+    torch's global switches, see `reached` and `recorded`. What the block itself changes there is put back, too: keep
+    results in variables of your own.
 
     `no_grad`, not `inference_mode`: a tensor that a module caches here may be part of a backward pass later. Each
     module's `training` flag is set directly, not by `model.eval()`, which some networks override with side effects
@@ -34,7 +35,9 @@ def undisturbed(model: nn.Module, *, copy_all: bool = False) -> Iterator[None]:
     """
     modules = list(model.modules())
     for module in modules:
-        if any(map(is_lazy, (*module.parameters(recurse=False), *module.buffers(recurse=False)))):
+        if any(
+            is_lazy(tensor) for held in ("_parameters", "_buffers") for tensor in vars(module).get(held, {}).values()
+        ):
             raise ValueError(
                 f"{type(module).__name__} is not initialised yet; pass one batch through the network first"
             )

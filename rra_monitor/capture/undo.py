@@ -67,6 +67,12 @@ def slot_value(slot: Any, thing: Any) -> Any:
         return MISSING
 
 
+def put_back_kind(thing: Any, kind: type) -> None:
+    """The class of an object, which some modules change in their first forward pass."""
+    if type(thing) is not kind:
+        object.__setattr__(thing, "__class__", kind)
+
+
 def put_back_cell(cell: types.CellType, value: Any) -> None:
     """The variable of a function around the one that uses it."""
     if cell_value(cell) is not value:

@@ -156,8 +156,9 @@ def analyze(
         source: a stored run.
         data: a folder of images by class (scaled as for ImageNet), `cifar10:DIR`, `digits`, `run:RUN` (the data of a
             run of `rra-monitor train`: images from the directory that the run names, which is printed, never pickles;
-            `pickled-run:RUN:DIR` reads pickles in DIR, which runs the code they contain), or `module:function` that
-            returns a Dataset, or a dictionary of them by name. Without random augmentation.
+            `pickled-run:RUN:DIR` reads pickles in DIR, which runs the code they contain), a file that
+            `FixedSample.save` wrote, or `module:function` that returns a Dataset, or a dictionary of them by name.
+            Without random augmentation.
         checkpoint: a Lightning checkpoint or a state_dict; by default the weights of the network as it is built.
         out: folder of the run and of the CSV and JSON files; the first free of rra-analysis, rra-analysis-1, … by
             default.

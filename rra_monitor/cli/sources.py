@@ -81,7 +81,7 @@ def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -
     Args:
         spec: `digits`, `cifar10:DIR`, `run:RUN` for the data of a run of `rra-monitor train`, read from the directory
             that the run names, `pickled-run:RUN:DIR` for pickles in DIR, which runs the code they contain, a folder of
-            folders of images, or `module:function`.
+            folders of images, `module:function`, or a file of `FixedSample.save`, which is measured as it is.
         n: samples of each split; fewer if there are not enough.
         size: size of the images of a folder: their shorter side is scaled to it and the centre cut out; unscaled if
             None.
@@ -92,6 +92,8 @@ def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -
         ValueError: no such data or split.
         TypeError: data that are not data sets.
     """
+    if (file := Path(os.path.expanduser(spec))).is_file():
+        return {probe or ONE_SPLIT: FixedSample.load(file)}
     splits = data_splits(spec, size)
     if list(splits) == [ONE_SPLIT] and probe is not None:
         splits = {probe: splits[ONE_SPLIT]}

@@ -14,7 +14,7 @@ from torch import nn
 from rra_monitor.capture.channels import view_dims, with_views
 from rra_monitor.capture.features import Forward, call_model, collect, device_of, find_layers, iter_features
 from rra_monitor.capture.layer import Layer
-from rra_monitor.capture.memory import BatchSize, freed
+from rra_monitor.capture.memory import BatchSize, fitted, freed
 from rra_monitor.capture.sample import FixedSample
 from rra_monitor.graph import default_k, knn_graph
 from rra_monitor.graph.knn import graph_bytes
@@ -211,7 +211,9 @@ class Monitor:
         # A generator of its own: the global streams belong to the training.
         cloud = torch.rand(rows, high, generator=torch.Generator().manual_seed(0)).to(device_of(model))
         # Seconds of a graph = n² (base + slope · dim), from the two sizes.
-        at_low, at_high = (timed(partial(knn_graph, cloud[:, :dim], 2)) for dim in CALIBRATION_DIMS)
+        (at_low, at_high), rows = fitted(
+            rows, lambda rows: [timed(partial(knn_graph, cloud[:rows, :dim], 2)) for dim in CALIBRATION_DIMS], least=10
+        )
         slope = max(at_high - at_low, 0.0) / (high - low)
         dims = [dim for layer in layers for dim in view_dims(layer).values()]
         return passes + sum((sample.n / rows) ** 2 * (at_low + slope * max(dim - low, 0)) for dim in dims)

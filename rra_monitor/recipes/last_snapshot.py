@@ -28,8 +28,9 @@ class LastSnapshot(L.Callback):
             self._monitor.on_train_end(trainer, pl_module)
 
     def _missing(self, step: int) -> bool:
-        assert self._monitor.dirpath is not None
-        store = RunStore(self._monitor.dirpath)
+        assert self._monitor.options.dirpath is not None
+        store = RunStore(self._monitor.options.dirpath)
         return any(
-            probe not in store.probes() or step not in store.steps(probe) for probe in self._monitor.probes or ()
+            probe not in store.probes() or step not in store.steps(probe)
+            for probe in self._monitor.options.probes or ()
         )

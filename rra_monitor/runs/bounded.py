@@ -83,7 +83,7 @@ class _Call:
             self.done.set()
 
 
-def _serve(calls: "queue.SimpleQueue[_Call | None]") -> None:
+def _serve(calls: queue.SimpleQueue[_Call | None]) -> None:
     while (call := calls.get()) is not None:
         call.run()
         del call  # or what it holds would live until the next one

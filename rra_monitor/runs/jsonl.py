@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import warnings
+from functools import partial
 from typing import Any
 
 from rra_monitor.measure.settings import Curve
@@ -16,8 +17,8 @@ from rra_monitor.runs.store import RunStore
 class JSONLSink:
     """One line of JSON per record in `records.jsonl` of a run: every curve, without matrices and graphs.
 
-    Undefined values are null. A step that was measured again has a second line; the last one counts. A truncated or
-    second line that a killed process left is removed before the next process writes its first line.
+    Undefined values are null. A step that a process measures again has a second line; the last one counts. A truncated
+    or second line that an earlier process left is removed before the next one writes its first line.
 
     Args:
         store: store of the run.
@@ -29,7 +30,8 @@ class JSONLSink:
     def write(self, record: Record) -> None:
         """Append one line, where the store is writable."""
         if self._store.writable:
-            self._store.write_text(RECORDS, json.dumps(record_as_json(record)) + "\n", mended)
+            line = json.dumps(record_as_json(record)) + "\n"
+            self._store.write_text(RECORDS, line, partial(mended, without=record.step))
 
 
 def record_as_json(record: Record) -> dict[str, Any]:

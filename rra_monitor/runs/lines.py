@@ -60,11 +60,15 @@ def record_lines(data: bytes) -> tuple[dict[int, RecordLine], int]:
     return lines, foreign
 
 
-def mended(data: bytes) -> bytes:
+def mended(data: bytes, without: int | None = None) -> bytes:
     """The lines without the traces of a killed writer: the last line of each step, and no truncated line.
 
     A last line without its end is kept if it is whole. Other lines that cannot be read may be another program's; they
     stay.
+
+    Args:
+        data: contents of the file.
+        without: step that is measured again, whose line goes.
     """
     lines = data.split(b"\n")
     rest = lines.pop()
@@ -72,10 +76,8 @@ def mended(data: bytes) -> bytes:
         lines.append(rest)
     lines = [line for line in lines if not _is_cut_off(line)]
     steps = [_step(line) for line in lines]
-    last = {step: place for place, step in enumerate(steps)}
-    kept = (
-        line for place, (line, step) in enumerate(zip(lines, steps, strict=True)) if step is None or last[step] == place
-    )
+    last = {step: place for place, step in enumerate(steps) if step != without}
+    kept = (line for place, line in enumerate(lines) if steps[place] is None or last.get(steps[place]) == place)
     return b"".join(line + b"\n" for line in kept)
 
 

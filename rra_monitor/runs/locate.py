@@ -38,11 +38,18 @@ def is_run(path: str) -> bool:
 
 
 def directories(pattern: str) -> list[str]:
-    """The directories that a pattern matches, sorted; on object storage, too (`s3://bucket/runs/a*`)."""
+    """The directories that a pattern matches, sorted; on object storage, too (`s3://bucket/runs/a*`).
+
+    A folder that has the very name, as `model=[a,b]` of a sweep, is meant by it.
+    """
     if "://" in pattern:
         filesystem, root = fsspec.core.url_to_fs(pattern)
         return sorted(map(filesystem.unstrip_protocol, directories_matching(filesystem, root)))
-    return sorted(path for path in glob.glob(os.path.expanduser(pattern)) if os.path.isdir(path))
+    names, literal = os.path.expanduser(pattern).split("/"), 0
+    while literal < len(names) and os.path.isdir("/".join(names[: literal + 1]) or "/"):
+        literal += 1
+    pattern = "/".join([*map(glob.escape, names[:literal]), *names[literal:]])
+    return sorted(path for path in glob.glob(pattern) if os.path.isdir(path))
 
 
 def open_run(path: str | os.PathLike[str]) -> RunStore:

@@ -175,7 +175,7 @@ class Recorder:
 
     def _claim(self, store: RunStore, snapshots: Mapping[str, Snapshot]) -> None:
         """Claim the store's directory, unless somebody who holds the store has done it."""
-        if store.claimed and self.resume_step is None:
+        if not store.writable or (store.claimed and self.resume_step is None):
             return
         layers = [layer for snapshot in snapshots.values() for layer in snapshot.layers]
         quantities = {one.name for snapshot in snapshots.values() for one in snapshot.quantities}

@@ -77,7 +77,13 @@ class FanOut:
     def _say(self, position: int, kind: str, text: str) -> None:
         if (position, kind) not in self._said:
             self._said.add((position, kind))
-            warnings.warn(f"{type(self._sinks[position]).__name__} {text}", stacklevel=4)
+            warnings.warn(f"{_name_of(self._sinks[position])} {text}", stacklevel=4)
+
+
+def _name_of(sink: Sink) -> str:
+    """The name that a sink gives itself, as one that stands for a logger does, or that of its class."""
+    name = getattr(sink, "name", None)
+    return name if isinstance(name, str) else type(sink).__name__
 
 
 def _needs_its_thread(error: Exception) -> bool:

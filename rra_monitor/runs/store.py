@@ -1,15 +1,13 @@
 """RunStore: the snapshots of one run, on disk or object storage."""
 
-import operator
 import os
 import re
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from rra_monitor.capture.names import check_file_name
-from rra_monitor.measure.description import described
 from rra_monitor.measure.match import Match
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.aside import ASIDE, finish, remove_temporary, set_aside
@@ -23,10 +21,11 @@ from rra_monitor.runs.checks import (
     checked_sample,
 )
 from rra_monitor.runs.claim import CLAIM, Claim, Holder
-from rra_monitor.runs.files import files_of
 from rra_monitor.runs.format import Arrays, encoded
 from rra_monitor.runs.graphs import graph_arrays
+from rra_monitor.runs.metadata import metadata_of
 from rra_monitor.runs.reading import SAMPLES, SNAPSHOTS, SnapshotReader, digest_of, naming, sample_file, snapshot_file
+from rra_monitor.runs.storage import files_of
 from rra_monitor.runs.take import Asked, give_back, let_go, take, write
 
 KeepGraphs = Literal["all", "last"] | int
@@ -130,7 +129,7 @@ class RunStore:
         curves |= {f"{MATCH}{name}": match.nnls for name, match in matches.items()}
         with naming(f"the snapshot of {snapshot.probe!r} at step {snapshot.step}"):
             graphs, pair = graph_arrays(snapshot), uuid.uuid4().hex
-            metadata = _metadata(snapshot, matches, digest_of(sample), pair)
+            metadata = metadata_of(snapshot, matches, digest_of(sample), pair)
             about = checked_about(metadata, snapshot.probe, metadata["step"])
             checked_matches(curves, about)
             quantities, values, _ = checked_curves(curves, about)
@@ -235,6 +234,7 @@ class RunStore:
         """
         if self._holder is not None:
             let_go(self._holder)
+        self._holder, self.writable = None, True
         remarks: list[str] = []
         before, step = self.path, resume_step or 0
         asked = Asked(configuration, step, token if step else None)
@@ -381,34 +381,3 @@ class RunStore:
             self._files.write((SAMPLES,), {sample_file(digest): encoded(sample, {}, "sample")}, uuid.uuid4().hex)
         self._saved.add(digest)
         self._reader.samples[digest] = checked_sample(sample)
-
-
-def _metadata(snapshot: Snapshot, matches: Mapping[str, Match], digest: str, pair: str) -> dict[str, Any]:
-    settings = snapshot.settings
-    return {
-        "probe": snapshot.probe,
-        "step": operator.index(snapshot.step),
-        "epoch": operator.index(snapshot.epoch),
-        "layers": list(snapshot.layers),
-        "views": list(settings.views),
-        "aliases": dict(snapshot.aliases),
-        "seconds": float(snapshot.seconds),
-        "weights": snapshot.weights,
-        "n": operator.index(settings.n),
-        "k": operator.index(settings.k),
-        "metric": settings.metric,
-        "backend": settings.backend,
-        "fingerprint": settings.fingerprint,
-        "sample": digest,
-        "backends": [snapshot.graphs[layer].backend for layer in snapshot.layers],
-        "pair": pair,
-        "quantities": described(snapshot.quantities, settings),
-        "matches": {
-            name: {
-                "epoch": operator.index(match.epoch),
-                "step": operator.index(match.step),
-                "layers": list(match.layers),
-            }
-            for name, match in matches.items()
-        },
-    }

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from rra_monitor.runs.aside import finish, remove_temporary, set_aside
 from rra_monitor.runs.claim import CLAIM, Holder, State, held_by, new_holder, objection, occupied
-from rra_monitor.runs.files import RunFiles, files_of
+from rra_monitor.runs.files import RunFiles
 from rra_monitor.runs.lines import RECORDS
 from rra_monitor.runs.reading import SAMPLES, SNAPSHOTS, SnapshotReader
+from rra_monitor.runs.storage import files_of
 
 LOCK = "claim.lock"
 """File that stands for a lock on the directory where folders cannot be locked."""
@@ -21,7 +22,7 @@ LOCK = "claim.lock"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Errors that may pass during a training."""
 
-_HELD: "weakref.WeakValueDictionary[str, object]" = weakref.WeakValueDictionary()
+_HELD: weakref.WeakValueDictionary[str, object] = weakref.WeakValueDictionary()
 """Token of each claim of this process to the store that holds it."""
 
 

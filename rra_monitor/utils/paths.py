@@ -13,7 +13,10 @@ from typing import Any
 
 
 def directories_matching(filesystem: Any, pattern: str) -> list[str]:
-    """The directories that a pattern without protocol matches; `*`, `?` and `[…]` within a name, `**` any depth."""
+    """The directories that a pattern without protocol matches; `*`, `?` and `[…]` within a name, `**` any depth.
+
+    A folder that has the very name is meant by it.
+    """
     names = pattern.rstrip("/").split("/")
     fixed = next((place for place, name in enumerate(names) if glob.has_magic(name)), len(names))
     found = ["/".join(names[:fixed])]
@@ -26,7 +29,7 @@ def directories_matching(filesystem: Any, pattern: str) -> list[str]:
 def _within(filesystem: Any, place: str, name: str) -> Iterable[str]:
     if name == "**":
         return [folder for folder, _, _ in filesystem.walk(place)]
-    if not glob.has_magic(name):
+    if not glob.has_magic(name) or filesystem.isdir(f"{place}/{name}"):
         return [f"{place}/{name}"]
     if not filesystem.isdir(place):
         return []

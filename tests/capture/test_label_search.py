@@ -112,6 +112,7 @@ class TestClassesOf:
             (["a", None, "b", "a", "b", "a"], [1, 0, 1, 1, 1, 1]),
             ([-1, -2, 0, 1, 2, 3, 1, 2, 3, 0], [0, 0, 1, 1, 1, 1, 1, 1, 1, 1]),
             ([-1, 1, 1, -1], [1, 1, 1, 1]),
+            ([-1, -1, -1, -1], [0, 0, 0, 0]),
         ],
     )
     def test_markers_of_unlabelled_samples_are_no_class(self, values, known):
@@ -275,6 +276,16 @@ class TestLabelsOfItems:
             assert sample.labels is None
             assert sample.n == 500
             assert "unlabelled" in said[0]
+
+    @pytest.mark.parametrize("stored", [False, True])
+    @pytest.mark.parametrize("labelled", [0, 2])
+    def test_a_split_whose_labels_are_kept_back_is_unlabelled(self, labelled, stored):
+        classes = [index if index < labelled else -1 for index in range(4 if labelled else 600)]
+        data = Items(lambda index: (x(index), classes[index]), len(classes), **({"labels": classes} if stored else {}))
+        sample, said = drawn(data, n=200, shrink=True)
+        assert sample.labels is None
+        assert sample.n == min(200, len(classes))
+        assert "unlabelled" in said[0]
 
     def test_data_without_labels_need_no_line(self):
         for item in (x, lambda index: {"image": x(index)}, lambda index: (x(index),)):

@@ -1,3 +1,4 @@
+import io
 import multiprocessing
 import os
 import pickle
@@ -9,6 +10,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 import rra_monitor as rra
@@ -142,6 +145,15 @@ class TestReads:
             assert len(reader._workers) == 2
         assert found == order.tolist()
 
+    @pytest.mark.parametrize(("seconds", "shown"), [(0.0, True), (1000.0, False)])
+    def test_a_long_read_has_a_progress_bar(self, seconds, shown, tmp_path, monkeypatch):
+        stream = io.StringIO()
+        console = Console(file=stream, force_terminal=True)
+        monkeypatch.setattr(reading, "passing_progress", lambda: Progress(console=console, transient=True))
+        monkeypatch.setattr(reading, "LONG_SECONDS", seconds)
+        rra.FixedSample.from_dataset(Counted(tmp_path), n=40)
+        assert ("reading the sample" in stream.getvalue()) == shown
+
     def test_a_loaders_function_starts_the_worker(self, tmp_path):
         class Started(Counted):
             ready = False
@@ -174,6 +186,10 @@ class TestReads:
         assert found[0].item[1].shape == (0,)
 
 
+def no_cuda():
+    raise RuntimeError("Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, …")
+
+
 class Hanging(Counted):
     def __getitem__(self, index):
         if self.caller != os.getpid():
@@ -188,6 +204,7 @@ class TestWhereNoWorkerCanRead:
             (lambda: os._exit(3), "it ended with code 3"),
             (lambda: os.kill(os.getpid(), signal.SIGKILL), "it ended with code -9"),
             (lambda: time.sleep(60), "it has not answered for 0.3 s"),
+            (lambda: no_cuda(), "Cannot re-initialize CUDA in forked subprocess"),
         ],
     )
     def test_items_are_read_here_with_a_remark(self, misbehave, words, tmp_path, monkeypatch):

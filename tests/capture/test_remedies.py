@@ -76,6 +76,15 @@ def nested():
     return torch.nested.nested_tensor(list(IMAGES))
 
 
+class Limited(nn.Flatten):
+    """Memory ends beyond 20 samples."""
+
+    def forward(self, images):
+        if len(images) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(images)
+
+
 def features(network, sample=SAMPLE, **options):
     return list(iter_features(network, sample, **options))
 
@@ -83,6 +92,11 @@ def features(network, sample=SAMPLE, **options):
 pytestmark = pytest.mark.filterwarnings("ignore:.*nested tensors")
 
 REMEDIES = [
+    Remedy(
+        "pass batch_size={} to start with it",
+        lambda: features(nn.Sequential(Limited()), layers=["0"]),
+        lambda: features(nn.Sequential(Limited()), layers=["0"], batch_size=16),
+    ),
     Remedy(
         "fewer than the n={} asked for. Pass n={} or less",
         lambda: FixedSample.from_dataset(TensorDataset(IMAGES), n=100),

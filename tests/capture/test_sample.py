@@ -1,3 +1,4 @@
+import pickle
 import random
 
 import numpy as np
@@ -90,6 +91,16 @@ class TestFixedSample:
         assert mapped.fingerprint == kept.fingerprint
         assert (mapped.labels == kept.labels).all()
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_copy_by_pickle_is_the_same_without_the_data_set(self, dataset):
+        class Local(TensorDataset):
+            """Cannot be pickled, being local."""
+
+        sample = rra.FixedSample.from_dataset(Local(*dataset.tensors), n=50)
+        copy = pickle.loads(pickle.dumps(sample))
+        assert torch.equal(copy.read(range(50)), sample.read(range(50)))
+        assert (copy.fingerprint, copy.prepare) == (sample.fingerprint, True)
+        assert copy.through(lambda batch: [batch[0] + 1, batch[1]]).n == 50
 
     def test_another_normalisation_has_another_fingerprint(self, dataset):
         images, labels = dataset.tensors
@@ -186,7 +197,7 @@ class TestFixedSampleLabels:
         monkeypatch.setattr(sample_module, "MATERIALISE_BYTES", 0)
         for sample in (kept, rra.FixedSample.from_dataset(items, n=10)):
             batch = next(sample.batches(4))
-            assert batch["path"] == [f"{i}.jpg" for i in sample.ids[: len(batch["path"])]]
+            assert batch["path"] == [f"{i}.jpg" for i in sample.ids[: len(batch["image"])]]
 
     @pytest.mark.parametrize("label", [None, 0.5, torch.zeros(4)])
     def test_data_without_classes_make_an_unlabelled_sample(self, label):

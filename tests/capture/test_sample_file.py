@@ -236,6 +236,30 @@ class TestAboveTheLimit:
         other = sample.through(lambda batch: [batch[0] * 3, batch[1]], folder=tmp_path)
         assert other.path != first.path
 
+    def test_texts_beside_the_inputs_are_right_when_it_is_found_again(self, tmp_path):
+        inputs = {"image": torch.rand(60, 4), "index": torch.arange(60)}
+        sample = rra.FixedSample.from_tensors(inputs)
+
+        def named(batch):
+            return batch | {"image": batch["image"] * 2, "name": [f"{int(index)}.jpg" for index in batch["index"]]}
+
+        for _ in range(2):
+            assert sample.through(named, folder=tmp_path).read(range(3))["name"] == ["0.jpg", "1.jpg", "2.jpg"]
+
+    def test_a_large_draw_is_kept_in_the_folder_and_not_read_again(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(sample_module, "MATERIALISE_BYTES", 1000)
+        dataset, folder = Pictures(tmp_path, 120, 32), tmp_path / "inputs"
+        samples, reads = [], [0]
+        for _ in range(2):
+            with pytest.warns(UserWarning, match="MB of inputs are kept in .*inputs"):
+                samples.append(rra.FixedSample.from_dataset(dataset, n=100, collate_fn=as_batch, folder=folder))
+            reads.append(dataset.counter.reads)
+        first, again = samples
+        assert (again.fingerprint, again.ids.tolist()) == (first.fingerprint, first.ids.tolist())
+        assert again.labels.tolist() == first.labels.tolist()
+        assert (reads[1], reads[2] - reads[1]) == (132, 64)
+        assert len(list(folder.iterdir())) == 1
+
     def test_a_damaged_file_is_written_anew(self, dataset, tmp_path):
         with pytest.warns(UserWarning, match="temporary file"):
             sample = rra.FixedSample.from_dataset(dataset, n=100)

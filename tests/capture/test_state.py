@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import parametrizations, parametrize, prune
 
 import rra_monitor as rra
 from rra_monitor.capture import kept, objects, state
@@ -44,6 +44,10 @@ class Changing(nn.Module):
         y = self.fc(x)
         self.change(self, y)
         return y
+
+
+class Changed(Changing):
+    """What a network becomes at its first call."""
 
 
 def attributes(change, **values):
@@ -364,6 +368,7 @@ CASES = {
     "a new module": attributes(module_added),
     "a new hook": attributes(hook_added),
     "a cached property": Lazy,
+    "another class": attributes(setting("__class__", lambda net, y: Changed)),
     "metrics": Metered,
     "a network out of sight": held(lambda: [nn.BatchNorm1d(4)], lambda held: held[0](X)),
     "a network behind a weak reference": lambda: behind_a_reference(),
@@ -380,7 +385,8 @@ def behind_a_reference():
 def read(network):
     gradients = [None if each.grad is None else plain(each.grad) for each in network.parameters()]
     others = [plain(cell.cell_contents) for cell in getattr(getattr(network, "keep", None), "__closure__", None) or ()]
-    return plain({key: each for key, each in network.__dict__.items() if key != "change"}), gradients, others
+    attributes = {key: each for key, each in network.__dict__.items() if key != "change"}
+    return type(network).__name__, plain(attributes), gradients, others
 
 
 def pass_through(network):
@@ -399,6 +405,27 @@ def test_what_a_forward_pass_changes_in_the_network_is_put_back(make):
     before = read(network)
     network(X)
     assert read(network) != before
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "tensor" in name or "buffer" in name or "teacher" in name])
+def test_tensors_are_compared_all_at_once_where_a_wait_is_long(name, monkeypatch):
+    monkeypatch.setattr(kept, "WAITING", frozenset())
+    network = CASES[name]()
+    before = read(network)
+    pass_through(network)
+    assert read(network) == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("write", [in_place, past_the_version, of_another_memory])
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_a_teacher_on_a_gpu_is_put_back(write, size, monkeypatch):
+    monkeypatch.setattr(kept, "COPIED_BYTES", kept.COPIED_BYTES if size == "small" else 0)
+    network = Teacher(write).cuda()
+    before = plain(network.state_dict())
+    sample = rra.FixedSample.from_tensors(torch.rand(40, 4))
+    rra.Monitor({"p": sample}).measure(network, step=0, epoch=0)
+    assert plain(network.state_dict()) == before
 
 
 @pytest.mark.parametrize(
@@ -562,8 +589,41 @@ def test_an_object_that_cannot_be_looked_into_is_left_alone():
     assert len(network.held) == 1
 
 
+def test_weights_that_are_cached_for_a_step_are_not_those_of_a_measurement():
+    network = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)))
+    with parametrize.cached():
+        pass_through(network)
+        loss = network(X).sum()
+    loss.backward()
+    assert network[0].parametrizations.weight.original1.grad is not None
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_tensors_of_every_kind_are_recorded_or_left_alone():
+    network = Changing(lambda net, y: net.held["sparse"].mul_(2))
+    network.held = {
+        "sparse": torch.eye(3).to_sparse(),
+        "quantised": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        "without values": torch.ones(3, device="meta"),
+        "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        "expanded": torch.ones(1).expand(5),
+        "of bytes": torch.ones(3).to(torch.float8_e4m3fn),
+        "empty": torch.empty(0),
+        "of double complex numbers": torch.ones(2, dtype=torch.complex128),
+    }
+    pass_through(network)
+    assert torch.equal(network.held["sparse"].to_dense(), torch.eye(3))
+
+
+def test_a_container_of_very_many_items_is_left_alone(monkeypatch):
+    monkeypatch.setattr(objects, "MOST_ITEMS", 100)
+    network = Changing(lambda net, y: net.held.append(1), held=[0] * 101)
+    pass_through(network)
+    assert len(network.held) == 103
+
+
 def test_only_so_many_objects_are_recorded(monkeypatch):
-    monkeypatch.setattr(objects, "MOST_OBJECTS", 60)
+    monkeypatch.setattr(objects, "MOST_OBJECTS", 20)
     network = Changing(lambda net, y: setattr(net, "calls", net.calls + 1), calls=0, held=[[i] for i in range(500)])
     pass_through(network)
     assert network.calls == 0
@@ -597,7 +657,7 @@ class TestNetworksTooLargeForACopy:
 CONVOLUTION, LINEAR = partial(nn.Conv2d, 1, 4, 3), partial(nn.Linear, 8, 4)
 NORMALISED = {
     "spectral norm": (parametrizations.spectral_norm, CONVOLUTION),
-    "spectral norm of a linear layer": (parametrizations.spectral_norm, LINEAR),
+    "linear layer under spectral norm": (parametrizations.spectral_norm, LINEAR),
     "spectral norm by hooks": (nn.utils.spectral_norm, CONVOLUTION),
     "weight norm": (parametrizations.weight_norm, CONVOLUTION),
     "orthogonal": (parametrizations.orthogonal, LINEAR),
@@ -605,7 +665,13 @@ NORMALISED = {
 }
 
 
-@pytest.mark.parametrize(("norm", "layer"), NORMALISED.values(), ids=NORMALISED)
+@pytest.mark.parametrize(
+    ("norm", "layer"),
+    [
+        pytest.param(*each, id=name, marks=[] if name.startswith("spectral norm") else [pytest.mark.slow])
+        for name, each in NORMALISED.items()
+    ],
+)
 def test_a_training_with_normalised_weights_is_the_same_with_the_monitor(norm, layer):
     def trained(monitored):
         torch.manual_seed(0)

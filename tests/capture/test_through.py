@@ -141,6 +141,19 @@ class TestCollate:
         plain.through(lambda batch: batch, collate_fn=stacked)
         assert dataset.reads == 2 * reads + 40
 
+    def test_what_it_holds_on_to_is_not_the_samples(self, dataset):
+        held = []
+
+        def holding(items):
+            held.append(torch.stack([item[0] for item in items]))
+            return held[-1], torch.tensor([int(item[1]) for item in items])
+
+        sample = rra.FixedSample.from_dataset(dataset, n=50, collate_fn=holding)
+        before = sample.read(range(50))
+        for batch in held:
+            batch.zero_()
+        assert torch.equal(sample.read(range(50)), before)
+
     def test_sequences_are_padded_to_the_longest_of_the_sample(self):
         class Sorted(Words):
             def __getitem__(self, index):

@@ -1,7 +1,6 @@
 import copy
 import random
 import warnings
-from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import torch
 from torch import nn
 
 import rra_monitor as rra
+from tests.helpers.switches import switches
 
 
 def state(model):
@@ -150,40 +150,6 @@ if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
         "precision of everything": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
         "precision of cudnn": lambda: setattr(torch.backends.cudnn.conv, "fp32_precision", "ieee"),
     }
-
-
-def switches():
-    """What torch and NumPy say of their switches, an error included."""
-    backends = torch.backends
-    readers = [
-        *(partial(getattr, backends.cudnn, name) for name in ("benchmark", "deterministic", "enabled", "allow_tf32")),
-        partial(getattr, backends.cuda.matmul, "allow_tf32"),
-        partial(getattr, backends.cuda.matmul, "allow_fp16_reduced_precision_reduction"),
-        *(
-            partial(getattr, owner, "fp32_precision", None)
-            for owner in (backends, backends.cuda.matmul, backends.cudnn, backends.mkldnn)
-        ),
-        torch.get_float32_matmul_precision,
-        backends.cuda.flash_sdp_enabled,
-        torch.get_default_dtype,
-        torch.are_deterministic_algorithms_enabled,
-        torch.is_deterministic_algorithms_warn_only_enabled,
-        torch.is_anomaly_enabled,
-        torch.is_anomaly_check_nan_enabled,
-        torch.get_num_threads,
-        torch.is_grad_enabled,
-        torch.is_autocast_cache_enabled,
-        partial(torch.is_autocast_enabled, "cpu"),
-        partial(torch.get_autocast_dtype, "cpu"),
-        np.geterr,
-    ]
-    found = []
-    for read in readers:
-        try:
-            found.append(read())
-        except RuntimeError as error:
-            found.append(str(error)[:60])
-    return found
 
 
 @pytest.mark.parametrize("switch", SWITCHES.values(), ids=SWITCHES)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from rra_monitor.capture.sample import FixedSample
 from rra_monitor.cli.sources import data_splits, named_model, samples
 
 
@@ -107,6 +108,13 @@ class TestSamples:
     def test_a_folder_of_classes_is_one_sample(self, images):
         assert list(data_splits(str(images / "train"))) == ["data"]
         assert samples(str(images / "train"), 10, None, "val", 0)["val"].read([0]).shape == (1, 3, 20, 24)
+
+    def test_a_saved_sample_is_measured_as_it_is(self, tmp_path):
+        saved = FixedSample.from_tensors(torch.arange(60.0).reshape(20, 3), torch.arange(20) % 2)
+        saved.save(tmp_path / "sample.safetensors")
+        (found,) = samples(str(tmp_path / "sample.safetensors"), 10, None, "val", 0).values()
+        assert (found.n, found.fingerprint) == (20, saved.fingerprint)
+        assert found.labels.tolist() == saved.labels.tolist()
 
     def test_images_of_several_sizes_need_one(self, images):
         with pytest.raises(TypeError, match="differ in size; --size 224 makes them alike"):

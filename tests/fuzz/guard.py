@@ -58,7 +58,7 @@ class _Watch:
         self.active = False
         self.installed = False
         self.readable: list[str] = []
-        self.writable = ""
+        self.writable: list[str] = []
         self.found: list[str] = []
 
     def __call__(self, event: str, args: tuple[object, ...]) -> None:
@@ -83,7 +83,7 @@ class _Watch:
             return  # a file that is open already
         folder, name = os.path.split(os.fsdecode(path))
         real = os.path.realpath(os.fsdecode(path)) if follow else os.path.join(os.path.realpath(folder), name)
-        if _within(real, [self.writable]):
+        if _within(real, self.writable):
             return
         cached = "__pycache__" in real and _within(real, PROGRAM)
         if not cached and (writes or not _within(real, [*self.readable, *PROGRAM, *SYSTEM])):
@@ -106,14 +106,15 @@ def bounded(run: Path, beside: Path, size: int) -> Iterator[list[str]]:
     """Within it, what goes beyond a bound is stopped; yields the list of touched files and started programs.
 
     Args:
-        run: the input; may be read and written.
+        run: the input; may be read and written, and so may `run-1`, where a run goes that must not be mixed with it.
         beside: what else may be read.
         size: bytes of the input.
     """
     if not _watch.installed:
         sys.addaudithook(_watch)
         _watch.installed = True
-    _watch.writable, _watch.readable, _watch.found = os.path.realpath(run), [os.path.realpath(beside)], []
+    _watch.writable = [os.path.realpath(run), f"{os.path.realpath(run)}-1"]
+    _watch.readable, _watch.found = [os.path.realpath(beside)], []
 
     def too_late(signum: int, frame: object) -> None:
         raise TooLate(f"no answer within {SECONDS} s")

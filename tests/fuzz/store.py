@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -221,6 +222,7 @@ def _records(random: Random, data: bytes) -> bytes:
 def reads(run: Path) -> dict[str, Callable[[], object]]:
     """What commands, the page and a training do with a run."""
     other = run.parent / "beside"
+    shutil.rmtree(f"{run}-1", ignore_errors=True)
 
     def snapshots(graphs: bool = True) -> list[rra.Snapshot]:
         """All that can be read; the error of the last one that cannot where there is none."""
@@ -281,12 +283,11 @@ def reads(run: Path) -> dict[str, Callable[[], object]]:
         rra.Recorder(None, references={"run": run}).compare(here)
 
     def going_on() -> None:
-        """A training that resumes: later snapshots set aside, the next one stored, with pruning."""
+        """A training that resumes, there or in `run-1`: later snapshots set aside, the next stored, with pruning."""
+        here = {probe: rra.RunStore(other).load(probe, STEPS[2]) for probe in ("train", "val")}
         store = rra.RunStore(run, keep_graphs=1)
-        store.set_aside(STEPS[1])
-        here = rra.RunStore(other).load("train", STEPS[2])
-        recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
-        recorder.record({"train": here})
+        recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)], resume_step=STEPS[1])
+        recorder.record(here)
         recorder.close()
 
     return {

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import rra_monitor as rra
-from rra_monitor.integrations import directories, lightning
+from rra_monitor.integrations import directories, opening
 from rra_monitor.integrations.lightning import RRACallback
-from tests.helpers.training import epochs, fit
+from tests.helpers.training import Classifier, epochs, fit
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +32,11 @@ class TestRRACallbackDirectory:
         torch.save(held | {"callbacks": {key: {"dirpath": named}}}, tmp_path / "foreign.ckpt")
         own = {path: path.read_bytes() for path in (root / "own").rglob("*") if path.is_file()}
         opened = []
-        monkeypatch.setattr(lightning, "RunStore", lambda path, *keep: opened.append(path) or rra.RunStore(path, *keep))
+        monkeypatch.setattr(opening, "RunStore", lambda path, *keep: opened.append(path) or rra.RunStore(path, *keep))
         again = RRACallback({"train": sample}, layers=["input"])
         with pytest.warns(UserWarning, match=r"is neither below default_root_dir .* nor below a logger's save_dir"):
             fit(digits, tmp_path, [again], epochs=2, ckpt_path=tmp_path / "foreign.ckpt")
-        assert opened == ["memory://", again.store.path]  # the first to check an option
+        assert opened == [again.store.path]
         assert again.store.path == str(tmp_path / "rra")
         assert epochs(again.store) == [1, 2]
         assert {path: path.read_bytes() for path in (root / "own").rglob("*") if path.is_file()} == own
@@ -79,10 +79,66 @@ class TestRRACallbackDirectory:
         trainer = SimpleNamespace(default_root_dir=str(tmp_path / "root"), loggers=[])
         assert not directories.lies_where_the_trainer_writes(str(tmp_path / "root" / "link" / "rra"), trainer)
 
-    def test_a_directory_with_an_earlier_run_is_refused(self, digits, tmp_path, sample):
-        fit(digits, tmp_path, [RRACallback(probes={"train": sample}, dirpath=tmp_path / "run")], epochs=1)
-        with pytest.raises(ValueError, match=r"snapshots of an earlier run.*another dirpath"):
-            fit(digits, tmp_path, [RRACallback(probes={"train": sample}, dirpath=tmp_path / "run")], epochs=1)
+    def test_a_directory_with_a_finished_run_is_left_alone(self, digits, tmp_path, sample):
+        callbacks = [RRACallback(probes={"train": sample}, dirpath=tmp_path / "run") for _ in range(2)]
+        fit(digits, tmp_path, callbacks[:1], epochs=1)
+        before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+        fit(digits, tmp_path, callbacks[1:], epochs=1)
+        assert callbacks[1]._fit.claim.remarks == [
+            f"{tmp_path}/run is left alone: it holds a run that is finished",
+            f"this run is stored in {tmp_path}/run-1",
+        ]
+        assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+        assert epochs(callbacks[1].store) == [0, 1]
+        assert callbacks[1].store.path == str(tmp_path / "run-1")
+
+    def test_a_job_that_ends_before_its_first_checkpoint_starts_again_ten_times(self, digits, tmp_path, sample):
+        class Ending(Classifier):
+            def on_train_epoch_end(self):
+                raise RuntimeError("out of luck")
+
+        for _ in range(10):
+            callback = RRACallback({"train": sample}, layers=["input"], dirpath=tmp_path / "run")
+            with pytest.raises(RuntimeError, match="out of luck"):
+                fit(digits, tmp_path, [callback], epochs=2, module=Ending())
+            assert callback.store.path == str(tmp_path / "run")
+            assert epochs(callback.store) == [0, 1]
+            assert len((tmp_path / "run" / "records.jsonl").read_text().splitlines()) == 2
+        assert len(list((tmp_path / "run" / "set-aside").iterdir())) == 9
+
+    def test_two_fits_at_once_in_one_process_have_two_directories(self, digits, tmp_path, sample):
+        outer, inner = (RRACallback({"train": sample}, layers=["input"]) for _ in range(2))
+
+        class Nesting(Classifier):
+            def on_train_epoch_start(self):
+                if self.current_epoch == 0:
+                    fit(digits, tmp_path, [inner], epochs=1)
+
+        fit(digits, tmp_path, [outer], epochs=1, module=Nesting())
+        assert inner._fit.claim.remarks[0].startswith(f"{tmp_path}/rra is left alone: process ")
+        assert [one.store.path for one in (outer, inner)] == [str(tmp_path / "rra"), str(tmp_path / "rra-1")]
+        assert epochs(outer.store) == epochs(inner.store) == [0, 1]
+
+    @pytest.mark.parametrize("lacks", ["name", "version", "save_dir"])
+    def test_a_logger_without_a_name_or_place_does_not_decide_where_a_run_is_stored(self, lacks):
+        logger = SimpleNamespace(**({"name": "n", "version": 3, "save_dir": "/logs"} | {lacks: None}))
+        trainer = SimpleNamespace(loggers=[logger], default_root_dir="/root_dir")
+        expected = {"name": "/logs/version_3/rra", "version": "/logs/n/rra", "save_dir": "/root_dir/n/version_3/rra"}
+        assert directories.default_directory(trainer) == expected[lacks]
+
+    @pytest.mark.parametrize("breaks", ["name", "version", "save_dir"])
+    def test_a_logger_that_fails_costs_its_directory_alone(self, breaks):
+        class Failing:
+            name, version, save_dir = "n", 3, "/logs"
+
+        def failing(self):
+            raise ConnectionError("network is down")
+
+        setattr(Failing, breaks, property(failing))
+        trainer = SimpleNamespace(loggers=[Failing()], default_root_dir="/root_dir")
+        with pytest.warns(UserWarning, match=r"Failing does not say where .*network is down.*below /root_dir"):
+            assert directories.default_directory(trainer) == "/root_dir/rra"
+        assert directories.lies_where_the_trainer_writes("/root_dir/rra", trainer)
 
     def test_without_a_logger_each_run_has_its_own_directory(self, digits, tmp_path, sample):
         for _ in range(2):

@@ -4,7 +4,8 @@ from unittest.mock import Mock
 import pytest
 import pytorch_lightning
 import wandb
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
@@ -77,6 +78,32 @@ class TestLoggerSinks:
             sinks.close()
         assert run.log.call_count == 4
         assert len((tmp_path / "run" / "records.jsonl").read_text().splitlines()) == 3
+
+    @pytest.mark.parametrize("kind", ["WandbLogger", "TensorBoardLogger", "Other"])
+    def test_a_logger_that_fails_is_reported_once_and_costs_its_own_values(self, digits, tmp_path, sample, kind):
+        class Cutting(Callback):
+            def on_train_start(self, trainer, pl_module):
+                type(logger).down = True
+
+        def experiment(self):
+            if self.down:
+                raise ConnectionError("network is down")
+
+        def log_metrics(self, metrics, step=None):
+            if any(key.startswith("rra") for key in metrics):
+                raise ConnectionError("network is down")
+
+        fields = {"experiment": property(experiment), "log_metrics": log_metrics, "log_hyperparams": lambda *_: None}
+        fields["down"] = False
+        logger = type(kind, (Logger,), fields | {"name": "n", "version": "v", "save_dir": str(tmp_path)})()
+        callback = RRACallback({"train": sample}, layers=["input"], on_error="raise")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fit(digits, tmp_path, [Cutting(), callback], 2, logger=logger)
+        said = [str(one.message) for one in caught if "network is down" in str(one.message)]
+        assert len(said) == 1, said
+        assert said[0].startswith({"WandbLogger": "WandbSink", "TensorBoardLogger": "TensorBoardSink"}.get(kind, kind))
+        assert callback.store.steps("train") == (0, 4, 8)
 
     def test_a_run_that_was_finished_too_early_costs_the_training_nothing(self, digits, tmp_path, sample):
         class Finishing(RRACallback):

@@ -1,5 +1,7 @@
 """Which moments of a fit are measured, under which epoch, and with whose weights."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -24,23 +26,18 @@ class WithoutNorm(Classifier):
         self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
 
 
-class Spy(RRACallback):
-    """Remembers the weights that each snapshot was taken of."""
-
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
-        self.weights = {}
-
-    def _snapshots(self, trainer, pl_module, epoch):
-        self.weights[epoch, trainer.global_step] = float(pl_module.net[-1].weight.abs().sum())
-        return super()._snapshots(trainer, pl_module, epoch)
-
-
 def measured(digits, path, module, callbacks, **options):
     """Epoch and step to the weights of the last layer that were measured."""
-    spy = next(each for each in callbacks if isinstance(each, Spy))
-    fit(digits, path, callbacks, module=module, **options)
-    return spy.weights
+    weights = {}
+    original = rra.Monitor.measure
+
+    def measure(monitor, model, *, step, epoch):
+        weights[epoch, step] = float(model.net[-1].weight.abs().sum())
+        return original(monitor, model, step=step, epoch=epoch)
+
+    with patch.object(rra.Monitor, "measure", measure):
+        fit(digits, path, callbacks, module=module, **options)
+    return weights
 
 
 class Stream(IterableDataset):
@@ -112,9 +109,7 @@ class TestAveragedWeights:
         ],
         ids=["swa with batch norm", "swa", "ema"],
     )
-    def test_each_snapshot_is_of_the_weights_in_training(
-        self, digits, tmp_path, sample, module, average, first, every
-    ):
+    def test_each_snapshot_is_of_the_weights_in_training(self, digits, tmp_path, sample, module, average, first, every):
         class Recording(module):
             def __init__(self):
                 super().__init__()
@@ -125,7 +120,7 @@ class TestAveragedWeights:
                 self.trained.setdefault(self.trainer.global_step, float(self.net[-1].weight.abs().sum()))
 
         net = Recording()
-        callbacks = [Spy({"train": sample}, every_n_epochs=every), average()]
+        callbacks = [RRACallback({"train": sample}, every_n_epochs=every), average()]
         found = measured(digits, tmp_path, net, callbacks[:: 1 if first == "ours" else -1], epochs=4)
         assert [epoch for epoch, _ in found] == ([0, 1, 2, 3, 4] if every == 1 else [0, 3, 4])
         for (epoch, step), weights in found.items():
@@ -138,8 +133,8 @@ class TestAveragedWeights:
                 self.last = float(self.net[-1].weight.abs().sum())
                 self.trainer.should_stop = self.trainer.global_step == 6
 
-        net, spy = Stopping(), Spy({"train": sample}, every_n_epochs=5)
-        found = measured(digits, tmp_path, net, [EMAWeightAveraging(decay=0.9), spy])
+        net, callback = Stopping(), RRACallback({"train": sample}, every_n_epochs=5)
+        found = measured(digits, tmp_path, net, [EMAWeightAveraging(decay=0.9), callback])
         assert found[1, 6] == net.last
 
     def test_averages_are_probes_of_their_own_on_request(self, digits, tmp_path, sample):

@@ -50,7 +50,13 @@ def logged(trainer):
 
 
 @pytest.mark.parametrize(
-    "how", [{}, {"on_step": True, "on_epoch": True}, {"on_step": False, "on_epoch": True}], ids=str
+    "how",
+    [
+        {"on_step": True, "on_epoch": True},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"on_step": False, "on_epoch": True}, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_what_a_forward_pass_logs_is_the_trainings_alone(digits, tmp_path, how):
     def outcome(name, callbacks):

@@ -61,8 +61,6 @@ def saving(**options):
 
 
 def test_callback_remedies_are_followed(watched, tmp_path, digits):
-    earlier = tmp_path / "earlier"
-    watched(dirpath=earlier)
     whole = {
         name: rra.FixedSample.from_tensors(digits[0][at : at + 30], digits[1][at : at + 30])
         for name, at in (("train", 0), ("val", 300))
@@ -73,12 +71,6 @@ def test_callback_remedies_are_followed(watched, tmp_path, digits):
             lambda: RRACallback(on_error="ignore"),
             lambda: RRACallback(on_error="warn"),
             lambda: RRACallback(on_error="raise"),
-        ),
-        Remedy(
-            "Pass another dirpath, or delete that directory.",
-            lambda: watched(dirpath=earlier),
-            lambda: watched(dirpath=tmp_path / "another"),
-            lambda: [shutil.rmtree(earlier), watched(dirpath=earlier)],
         ),
         Remedy(
             "no probe can be drawn from the trainer's data ({}); pass probes={…}",

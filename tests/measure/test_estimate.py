@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 import rra_monitor as rra
 import rra_monitor.measure.monitor
@@ -33,3 +34,18 @@ def test_the_plan_adds_the_seconds_of_the_passes_and_of_every_graph_up(sample, s
     plan = rra.Monitor({"train": sample}, layers=["input", "0", "6"]).plan(small_net)["train"]
     # A pass of all 200; graphs of 64 and of 10 features; one of 4 x 6 x 6, with a second for each feature above 64.
     assert plan.seconds == pytest.approx(0.5 * 200 / 128 + 1 + (1 + 144 - 64) + 1)
+
+
+def test_where_the_graphs_that_are_timed_do_not_fit_smaller_ones_are(sample, small_net, monkeypatch):
+    built, build = [], rra_monitor.measure.monitor.knn_graph
+
+    def limited(points, k):
+        if len(points) > 60:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        built.append(len(points))
+        return build(points, k)
+
+    monkeypatch.setattr(rra_monitor.measure.monitor, "knn_graph", limited)
+    plan = rra.Monitor({"train": sample}, layers=["6"]).plan(small_net)["train"]
+    assert set(built) == {50}
+    assert plan.seconds > 0

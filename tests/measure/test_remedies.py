@@ -45,6 +45,12 @@ def nearest(graph, labels):
 
 REMEDIES = [
     Remedy(
+        "expected 'raise' or 'warn'",
+        lambda: measured(on_error="ignore"),
+        lambda: measured(on_error="raise"),
+        lambda: measured(on_error="warn"),
+    ),
+    Remedy(
         "expected MonitorOptions(…), or options by keyword",
         lambda: measured(options={"k": 5}),
         lambda: measured(options=rra.MonitorOptions(k=5)),

@@ -1,5 +1,6 @@
 """Which directory a run gets: its own from before, or a new one beside that of somebody else."""
 
+import errno
 import json
 import os
 import subprocess
@@ -14,11 +15,15 @@ import pytest
 import rra_monitor as rra
 from rra_monitor.runs import claim as claim_module
 from rra_monitor.runs.claim import CLAIM, configuration
+from rra_monitor.runs.local import _LocalFiles
 from tests.helpers import ROOT
 from tests.helpers.snapshots import assert_equal, snapshot_of
 
 DEAD = 2**22 + 1
 """No process has it: it is above the largest number."""
+
+
+NOT_STORED = "step 0 of probe 'train' is not stored"
 
 
 def lines(folder):
@@ -65,7 +70,7 @@ class TestOneRule:
 
     def test_a_resumed_run_keeps_what_lies_before_its_checkpoint(self, tmp_path):
         train(tmp_path, (0, 5, 9))
-        store, said = train(tmp_path, (9, 12), resume_step=5)
+        store, said = train(tmp_path, (5, 9, 12), resume_step=5)
         assert said == []
         assert store.path == str(tmp_path)
         assert store.steps("train") == (0, 5, 9, 12)
@@ -192,7 +197,7 @@ class TestLivingProcesses:
     @pytest.mark.parametrize("lockable", [True, False])
     def test_of_many_that_claim_at_once_each_has_a_directory(self, tmp_path, monkeypatch, lockable):
         if not lockable:
-            monkeypatch.setattr("rra_monitor.runs.files._lock", lambda *_: False)
+            monkeypatch.setattr("rra_monitor.runs.local._lock", lambda *_: False)
         run, stores = tmp_path / "run", [rra.RunStore(tmp_path / "run") for _ in range(8)]
         barrier = threading.Barrier(len(stores))
 
@@ -209,27 +214,52 @@ class TestLivingProcesses:
         assert not list(tmp_path.rglob("*.lock"))
 
 
+AT_ONCE = """
+import sys, time
+from pathlib import Path
+from tests.helpers.snapshots import snapshot_of
+import rra_monitor as rra
+
+def together(what):  # both live while both write
+    Path(sys.argv[1], what + sys.argv[2]).touch()
+    while len(list(Path(sys.argv[1]).glob(what + "*"))) < 2:
+        time.sleep(0.001)
+
+store = rra.RunStore(sys.argv[1] + "/run")
+recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
+snapshots = [snapshot_of(step) for step in (0, 5, 9)]
+together("ready")
+for snapshot in snapshots:
+    recorder.record({"train": snapshot})
+together("done")
+recorder.close()
+"""
+
+
+def test_two_processes_that_record_at_once_have_two_directories(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", AT_ONCE, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    processes = [subprocess.Popen([*command, name], env=environment) for name in ("a", "b")]
+    try:
+        assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    assert lines(tmp_path / "run") == lines(tmp_path / "run-1") == [0, 5, 9]
+
+
 class TestEndOfARecorder:
     CODE = (
         "import sys; from tests.helpers.snapshots import snapshot_of; import rra_monitor as rra\n"
         "recorder = rra.Recorder(rra.RunStore(sys.argv[1])); recorder.record({'train': snapshot_of(0)})\n"
     )
 
-    @pytest.mark.parametrize(
-        ("end", "state"),
-        [
-            ("recorder.close()", "finished"),
-            ("", "finished"),
-            ("1 / 0", "running"),
-            ("import os; os._exit(0)", "running"),
-        ],
-    )
-    def test_state_after(self, tmp_path, end, state):
+    @pytest.mark.parametrize(("end", "state"), [("", "finished"), ("1 / 0", "interrupted")])
+    def test_a_recorder_that_nobody_closed_has_finished_unless_an_error_ended_the_process(self, tmp_path, end, state):
         command = [sys.executable, "-c", self.CODE + end, str(tmp_path)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        found = json.loads((tmp_path / CLAIM).read_text())["state"]
-        assert (found if found == "finished" else "running") == state, done.stderr
+        assert json.loads((tmp_path / CLAIM).read_text())["state"] == state, done.stderr
 
 
 DAMAGED = {
@@ -272,6 +302,39 @@ class TestFaults:
         assert "/proc/no/such/run cannot be written to, and nothing is stored: " in str(warning.message)
         assert seen == [0, 5]
         assert recorder.record({"train": snapshot_of(9)}).matches["train"]["prev"].step == 5
+
+    def test_a_recorder_takes_over_the_claim_of_a_host_or_its_failure(self, tmp_path):
+        run = tmp_path / "run"
+        for place in (run, "/proc/no/such/run"):
+            store = rra.RunStore(place)
+            said = store.claim("of a host").remarks
+            recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                recorder.record({"train": snapshot_of(0)})
+                recorder.close()
+            assert (len(said), store.writable) == ((0, True) if place == run else (1, False))
+        found = json.loads((run / CLAIM).read_text())
+        assert (found["configuration"], found["state"]) == ("of a host", "running")
+
+    def test_a_disk_that_is_full_at_the_start_is_written_to_once_it_has_room(self, tmp_path, monkeypatch):
+        store, write = rra.RunStore(tmp_path / "run"), _LocalFiles._write
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
+        monkeypatch.setattr(_LocalFiles, "_write", full)
+        with pytest.warns(UserWarning, match="No space left") as caught:
+            recorder.record({"train": snapshot_of(0)})
+        assert [str(one.message).partition(": ")[0] for one in caught] == [str(tmp_path / "run"), NOT_STORED]
+        monkeypatch.setattr(_LocalFiles, "_write", write)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            recorder.record({"train": snapshot_of(5)})
+        assert store.steps("train") == (5,)
+        assert lines(tmp_path / "run") == [0, 5]
+        assert json.loads((tmp_path / "run" / CLAIM).read_text())["state"] == "running"
 
     def test_a_directory_that_is_deleted_during_a_run_costs_what_it_held(self, tmp_path):
         run = tmp_path / "run"

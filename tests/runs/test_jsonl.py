@@ -1,11 +1,14 @@
 import json
+import resource
+import warnings
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import rra_monitor as rra
 from rra_monitor.page.payload import run_payload
 from rra_monitor.page.series import stored_series
-from rra_monitor.runs.lines import mended, record_lines
+from rra_monitor.runs.lines import mended, parted, record_lines
 from tests.helpers.snapshots import snapshot_of
 
 FINDING = {
@@ -100,6 +103,14 @@ def test_a_report_reads_the_run_with_such_a_line_and_warns(tmp_path, odd):
 
 
 class TestMended:
+    def test_a_line_that_was_cut_off_in_the_middle_goes(self):
+        assert mended(line(step=0) + line(step=5)[:30] + b"\n" + line(step=6)) == line(step=0) + line(step=6)
+
+    def test_lines_of_later_steps_are_parted_from_the_others(self):
+        lines = line(step=0) + b"of another program\n" + line(step=5) + line(step=9) + line(step=9)[:30]
+        assert parted(lines, 4) == (line(step=0) + b"of another program\n", line(step=5) + line(step=9))
+        assert parted(lines, -1) == (b"of another program\n", line(step=0) + line(step=5) + line(step=9))
+
     def test_whole_lines_stay_as_they_are(self):
         lines = line(step=0) + b"of another program\n" + line(step=5)
         assert mended(lines) == lines
@@ -155,3 +166,44 @@ class TestJSONLSink:
         recorder.record({"train": snapshot_of(5)})
         steps = [json.loads(each)["step"] for each in (tmp_path / "records.jsonl").read_text().splitlines()]
         assert steps == [0, 5, 5]
+
+    @pytest.mark.parametrize("place", ["disk", "memory"])
+    def test_a_line_stands_alone_after_one_that_was_cut_off(self, tmp_path, place):
+        store = rra.RunStore(tmp_path if place == "disk" else f"memory://{tmp_path}")
+        store.write_text("records.jsonl", line(step=0).decode())
+        store.write_text("records.jsonl", line(step=5).decode()[:30])
+        store.write_text("records.jsonl", line(step=6).decode())
+        assert store.read_bytes("records.jsonl") == line(step=0) + line(step=5)[:30] + b"\n" + line(step=6)
+
+    def test_a_storage_that_overwrites_where_it_should_append_keeps_every_line(self, tmp_path, monkeypatch):
+        opened = MemoryFileSystem._open
+
+        def overwriting(self, path, mode="rb", **options):
+            return opened(self, path, mode.replace("a", "w"), **options)
+
+        monkeypatch.setattr(MemoryFileSystem, "_open", overwriting)
+        store = rra.RunStore(f"memory://{tmp_path}")
+        for step in range(3):
+            store.write_text("records.jsonl", line(step=step).decode())
+        assert store.read_bytes("records.jsonl") == line(step=0) + line(step=1) + line(step=2)
+
+    def test_a_full_disk_costs_the_snapshot_and_its_line_and_leaves_no_half(self, tmp_path):
+        store = rra.RunStore(tmp_path)
+        recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
+        recorder.record({"train": snapshot_of(0)})
+        before = (tmp_path / "records.jsonl").read_bytes()
+        limit, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, most))
+        try:
+            with pytest.warns(UserWarning, match="File too large") as caught:
+                recorder.record({"train": snapshot_of(5)})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+        assert ["File too large" in str(one.message) for one in caught] == [True, True]
+        assert (tmp_path / "records.jsonl").read_bytes() == before
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            recorder.record({"train": snapshot_of(9)})
+        assert store.steps("train") == store.graph_steps("train") == (0, 9)
+        assert [json.loads(each)["step"] for each in (tmp_path / "records.jsonl").read_text().splitlines()] == [0, 9]
+        assert not list(tmp_path.rglob("*.tmp"))

@@ -36,7 +36,8 @@ def main():
 
             with patch.object(Monitor, "measure", measure):
                 super().on_train_start(trainer, pl_module)
-            self._monitor.measure = partial(measure, self._monitor)
+            monitor = self._fit._monitor
+            monitor.measure = partial(measure, monitor)
 
     trainer = L.Trainer(
         max_epochs=2,

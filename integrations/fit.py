@@ -1,0 +1,296 @@
+"""One fit as the monitor sees it: its run, its samples, and the snapshots of its moments."""
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
+
+from rra_monitor.capture.features import call_model
+from rra_monitor.capture.layers import LayerNameError
+from rra_monitor.integrations.announcement import announcement
+from rra_monitor.integrations.fit_options import FitOptions
+from rra_monitor.integrations.input_check import InputCheck
+from rra_monitor.integrations.loggers import logger_sinks
+from rra_monitor.integrations.moments import averaged_module, averaging_callbacks, holds_averages, lent_trainer
+from rra_monitor.integrations.muted import muted
+from rra_monitor.integrations.opening import open_store
+from rra_monitor.integrations.probes import Probes
+from rra_monitor.integrations.wandb.references import reference_path
+from rra_monitor.integrations.watchers import check_watchers, refuse_watchers
+from rra_monitor.measure.monitor import Monitor
+from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.runs.claim import Claim
+from rra_monitor.runs.jsonl import JSONLSink
+from rra_monitor.runs.record import summaries
+from rra_monitor.runs.recorder import Recorder
+from rra_monitor.runs.sinks import Sink
+from rra_monitor.runs.store import RunStore
+
+NONE = "no monitor in this training"
+"""The consequence of a failure at its start."""
+
+
+class MonitoredFit:
+    """Measures the moments of one fit; every method is called on all ranks.
+
+    Args:
+        options: options of the callback.
+        trainer: trainer within a fit.
+        module: module that is trained.
+        resumed: directory and token of the run that is resumed, as a checkpoint has them.
+
+    Attributes:
+        store: store of the run on rank zero; None where nothing is stored.
+        claim: claim on its directory.
+        values: summaries by key, each as it was last defined.
+        measured: step of the last moment.
+        inputs: comparison of the samples with real batches.
+    """
+
+    def __init__(
+        self, options: FitOptions, trainer: Trainer, module: LightningModule, resumed: Mapping[str, Any]
+    ) -> None:
+        self.store: RunStore | None = None
+        self.claim: Claim | None = None
+        self.values: dict[str, float] = {}
+        self.measured: int | None = None
+        self.inputs = InputCheck()
+        self._options = options
+        self._trainer = trainer
+        self._module = module
+        self._probes = Probes(options.probes, options.n, options.seed)
+        self._monitor: Monitor | None = None
+        self._recorder: Recorder | None = None
+        self._remarks: list[str] = []
+        self._open_store(resumed)
+
+    def start(self) -> bool:
+        """Draw the samples, refuse what cannot work, and say what will be measured; whether anything will be.
+
+        Raises:
+            ValueError: what the user must decide: a layer, a reference or a watcher that does not fit.
+        """
+        trainer, why = self._trainer, "there is no monitor in this training"
+        if not self._attempt(self._draw):
+            refuse_watchers(trainer, why)
+            return False
+        self._open_recorder()
+        if self._monitor is None:
+            refuse_watchers(trainer, "its value comes after the first validation")
+            return True
+        check_watchers(trainer, self._monitor, self._options.every_n_epochs, self._probes.awaited(trainer))
+        if not self._attempt(self._announce):
+            refuse_watchers(trainer, why)
+            return False
+        fresh = self.store is None or not self.store.probes()
+        if trainer.strategy.broadcast(trainer.global_step == 0 or fresh):
+            self.measure(trainer.current_epoch)
+        return True
+
+    def measure(self, epoch: int) -> None:
+        """Measure on every rank, record on rank zero; its summaries on every rank.
+
+        Args:
+            epoch: epochs completed.
+        """
+        trainer = self._trainer
+        self.measured = trainer.global_step
+        found: dict[str, float] = {}
+        try:
+            if self._probes.awaited(trainer) and trainer.val_dataloaders is not None:
+                self._join()
+            snapshots = self._snapshots(epoch)
+            if self._recorder is not None and snapshots:
+                found = summaries(self._recorder.record(snapshots))
+        except Exception as error:
+            if self._options.on_error == "raise":
+                raise
+            where = f"epoch {epoch}, step {trainer.global_step}"
+            warnings.warn(f"no snapshot at {where}; training goes on: {error!r}", stacklevel=3)
+            _free_memory_after(error)
+        finally:
+            # Also by a rank that raises: the others wait for it.
+            self.values |= trainer.strategy.broadcast(found)
+
+    def start_step(self, batch: Any) -> None:
+        """Compare the samples with a batch of training, the first time."""
+        if self._trainer.is_global_zero:
+            # Alone, rank zero must not pass anything through the network.
+            network = self._module if self._trainer.world_size == 1 else None
+            self.inputs.start_step(network, self._probes, batch)
+
+    def end_step(self) -> None:
+        """Compare what the network got in that step with what it gets of a sample."""
+        if self.inputs.waiting:
+            with muted(self._trainer, self._module):
+                self.inputs.end_step(self._module, self._probes, self._forward)
+
+    def start_validation(self, name: str, batch: Any) -> None:
+        """Compare a sample of validation data with a batch of its loader, the first time."""
+        if self._trainer.is_global_zero:
+            self.inputs.validation(name, self._probes, batch)
+
+    def close(self, finished: bool) -> None:
+        """End the fit: sinks write what they hold back, and the claim ends.
+
+        Args:
+            finished: whether the training came to its end.
+        """
+        self.inputs.stop()
+        if self._recorder is not None:
+            self._recorder.close()
+        if self.store is not None:
+            self.store.release(finished)
+
+    def _forward(self, model: nn.Module, batch: Any) -> Any:
+        """The user's forward in the trainer's precision."""
+        forward = self._options.measuring.forward or call_model
+        precision = self._trainer.strategy.precision_plugin
+        with precision.forward_context():
+            return forward(model, precision.convert_input(batch))
+
+    def _attempt(self, act: Callable[[], None]) -> bool:
+        """Whether `act` succeeds on every rank; where it fails, a warning, or the error on request."""
+        failed = True
+        try:
+            act()
+            failed = False
+        except LayerNameError:
+            raise
+        except Exception as error:
+            if self._options.on_error == "raise":
+                raise
+            warnings.warn(f"{NONE}; training goes on: {_said(error)}", stacklevel=4)
+            _free_memory_after(error)
+        finally:
+            # Also by a rank that raises: the others wait for it.
+            together = self._trainer.strategy.reduce_boolean_decision(not failed, all=True)
+        return together
+
+    def _draw(self) -> None:
+        """Draw the samples that are there and not drawn yet, and watch them, too.
+
+        Raises:
+            ValueError: none can be drawn, nor will be.
+        """
+        probes, stored = self._probes, self.store is not None and "://" not in self.store.path
+        folder = os.path.join(self.store.path, "inputs") if self.store is not None and stored else None
+        refused = set(probes.refused)
+        new = probes.draw(self._trainer, self._module, folder)
+        if not probes.ready and not probes.awaited(self._trainer):
+            reasons = probes.reasons() or "no data sets"
+            raise ValueError(f"no probe can be drawn from the trainer's data ({reasons}); pass probes={{…}}")
+        if probes.refused.keys() - refused:
+            warnings.warn(f"not probed: {probes.reasons()} Pass it in probes={{…}} of RRACallback.", stacklevel=5)
+        if new:
+            self._monitor = Monitor(probes.ready, options=self._options.measuring, forward=self._forward)
+
+    def _join(self) -> None:
+        """Let the validation data, whose loaders are there now, join the probes."""
+        self._draw()
+        if self._recorder is not None and self._monitor is not None:
+            self._recorder.check(self._monitor)
+
+    def _announce(self) -> None:
+        options, trainer = self._options, self._trainer
+        assert self._monitor is not None
+        with muted(trainer, self._module):
+            plans = self._monitor.plan(self._module)
+        if self._probes.awaited(trainer):
+            self._remarks.append("val: drawn when the trainer makes its validation loaders")
+        text = announcement(
+            plans,
+            views=tuple(options.measuring.views),
+            every_n_epochs=options.every_n_epochs,
+            keep_graphs=options.keep_graphs,
+            path=None if self.store is None else self.store.path,
+            references=options.references,
+            remarks=self._remarks,
+        )
+        rank_zero_info(text)
+        batches, steps = trainer.num_training_batches, trainer.max_steps
+        if 0 < steps < batches:
+            warnings.warn(
+                f"an epoch has {batches} batches, and training ends after max_steps={steps} of them, so RRACallback "
+                "measures the start and the end alone; Trainer(limit_train_batches=…) makes epochs shorter",
+                stacklevel=5,
+            )
+        if options.averaged and not averaging_callbacks(trainer):
+            warnings.warn(
+                "averaged=True, but no callback averages weights; add EMAWeightAveraging or another one", stacklevel=5
+            )
+
+    def _snapshots(self, epoch: int) -> dict[str, Snapshot]:
+        """The snapshots of the weights in training, and on request those of their averages."""
+        trainer, module, monitor = self._trainer, self._module, self._monitor
+        found: dict[str, Snapshot] = {}
+        if monitor is None:
+            return found
+        step = trainer.global_step
+        with muted(trainer, module):
+            if not holds_averages(trainer):
+                found = monitor.measure(module, step=step, epoch=epoch)
+            if self._options.averaged and (average := averaged_module(trainer, module)) is not None:
+                with lent_trainer(average, trainer), muted(trainer, average):
+                    averages = monitor.measure(average, step=step, epoch=epoch)
+                for probe, snapshot in averages.items():
+                    name = f"{probe}-averaged"
+                    found[name] = replace(snapshot, probe=name, weights="averaged")
+        return found
+
+    def _open_store(self, resumed: Mapping[str, Any]) -> None:
+        """Claim the run's directory on rank zero, but for a fast_dev_run, which leaves no files."""
+        options, failure = self._options, None
+        if self._trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._remarks.append("this is a fast_dev_run")
+            return
+        if self._trainer.is_global_zero:
+            try:
+                self.store, self.claim = open_store(self._trainer, options, resumed)
+                self._remarks += self.claim.remarks
+            except Exception as error:  # whatever it is, the others must not wait for this rank
+                failure = error
+        self._raise_on_every_rank(failure if options.on_error == "raise" else None)
+        if failure is not None:
+            warnings.warn(f"nothing will be stored, only logged; training goes on: {_said(failure)}", stacklevel=4)
+
+    def _open_recorder(self) -> None:
+        """Open references and sinks on rank zero; what is refused there is raised on every rank."""
+        options, refusal = self._options, None
+        if self._trainer.is_global_zero:
+            try:
+                references = {name: reference_path(path) for name, path in options.references.items()}
+                self._recorder = Recorder(self.store, references=references, align=options.align, sinks=self._sinks())
+                if self._monitor is not None:
+                    self._recorder.check(self._monitor)
+            except Exception as error:  # whatever it is, the others must not wait for this rank
+                refusal = error
+        self._raise_on_every_rank(refusal)
+
+    def _sinks(self) -> list[Sink]:
+        options = self._options
+        if self._trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return []
+        of_loggers = logger_sinks(self._trainer.loggers, self.store, options.artifacts, options.tensorboard_scalars)
+        return of_loggers if self.store is None else [JSONLSink(self.store), *of_loggers]
+
+    def _raise_on_every_rank(self, cause: Exception | None) -> None:
+        """Raise what failed on rank zero on all ranks, since the others would wait for it."""
+        refusal = self._trainer.strategy.broadcast(None if cause is None else _said(cause))
+        if refusal is not None:
+            raise ValueError(refusal) from cause
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, (TypeError, ValueError)) else repr(error)
+
+
+def _free_memory_after(error: Exception) -> None:
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        torch.cuda.empty_cache()

@@ -1,0 +1,61 @@
+"""What a callback is asked to do in a fit, checked when it is made."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rra_monitor.capture.sample import FixedSample
+from rra_monitor.integrations.tensorboard.charts import Choice, checked_choice
+from rra_monitor.measure.monitor import checked_probes
+from rra_monitor.measure.options import MonitorOptions
+from rra_monitor.runs.recorder import Align, Recorder
+from rra_monitor.runs.store import KeepGraphs, RunStore
+from rra_monitor.utils.checks import whole_number
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """The options of `RRACallback`, which explains them.
+
+    Raises:
+        TypeError: an option of another type.
+        ValueError: an option out of range.
+    """
+
+    probes: Mapping[str, FixedSample] | None
+    every_n_epochs: int
+    references: Mapping[str, str]
+    align: Align
+    dirpath: str | os.PathLike[str] | None
+    keep_graphs: KeepGraphs
+    on_error: Literal["warn", "raise"]
+    n: int
+    seed: int
+    averaged: bool
+    artifacts: bool
+    tensorboard_scalars: Choice
+    measuring: MonitorOptions
+
+    def __post_init__(self) -> None:
+        whole_number("every_n_epochs", self.every_n_epochs, 1)
+        whole_number("n", self.n, 3)
+        whole_number("seed", self.seed, 0)
+        if self.on_error not in ("warn", "raise"):
+            raise ValueError(f"on_error={self.on_error!r}; expected 'warn' or 'raise'")
+        if self.probes is not None:
+            object.__setattr__(self, "probes", checked_probes(self.probes, self.measuring.k))
+        if not isinstance(self.references, Mapping):
+            raise TypeError(
+                f"references={self.references!r:.80}; expected a dictionary of names and directories of runs"
+            )
+        object.__setattr__(self, "references", dict(self.references))
+        for name in ("averaged", "artifacts"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name}={getattr(self, name)!r:.80}; expected True or False")
+        if self.dirpath is not None and not isinstance(self.dirpath, (str, os.PathLike)):
+            raise TypeError(f"dirpath={self.dirpath!r:.80}; expected a path")
+        checked_choice("tensorboard_scalars", self.tensorboard_scalars)
+        # What these two would refuse at fit start. Nothing is opened.
+        Recorder(None, align=self.align)
+        RunStore("memory://", self.keep_graphs)

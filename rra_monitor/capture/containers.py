@@ -1,0 +1,60 @@
+"""Lists, dictionaries and other containers that a forward pass can reach."""
+
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from rra_monitor.capture import undo
+from rra_monitor.capture.reach import Reached, of_object, without_atoms
+
+
+def of_dict(held: dict[Any, Any], found: Reached) -> Iterable[Any]:
+    """The items of a dictionary."""
+    keys = list(OrderedDict.keys(held) if isinstance(held, OrderedDict) else dict.keys(held))
+    values = [dict.__getitem__(held, key) for key in keys]
+    found.undo.append(partial(undo.put_back_dict, held, keys, values))
+    yield from without_atoms(keys)
+    yield from without_atoms(values)
+    if isinstance(held, defaultdict):
+        yield held.default_factory
+    if type(held) not in (dict, OrderedDict):
+        yield from of_object(held, found)
+
+
+def of_list(held: list[Any], found: Reached) -> Iterable[Any]:
+    """The items of a list."""
+    values = list(list.__iter__(held))
+    found.undo.append(partial(undo.put_back_list, held, values))
+    yield from without_atoms(values)
+    if type(held) is not list:
+        yield from of_object(held, found)
+
+
+def of_set(held: set[Any], found: Reached) -> Iterable[Any]:
+    """The items of a set."""
+    values = list(set.__iter__(held))
+    found.undo.append(partial(undo.put_back_set, held, values))
+    yield from without_atoms(values)
+    if type(held) is not set:
+        yield from of_object(held, found)
+
+
+def of_deque(held: deque[Any], found: Reached) -> Iterable[Any]:
+    """The items of a deque."""
+    values = list(deque.__iter__(held))
+    found.undo.append(partial(undo.put_back_deque, held, values))
+    yield from without_atoms(values)
+    if type(held) is not deque:
+        yield from of_object(held, found)
+
+
+def of_bytes(held: Any, found: Reached) -> Iterable[Any]:
+    """The items of a bytearray or of an array of numbers."""
+    found.undo.append(partial(undo.put_back_bytes, held, held[:]))
+    return ()
+
+
+def of_items(held: Any, _found: Reached) -> Iterable[Any]:
+    """What a tuple or a frozen set holds."""
+    return without_atoms(held)
