@@ -43,3 +43,20 @@ ACCURATE = 1e-6
 def cancelling(dim: int) -> float:
     """Fraction of |x|² + |y|² below which a squared distance of d features is not ACCURATE by a product in float64."""
     return squared_error(dim, torch.float64) / ACCURATE
+
+
+TOGETHER = 4096
+"""Features whose products are summed on tensor cores; the sums of several such parts are added in float32."""
+
+
+def tensor_core_error(dim: int) -> float:
+    """Bound on the error of an inner product of d float16 features by tensor cores, in units of |x| |y|.
+
+    Products are exact: 22 bits. Blocks of at least 4 of them (Volta; 8 on Ampere, 16 on Hopper) are added at once with
+    the sum so far: each term is cut, not rounded, to 24 bits of the largest, and so is the result (Fasi et al. 2021,
+    Numerical behavior of NVIDIA tensor cores). So a block of b costs b + 2 errors of at most 2^-23 of a term or a sum,
+    none of which exceeds |x| |y|: 1.5 of them for each feature. Libraries sum parts of the features apart, of many more
+    than 10 each; with one more rounding for each of these, 1.6. This code adds the sums of TOGETHER features.
+    """
+    error = (1.6 * min(dim, TOGETHER) + dim / TOGETHER + 2) * 2.0**-23
+    return error / (1 - error) if error < 1 else float("inf")

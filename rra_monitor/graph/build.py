@@ -34,9 +34,10 @@ def knn_graph(
 ) -> KnnGraph:
     """The directed graph of the k nearest neighbours under the Euclidean distance.
 
-    Distances are those of the vectorised samples in float32, whatever the input's type. On the CPU all are measured by
-    direct difference, on a GPU those of the nearest eight, among them r1 and r2. The sample itself is excluded by its
-    index. The work is done on the features' device; a memory map is read in parts.
+    Distances are those of the vectorised samples in float32, whatever the input's type. All are measured by direct
+    difference; on a GPU for k from n / 8 on, and in rows that need it, only those of the nearest eight, among them r1
+    and r2. The sample itself is excluded by its index. The work is done on the features' device; a memory map is read
+    in parts.
 
     Args:
         features: (n, …) array or tensor; trailing axes are flattened. Integers and half precision are cast.

@@ -27,7 +27,7 @@ FEW = 32
 
 
 def dense_neighbours(
-    points: Points, rows: torch.Tensor, k: int, block_bytes: int = BLOCK_BYTES, single: bool = True
+    points: Points, rows: torch.Tensor, k: int, block_bytes: int = BLOCK_BYTES
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared distances, in units of the points' scale, and ids of the nearest others of some samples.
 
@@ -36,13 +36,12 @@ def dense_neighbours(
         rows: (r,) samples, on the points' device.
         k: number of neighbours.
         block_bytes: bound on a block of products and on one of the samples they are made of, but for a row of each.
-        single: whether a GPU takes products in float32 first.
 
     Returns:
         (r, min(k + SETTLED, n - 1)) both, ascending, equal distances by id; the first k + 1 are the nearest.
     """
     kept = min(points.n - 1, k + SETTLED)
-    if points.device.type == "cpu" or not single:
+    if points.device.type == "cpu":
         return in_double(points, rows, kept, block_bytes)
     squared, candidates, settled = in_single(points, rows, k, block_bytes)
     left = (~settled).nonzero()[:, 0]

@@ -1,6 +1,8 @@
 """Distances by direct difference, of candidates and of pairs: no cancellation, whatever the norms."""
 
+import math
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numba
@@ -9,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from rra_monitor.graph.points import Points
+from rra_monitor.graph.smallest import kernels_for
 from rra_monitor.graph.workers import Workers
 
 CHUNK = 128
@@ -73,13 +76,46 @@ def measured(points: Points, rows: torch.Tensor, candidates: torch.Tensor) -> to
     """(r, c) squared distances of samples (r,) to candidates (r, c), all tensors on the device of the points."""
     if points.device.type == "cpu":
         return torch.from_numpy(squared_distances(points, rows.numpy(), candidates.contiguous().numpy()))
-    squared = torch.empty(candidates.shape, dtype=torch.float32, device=points.device)
-    step = max(1, BLOCK_BYTES // (4 * points.dim * candidates.shape[1]))
-    for start in range(0, len(rows), step):
-        here = slice(start, start + step)
-        differences = points.rows(candidates[here]).sub_(points.rows(rows[here])[:, None]).div_(points.scale)
-        squared[here] = differences.square_().sum(dim=2)
+    return squared_differences(points, rows, candidates).float()
+
+
+def squared_differences(points: Points, rows: torch.Tensor, others: torch.Tensor, double: bool = False) -> torch.Tensor:
+    """As `measured`, by a kernel where it can be compiled; (r, c) float64.
+
+    Differences and sums of a chunk of features are in float32, or, where asked for, in float64.
+    """
+    exponent = -round(math.log2(points.scale))
+    if (kernels := kernels_for(points.device)) is not None:
+        chunk = LONGEST_CHUNK if double else _cached_features(points)
+        sums: torch.Tensor = kernels.squared_differences(
+            points.matrix, rows, others.contiguous(), exponent, chunk, double
+        )
+        return sums
+    if points.device.type == "cpu":
+        return measured(points, rows, others).double()
+    squared = torch.empty(others.shape, dtype=torch.float64, device=points.device)
+    size, dtype = (8, torch.float64) if double else (4, torch.float32)
+    width = max(1, min(others.shape[1], BLOCK_BYTES // (size * points.dim)))
+    step = max(1, BLOCK_BYTES // (size * points.dim * width))
+    for start, left in product(range(0, len(rows), step), range(0, others.shape[1], width)):
+        here, there = slice(start, start + step), slice(left, left + width)
+        differences = points.rows(others[here, there]).to(dtype)
+        differences.sub_(points.rows(rows[here])[:, None]).div_(points.scale)
+        squared[here, there] = differences.square_().sum(dim=2)
     return squared
+
+
+LONGEST_CHUNK = 4096
+"""Features read together on a GPU, at most."""
+
+
+def _cached_features(points: Points) -> int:
+    """Features of which those of all samples fit a part of a GPU's cache, as a power of two from CHUNK on."""
+    # Half of the cache is far from half of the processors, and candidates pass through it as well.
+    on_gpu = points.device.type == "cuda"
+    size = getattr(torch.cuda.get_device_properties(points.device), "L2_cache_size", 0) if on_gpu else 0
+    fit = int(0.4 * size) // (points.n * points.matrix.dtype.itemsize)
+    return min(LONGEST_CHUNK, max(CHUNK, 1 << max(0, fit.bit_length() - 1)))
 
 
 def nearest(
@@ -150,3 +186,24 @@ def _differences(own: Any, others: Any, rows: Any, columns: Any, out: Any, start
             difference = np.float64(a[d]) - np.float64(b[d])
             total += difference * difference
         out[p] = total
+
+
+def refuse_vanished(points: Points, squared: torch.Tensor, ids: torch.Tensor) -> None:
+    """Refuse outliers of 1e15 times the other distances: float32 squares of these vanish, and with them the ranking.
+
+    Args:
+        points: n samples.
+        squared: (n, k) squared distances of the nearest of each, in units of the points' scale.
+        ids: (n, k) their positions.
+
+    Raises:
+        ValueError: different samples whose squared distance vanishes.
+    """
+    small = (squared[: 0 if points.constant else None, 0] < 1e-30).nonzero()[:, 0]
+    for own in torch.split(small, 256):
+        other = ids[own, 0].long()
+        if bool((points.rows(own.to(points.device)) != points.rows(other.to(points.device))).any()):
+            raise ValueError(
+                f"the features span {points.scale:.0e}, beside which distances of other samples vanish in float32. "
+                "Has the training diverged? Clip or leave out the outliers"
+            )

@@ -1,12 +1,13 @@
-"""The exact graph: a sieve of low-precision products on the CPU, full rows of products elsewhere and for the rest."""
+"""The exact graph: on the CPU a sieve of low-precision products, and full rows for the rest; a GPU has its own way."""
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from rra_monitor.graph.dense import SETTLED, dense_neighbours, tied
-from rra_monitor.graph.distances import BLOCK_BYTES, CHUNK, nearest, squared_distances
+from rra_monitor.graph.distances import BLOCK_BYTES, CHUNK, nearest, refuse_vanished, squared_distances
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
+from rra_monitor.graph.on_device import DENSE, graph_on_device
 from rra_monitor.graph.points import Points, below_one_block
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.sieve import sifted
@@ -22,9 +23,6 @@ BLOCKS = 16
 RANKED = 32
 """Bytes of a block for each ranked candidate: two blocks hold distances, ids and the arrays that sort them."""
 
-DENSE = 8
-"""From k = n / DENSE on a shortlist is no longer short, and full rows are ranked instead."""
-
 
 def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> KnnGraph:
     """The graph of the k nearest neighbours of each sample, computed on the samples' device.
@@ -36,6 +34,9 @@ def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> K
         ValueError: on the CPU, a memory budget below one block; distances that exceed float32, or vanish in it.
     """
     checked = failed = 0
+    if points.device.type != "cpu" and not points.constant:
+        with full_precision(points.device):
+            return graph_on_device(points, k)
     with full_precision(points.device):
         everyone = np.arange(points.n)
         sieved = points.device.type == "cpu" and k + 1 <= points.n // DENSE and not points.constant
@@ -46,12 +47,12 @@ def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> K
             if points.device.type == "cpu" and memory_budget < needed:
                 raise ValueError(below_one_block(points, memory_budget, needed))
             squared, indices = nearest_of_all(points, everyone, k, memory_budget)
-        if sieved or points.device.type != "cpu":
+        if sieved:
             checked, failed = wrong_rows(points, indices[:, :k])
             if failed:
                 warn(failed, checked, points.n, points.dim)
-                squared, indices = nearest_of_all(points, everyone, k, memory_budget, single=False)
-    refuse_vanished(points, squared, indices)
+                squared, indices = nearest_of_all(points, everyone, k, memory_budget)
+    refuse_vanished(points, torch.from_numpy(squared), torch.from_numpy(indices))
     ties, distances = ties_of(squared, k), in_units(points, squared[:, :k])
     del squared
     return KnnGraph(
@@ -74,12 +75,11 @@ def exact_rows(
 
 
 def nearest_of_all(
-    points: Points, rows: npt.NDArray[np.int64], k: int, memory_budget: int, single: bool = True
+    points: Points, rows: npt.NDArray[np.int64], k: int, memory_budget: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Squared distances and ids (r, min(k + 1, n - 1)) of the nearest of some samples, each compared with all.
 
-    On the CPU a strip of samples at a time, as many as the memory budget allows, at least one. On a GPU products
-    in float32 come first, unless `single` is false.
+    On the CPU a strip of samples at a time, as many as the memory budget allows, at least one.
     """
     shown, ranked = min(k + 1, points.n - 1), min(k + SETTLED, points.n - 1)
     if points.constant:  # a dead layer, which is common and needs no arithmetic
@@ -93,7 +93,7 @@ def nearest_of_all(
     squared, ids = np.empty((len(rows), shown), np.float32), np.empty((len(rows), shown), np.int32)
     for top in range(0, len(rows), strip):
         here = slice(top, top + strip)
-        near, others = dense_neighbours(points, torch.from_numpy(rows[here]).to(points.device), k, block, single)
+        near, others = dense_neighbours(points, torch.from_numpy(rows[here]).to(points.device), k, block)
         squared[here], ids[here] = near[:, :shown].cpu().numpy(), others[:, :shown].int().cpu().numpy()
     return squared, ids
 
@@ -128,23 +128,6 @@ def in_units(points: Points, squared: npt.NDArray[np.float32]) -> npt.NDArray[np
 def ties_of(squared: npt.NDArray[np.float32], k: int) -> float:
     """Fraction of samples whose k-th and next distances are tied; 0 where there is no next."""
     return float(tied(torch.from_numpy(squared), k, TIE_TOLERANCE).float().mean()) if squared.shape[1] > k else 0.0
-
-
-def refuse_vanished(points: Points, squared: npt.NDArray[np.float32], ids: npt.NDArray[np.int32]) -> None:
-    """Refuse outliers of 1e15 times the other distances: float32 squares of these vanish, and with them the ranking.
-
-    Raises:
-        ValueError: different samples whose squared distance vanishes.
-    """
-    small = (squared[:, 0] < 1e-30).nonzero()[0]
-    for start in range(0, 0 if points.constant else len(small), 256):
-        own = torch.from_numpy(small[start : start + 256]).to(points.device)
-        other = torch.from_numpy(ids[small[start : start + 256], 0].astype(np.int64)).to(points.device)
-        if bool((points.rows(own) != points.rows(other)).any()):
-            raise ValueError(
-                f"the features span {points.scale:.0e}, beside which distances of other samples vanish in float32. "
-                "Has the training diverged? Clip or leave out the outliers"
-            )
 
 
 def _sifted_neighbours(

@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rra_monitor.graph.distances import BLOCK_BYTES, nearest, squared_distances
+from rra_monitor.graph.distances import BLOCK_BYTES, nearest, refuse_vanished, squared_distances
 from rra_monitor.graph.exact import (
     MEMORY_BUDGET,
     exact_graph,
     in_units,
     nearest_of_all,
-    refuse_vanished,
     rows_bytes,
     ties_of,
 )
@@ -83,7 +82,7 @@ def nn_descent_graph(
         # One more than k tells whether the k-th is tied.
         kept = min(k + 1, points.n - 1)
         squared, indices = nn_descent_neighbours(points, kept, seed, effort, memory_budget=memory_budget)
-        refuse_vanished(points, squared, indices)
+        refuse_vanished(points, torch.from_numpy(squared), torch.from_numpy(indices))
         distances = in_units(points, squared[:, :k])
         graph = KnnGraph(
             indices=np.ascontiguousarray(indices[:, :k]),

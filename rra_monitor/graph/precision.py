@@ -8,12 +8,12 @@ import torch
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Autocast, TF32 and bfloat16 matrix products off within the block, restored after it.
+    """Autocast, TF32, bfloat16 products and sums in float16 off within the block, restored after it.
 
     Differences of 1e-3 in a distance decide the intrinsic dimension; TF32 keeps 10 bits of a mantissa.
     """
     # Inference mode holds for one thread, and tensors made in it cannot be written to from another.
-    with torch.autocast(device.type, enabled=False), torch.inference_mode(False), torch.no_grad():
+    with torch.autocast(device.type, enabled=False), torch.inference_mode(False), torch.no_grad(), _sums_in_float32():
         if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # torch < 2.9
             before = torch.get_float32_matmul_precision()
             torch.set_float32_matmul_precision("highest")
@@ -32,6 +32,20 @@ def full_precision(device: torch.device) -> Iterator[None]:
         finally:
             for backend, value in zip(backends, values, strict=True):
                 backend.fp32_precision = value
+
+
+@contextmanager
+def _sums_in_float32() -> Iterator[None]:
+    """No sums in float16 of products in it, which a user of a later torch may have allowed."""
+    matmul = torch.backends.cuda.matmul
+    allowed = getattr(matmul, "allow_fp16_accumulation", False)
+    if allowed:
+        matmul.allow_fp16_accumulation = False
+    try:
+        yield
+    finally:
+        if allowed:
+            matmul.allow_fp16_accumulation = True
 
 
 def bfloat16_pays() -> bool:

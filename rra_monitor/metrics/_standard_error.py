@@ -89,11 +89,17 @@ def estimated_standard_error(
     unit_of = _units(nearest)[usable][order]
     units, unit_of = np.unique(unit_of, return_inverse=True)
     rng = np.random.default_rng(seed)
+    sizes, sums = np.bincount(unit_of), np.bincount(unit_of, ascending)
     estimates = np.empty(replicates)
     for replicate in range(replicates):
-        times = np.bincount(rng.integers(len(units), size=len(units)), minlength=len(units))
-        # Repeating in place keeps the order: no replicate is sorted anew.
-        estimates[replicate] = exponential_rate(np.repeat(ascending, times[unit_of]), method, discard)
+        drawn = rng.integers(len(units), size=len(units))
+        if method == "ml":  # which takes no more than the number of the values and their sum
+            scale = float(sums[drawn].sum())
+            estimates[replicate] = float(sizes[drawn].sum()) / scale if scale > 0 else np.nan
+        else:
+            times = np.bincount(drawn, minlength=len(units))
+            # Repeating in place keeps the order: no replicate is sorted anew.
+            estimates[replicate] = exponential_rate(np.repeat(ascending, times[unit_of]), method, discard)
     return Estimate(float(np.std(estimates, ddof=1)))
 
 

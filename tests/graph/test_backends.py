@@ -11,12 +11,23 @@ import torch
 
 import rra_monitor as rra
 from rra_monitor.graph import exact, sieve
+from rra_monitor.graph.on_device import graph_on_device
+from rra_monitor.graph.points import Points
 from tests.helpers.ranks.gloo_ranks import CASES
 from tests.helpers.truth import assert_same_but_for_ties, truth
 
 pytestmark = pytest.mark.usefixtures("two_threads")
 
-WAYS = ["exact", "in float32", "by full rows", "within a budget", "from a memory map", "auto", "nndescent"]
+WAYS = [
+    "exact",
+    "in float32",
+    "in float16",
+    "by full rows",
+    "within a budget",
+    "from a memory map",
+    "auto",
+    "nndescent",
+]
 RANKS = [1, 2, 4]
 BUDGET = 8 << 20
 
@@ -26,6 +37,8 @@ def graph_by(way, points, k, folder, monkeypatch):
         monkeypatch.setattr(sieve, "bfloat16_pays", lambda: False)
     elif way == "exact":
         monkeypatch.setattr(sieve, "bfloat16_pays", lambda: True)
+    elif way == "in float16":
+        return graph_on_device(Points(points), k)
     elif way == "by full rows":
         monkeypatch.setattr(exact, "DENSE", len(points))
     elif way == "from a memory map":

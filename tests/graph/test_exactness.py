@@ -10,12 +10,23 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rra_monitor as rra
-from rra_monitor.graph import KnnGraph, bounds, exact, sieve, spot_check
+from rra_monitor.graph import KnnGraph, bounds, exact, on_device, sieve, spot_check, tensor_cores
 from rra_monitor.graph.dense import in_double, in_single
+from rra_monitor.graph.on_device import graph_on_device
 from rra_monitor.graph.points import Points
-from tests.helpers.clouds import KINDS, assert_exact, cloud_of, clusters, quantised, true_distances
+from tests.helpers.clouds import (
+    KINDS,
+    assert_exact,
+    cloud_of,
+    clusters,
+    duplicates,
+    near_ties,
+    quantised,
+    relu,
+    true_distances,
+)
 
-WAYS = ["sieve in bfloat16", "sieve in float32", "rows in float32", "rows in float64"]
+WAYS = ["sieve in bfloat16", "sieve in float32", "rows in float16", "rows in float32", "rows in float64"]
 SHAPES = {  # samples, features, classes, spread
     "two features": (300, 2, 3, 1e4),
     "ten classes": (300, 64, 10, 500.0),
@@ -28,6 +39,8 @@ SHAPES = {  # samples, features, classes, spread
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
     """A function from points and k to a graph, by one of the ways, whatever pays on this processor."""
+    if request.param == "rows in float16":
+        return lambda points, k: graph_on_device(Points(points), k)
     if request.param == "rows in float32":
         return lambda points, k: graph_by_rows(points, k)
     if request.param == "rows in float64":
@@ -46,6 +59,70 @@ def graph_by_rows(features, k):
     left = (~settled).nonzero()[:, 0]
     squared[left], indices[left] = in_double(points, left, squared.shape[1])
     return KnnGraph(indices[:, :k].int().numpy(), exact.in_units(points, squared[:, :k].numpy()))
+
+
+def cut_sums(own, others):
+    """Inner products as on the first tensor cores: four terms are added to the sum at once, cut to 24 bits."""
+    total = torch.zeros(len(own), len(others), dtype=torch.float64)
+    for start in range(0, own.shape[1], 4):
+        here = slice(start, start + 4)
+        terms = torch.cat([total[None], (own[:, None, here].double() * others[None, :, here].double()).movedim(2, 0)])
+        total = cut(cut(terms, terms.abs().amax(dim=0)).sum(dim=0))
+    return total.float()
+
+
+def cut(values, largest=None):
+    """Towards zero, to 24 bits of the largest of several values, or of each."""
+    exponent = (values.abs() if largest is None else largest).frexp().exponent
+    return torch.ldexp(torch.ldexp(values, 24 - exponent).trunc(), exponent - 24)
+
+
+def test_exact_graph_by_products_in_float16_with_hardly_a_margin(monkeypatch):
+    # Without its bounds the certificate covers wrong rows here.
+    points = cloud_of(duplicates, 0, 500, 256, 3, 30.0)
+    monkeypatch.setattr(tensor_cores, "MARGINS", (1, 2))
+    assert_exact(graph_on_device(Points(points), 10), true_distances(points))
+
+
+def test_exact_graph_without_the_memory_for_a_copy_in_float16(monkeypatch):
+    def short(points, k, block_bytes):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    points = cloud_of(clusters, 0, 300, 64)
+    monkeypatch.setattr(on_device, "in_half", short)
+    assert_exact(graph_on_device(Points(points), 10), true_distances(points))
+
+
+def test_longer_shortlists_settle_rows_of_narrow_clusters():
+    points = Points(cloud_of(clusters, 0, 900, 256, 2, 30.0))
+    _, _, (first, second) = tensor_cores.in_half(points, 10, 1 << 24)
+    assert len(first) > 2 * len(second)
+
+
+def test_spot_check_on_the_device_finds_a_bound_that_is_too_small_and_the_graph_is_built_again(monkeypatch):
+    points = cloud_of(near_ties, 0, 600, 64, 10, 500.0)
+    monkeypatch.setattr(tensor_cores, "_widening", lambda points, rounded, rows, last, kth: torch.zeros_like(kth))
+    with pytest.warns(RuntimeWarning, match=r"[1-4] of 4 rows .* were wrong.*built again in float64.*report"):
+        graph = graph_on_device(Points(points), 20)
+    assert 1 <= graph.failed <= graph.checked == spot_check.CHECKED
+    assert_exact(dataclasses.replace(graph, failed=0), true_distances(points))
+
+
+@pytest.mark.parametrize("kind", [clusters, relu, near_ties], ids=lambda kind: kind.__name__)
+def test_exact_graph_by_sums_that_are_cut_as_on_tensor_cores(kind, monkeypatch):
+    points = cloud_of(kind, 0, 150, 32, 40, 1e3)
+    monkeypatch.setattr(tensor_cores, "multiplied", cut_sums)
+    assert_exact(graph_on_device(Points(points), 3), true_distances(points))
+
+
+@pytest.mark.parametrize("dim", [300, 5000])
+def test_tensor_core_error_bounds_sums_that_are_cut(dim):
+    # All terms have one sign: all cuts go the same way.
+    samples = (torch.rand(3, dim, generator=torch.Generator().manual_seed(0)) + 1).half()
+    exact = samples.double() @ samples.double().T
+    lengths = exact.diagonal().sqrt()
+    error = ((cut_sums(samples, samples).double() - exact).abs() / (lengths[:, None] * lengths)).max()
+    assert 2.0**-24 < error <= bounds.tensor_core_error(dim)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -175,3 +252,4 @@ def test_exact_graph_of_random_clouds(dtype, kind, seed, n, dim, classes, spread
         patch.setattr(sieve, "_cheaper_type", lambda points, sizes: dtype)
         assert_exact(rra.knn_graph(points, k, "exact"), distances)
     assert_exact(graph_by_rows(points, k), distances)
+    assert_exact(graph_on_device(Points(points), k), distances)
