@@ -9,9 +9,9 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import BatchSampler, SequentialSampler, Subset, SubsetRandomSampler, default_collate
 
-from rra_monitor.capture.sample import FixedSample
 from rra_monitor.capture.undisturbed import undisturbed
 from rra_monitor.integrations.muted import muted
+from rra_monitor.samples.sample import FixedSample
 
 HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 """The hooks of a module or a data module that a batch passes before the training step."""

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from rra_monitor.capture.sample import FixedSample
 from rra_monitor.integrations.tensorboard.charts import Choice, checked_choice
 from rra_monitor.measure.monitor import checked_probes
 from rra_monitor.measure.options import MonitorOptions
 from rra_monitor.runs.recorder import Align, Recorder
 from rra_monitor.runs.store import KeepGraphs, RunStore
+from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
 
 

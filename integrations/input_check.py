@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from rra_monitor.capture.features import device_of
-from rra_monitor.capture.sample import FixedSample
 from rra_monitor.capture.undisturbed import undisturbed
 from rra_monitor.integrations.probes import Probes
+from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.trees import first_tensor, map_tensors
 
 ROWS = 64

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from rra_monitor.capture.sample import FixedSample
 from rra_monitor.integrations.fit import MonitoredFit
 from rra_monitor.integrations.fit_options import FitOptions
 from rra_monitor.integrations.moments import averaging_callbacks, holds_averages, is_last, is_whole
@@ -14,6 +13,7 @@ from rra_monitor.integrations.tensorboard.charts import Choice
 from rra_monitor.measure.options import MonitorOptions, check_names
 from rra_monitor.runs.recorder import Align
 from rra_monitor.runs.store import KeepGraphs, RunStore
+from rra_monitor.samples.sample import FixedSample
 
 
 class RRACallback(Callback):

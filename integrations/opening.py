@@ -9,11 +9,11 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from rra_monitor.capture.sample import FixedSample
 from rra_monitor.integrations.directories import default_directory, lies_where_the_trainer_writes
 from rra_monitor.integrations.fit_options import FitOptions
 from rra_monitor.runs.claim import Claim
 from rra_monitor.runs.store import RunStore
+from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.text import visible
 
 

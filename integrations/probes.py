@@ -5,8 +5,8 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from rra_monitor.capture.sample import FixedSample
 from rra_monitor.integrations.feeding import Feed, as_fed, feed_of, feeds
+from rra_monitor.samples.sample import FixedSample
 
 
 class Probes:

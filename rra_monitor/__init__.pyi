@@ -1,7 +1,6 @@
 from . import graph as graph
 from . import metrics as metrics
 from .capture.features import iter_features as iter_features
-from .capture.sample import FixedSample as FixedSample
 from .capture.undisturbed import undisturbed as undisturbed
 from .capture.views import pooled as pooled
 from .compare.comparison import Comparison as Comparison
@@ -32,5 +31,6 @@ from .runs.record import scalars as scalars
 from .runs.recorder import Recorder as Recorder
 from .runs.sinks import Sink as Sink
 from .runs.store import RunStore as RunStore
+from .samples.sample import FixedSample as FixedSample
 
 __version__: str

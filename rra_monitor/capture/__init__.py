@@ -1,1 +1,1 @@
-"""Fixed samples, and the features of the watched layers for them."""
+"""Which layers of a network are watched, and their features for the samples, without changing the network."""

@@ -14,9 +14,9 @@ from rra_monitor.capture.layer import Layer, named_modules, network_of
 from rra_monitor.capture.layers import choose_layers, trace
 from rra_monitor.capture.memory import BatchSize, fitted, is_out_of_memory
 from rra_monitor.capture.names import FULL
-from rra_monitor.capture.sample import FixedSample
 from rra_monitor.capture.undisturbed import undisturbed
 from rra_monitor.capture.views import checked_views, pooled
+from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.trees import first_tensor, map_tensors
 
 Forward = Callable[[nn.Module, Any], Any]

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 
 from torch import nn
 
-from rra_monitor.capture.kept_tensors import kept_tensors
+from rra_monitor.capture.kept import kept_tensors
 from rra_monitor.capture.objects import reached
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import nn
 
-from rra_monitor.capture.sample import FixedSample
 from rra_monitor.datasets.inputs import ONE_SPLIT, cifar10_inputs, digits_inputs, folder_inputs
 from rra_monitor.datasets.normalization import IMAGENET_NORMALIZATION
+from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.imports import required
 
 MOST_LETTERS = 2000

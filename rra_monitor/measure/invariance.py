@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from rra_monitor.capture.features import device_of
-from rra_monitor.capture.sample import FixedSample
 from rra_monitor.capture.undisturbed import undisturbed
 from rra_monitor.measure.monitor import Monitor
 from rra_monitor.measure.settings import Curve
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.metrics import nnls
+from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.trees import first_tensor, iter_tensors, map_tensors
 
 Variant = Callable[[Any], Any]

@@ -15,7 +15,6 @@ from rra_monitor.capture.channels import view_dims, with_views
 from rra_monitor.capture.features import Forward, call_model, collect, device_of, find_layers, iter_features
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize, fitted, freed
-from rra_monitor.capture.sample import FixedSample
 from rra_monitor.graph import default_k, knn_graph
 from rra_monitor.graph.knn import graph_bytes
 from rra_monitor.measure.collector import Collector
@@ -23,6 +22,7 @@ from rra_monitor.measure.estimate import CALIBRATION_DIMS, CALIBRATION_ROWS, Cos
 from rra_monitor.measure.options import MonitorOptions, check_names
 from rra_monitor.measure.settings import Settings
 from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
 from rra_monitor.utils.rng import preserved_rng
 

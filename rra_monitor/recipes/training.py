@@ -15,7 +15,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
-from rra_monitor.capture.sample import FixedSample
 from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.images import Normalised, Splits
 from rra_monitor.datasets.read import read_splits
@@ -42,6 +41,7 @@ from rra_monitor.recipes.run_files import (
 )
 from rra_monitor.runs.checkpoint import read_checkpoint, reason_of
 from rra_monitor.runs.locate import CALLBACK_FOLDER
+from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.paths import named_folder
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from rra_monitor.capture.sample import FixedSample
 from rra_monitor.cli.sources import data_splits, named_model, samples
+from rra_monitor.samples.sample import FixedSample
 
 
 class TestNamedModel:

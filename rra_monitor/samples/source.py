@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from rra_monitor.capture.drawing import Positions, fingerprint
-from rra_monitor.capture.items import Entry
-from rra_monitor.capture.kept import file_of, found, kept
-from rra_monitor.capture.label_entry import Choice, entry_values
-from rra_monitor.capture.reading import Reader
-from rra_monitor.capture.repeated import prepared_twice
-from rra_monitor.capture.serving import Read
-from rra_monitor.capture.stacked import Collate, RaggedError, collated, tensor_bytes
-from rra_monitor.capture.streams import Streams
+from rra_monitor.samples.drawing import Positions, fingerprint
+from rra_monitor.samples.items import Entry
+from rra_monitor.samples.kept import file_of, found, kept
+from rra_monitor.samples.label_entry import Choice, entry_values
+from rra_monitor.samples.reading import Reader
+from rra_monitor.samples.repeated import prepared_twice
+from rra_monitor.samples.serving import Read
+from rra_monitor.samples.stacked import Collate, RaggedError, collated, tensor_bytes
+from rra_monitor.samples.streams import Streams
 
 BATCH = 64
 """Number of items that are put together at a time."""

@@ -15,8 +15,8 @@ from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 import rra_monitor as rra
-from rra_monitor.capture import reading
-from rra_monitor.capture.reading import Reader
+from rra_monitor.samples import reading
+from rra_monitor.samples.reading import Reader
 from tests.helpers.borrowed_data import (
     WRITERS,
     Counted,

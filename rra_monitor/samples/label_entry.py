@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.capture.items import Entry, Place, default_key, is_tuple
-from rra_monitor.capture.labels import Verdict, as_array, classes_of
-from rra_monitor.capture.stored_labels import Columns, is_named, is_small
+from rra_monitor.samples.items import Entry, Place, default_key, is_tuple
+from rra_monitor.samples.labels import Verdict, as_array, classes_of
+from rra_monitor.samples.stored_labels import Columns, is_named, is_small
 
 LABEL_LIKE = re.compile("label|class|target|categor", re.IGNORECASE)
 """Keys of a dictionary that may name its label, where none of the usual ones is there."""

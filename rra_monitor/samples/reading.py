@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-from rra_monitor.capture.items import item_of
-from rra_monitor.capture.offsets import offsets_kept, restore_offsets
-from rra_monitor.capture.serving import STOP, Failure, Looker, Read, Request, serve, unpacked
-from rra_monitor.capture.stored_labels import Columns, stored_columns
-from rra_monitor.capture.streams import holds_device_tensors
+from rra_monitor.samples.items import item_of
+from rra_monitor.samples.offsets import offsets_kept, restore_offsets
+from rra_monitor.samples.serving import STOP, Failure, Looker, Read, Request, serve, unpacked
+from rra_monitor.samples.stored_labels import Columns, stored_columns
+from rra_monitor.samples.streams import holds_device_tensors
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.terminal import passing_progress
 

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, default_collate
 
-from rra_monitor.capture.changed import changed_inputs
-from rra_monitor.capture.differences import input_differences, inputs_within, same_structure
-from rra_monitor.capture.drawing import Positions, checked_n, fingerprint
-from rra_monitor.capture.drawn import Named, collated_anew, drawn, kept_in_a_file
-from rra_monitor.capture.given import checked_tensors
-from rra_monitor.capture.items import ALL_INPUTS, Place, split_item
-from rra_monitor.capture.labels import Labels
-from rra_monitor.capture.reading import Reader
-from rra_monitor.capture.sample_file import Facts, mapped
-from rra_monitor.capture.sample_writer import write_sample
-from rra_monitor.capture.stacked import (
+from rra_monitor.samples.changed import changed_inputs
+from rra_monitor.samples.differences import input_differences, inputs_within, same_structure
+from rra_monitor.samples.drawing import Positions, checked_n, fingerprint
+from rra_monitor.samples.drawn import Named, collated_anew, drawn, kept_in_a_file
+from rra_monitor.samples.given import checked_tensors
+from rra_monitor.samples.items import ALL_INPUTS, Place, split_item
+from rra_monitor.samples.labels import Labels
+from rra_monitor.samples.reading import Reader
+from rra_monitor.samples.sample_file import Facts, mapped
+from rra_monitor.samples.sample_writer import write_sample
+from rra_monitor.samples.stacked import (
     Collate,
     as_inputs,
     as_loaded,

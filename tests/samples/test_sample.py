@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
 import rra_monitor as rra
-from rra_monitor.capture import sample as sample_module
+from rra_monitor.samples import sample as sample_module
 
 
 class Items(Dataset):

@@ -3,9 +3,9 @@ import os
 import numpy as np
 import pytest
 
-from rra_monitor.capture import serving
-from rra_monitor.capture.offsets import offsets_kept, restore_offsets
-from rra_monitor.capture.reading import Reader
+from rra_monitor.samples import serving
+from rra_monitor.samples.offsets import offsets_kept, restore_offsets
+from rra_monitor.samples.reading import Reader
 from tests.helpers.borrowed_data import LazyFile, write_raw
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rra_monitor.capture.labels import Labels
+from rra_monitor.samples.labels import Labels
 from rra_monitor.utils.checks import whole_number
 from rra_monitor.utils.trees import iter_tensors
 

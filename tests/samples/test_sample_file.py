@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import rra_monitor as rra
-from rra_monitor.capture import sample as sample_module
-from rra_monitor.capture.sample_file import RESERVED
+from rra_monitor.samples import sample as sample_module
+from rra_monitor.samples.sample_file import RESERVED
 from tests.helpers.borrowed_data import Counted, content
 
 
@@ -270,7 +270,7 @@ class TestAboveTheLimit:
 
     def test_a_temporary_file_is_gone_however_the_process_ends(self, tmp_path):
         code = (
-            "import os, signal, torch, rra_monitor as rra; from rra_monitor.capture import sample as m;"
+            "import os, signal, torch, rra_monitor as rra; from rra_monitor.samples import sample as m;"
             "from torch.utils.data import TensorDataset; m.MATERIALISE_BYTES = 0;"
             "s = rra.FixedSample.from_dataset(TensorDataset(torch.rand(50, 9), torch.arange(50) % 2), n=20);"
             "print(s.read(range(20)).shape, flush=True); os.kill(os.getpid(), signal.SIGKILL)"

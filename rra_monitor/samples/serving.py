@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from rra_monitor.capture.items import item_of
-from rra_monitor.capture.offsets import own_offsets
-from rra_monitor.capture.stored_labels import stored_columns
-from rra_monitor.capture.streams import Streams, drawn_from
+from rra_monitor.samples.items import item_of
+from rra_monitor.samples.offsets import own_offsets
+from rra_monitor.samples.stored_labels import stored_columns
+from rra_monitor.samples.streams import Streams, drawn_from
 
 WORKER_SEED = 0
 STOP = "stop"

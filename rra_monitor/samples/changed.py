@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from rra_monitor.capture.drawing import fingerprint
-from rra_monitor.capture.items import Place, split_item
-from rra_monitor.capture.kept import found, kept
-from rra_monitor.capture.repeated import prepared_twice
-from rra_monitor.capture.stacked import as_inputs, rows, take, tensor_bytes
-from rra_monitor.capture.streams import Streams
+from rra_monitor.samples.drawing import fingerprint
+from rra_monitor.samples.items import Place, split_item
+from rra_monitor.samples.kept import found, kept
+from rra_monitor.samples.repeated import prepared_twice
+from rra_monitor.samples.stacked import as_inputs, rows, take, tensor_bytes
+from rra_monitor.samples.streams import Streams
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.trees import map_tensors
 

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import rra_monitor as rra
-from rra_monitor.capture.drawing import class_shares, draw_of_shares, even_shares
+from rra_monitor.samples.drawing import class_shares, draw_of_shares, even_shares
 
 
 def data(*counts):

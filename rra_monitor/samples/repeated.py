@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from rra_monitor.capture.drawing import fingerprint
-from rra_monitor.capture.streams import Streams, drawn_from
+from rra_monitor.samples.drawing import fingerprint
+from rra_monitor.samples.streams import Streams, drawn_from
 
 
 def prepared_twice(prepared: Callable[[], Any], streams: Streams) -> Any:

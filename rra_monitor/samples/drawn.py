@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.capture.drawing import Positions, checked_n, drawn_positions, uniform_draw
-from rra_monitor.capture.items import Place, split_item
-from rra_monitor.capture.label_entry import Choice, chosen, named_entry, stored_choice
-from rra_monitor.capture.labels import Labels, Verdict, classes_of
-from rra_monitor.capture.reading import Reader
-from rra_monitor.capture.source import BATCH, Source, refuse_random_transforms
-from rra_monitor.capture.stacked import Collate, collated, put, take, tensor_bytes
-from rra_monitor.capture.stored_labels import Columns, is_named
+from rra_monitor.samples.drawing import Positions, checked_n, drawn_positions, uniform_draw
+from rra_monitor.samples.items import Place, split_item
+from rra_monitor.samples.label_entry import Choice, chosen, named_entry, stored_choice
+from rra_monitor.samples.labels import Labels, Verdict, classes_of
+from rra_monitor.samples.reading import Reader
+from rra_monitor.samples.source import BATCH, Source, refuse_random_transforms
+from rra_monitor.samples.stacked import Collate, collated, put, take, tensor_bytes
+from rra_monitor.samples.stored_labels import Columns, is_named
 
 INSPECTED = 32
 """Number of items that are read twice, before anything is read in bulk."""

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from rra_monitor import FixedSample
-from rra_monitor.capture import sample as sample_module
+from rra_monitor.samples import sample as sample_module
 from tests.helpers.remedies import Remedy
 
 IMAGES = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))

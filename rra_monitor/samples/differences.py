@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rra_monitor.capture.stacked import Column
+from rra_monitor.samples.stacked import Column
 
 STANDARD_ERRORS = 6.0
 """Differences of fewer standard errors are chance."""

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 import rra_monitor as rra
-from rra_monitor.capture.labels import classes_of
+from rra_monitor.samples.labels import classes_of
 from tests.helpers.borrowed_data import Counted, content
 
 RNG = np.random.default_rng(0)

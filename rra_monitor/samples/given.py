@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rra_monitor.capture.drawing import checked_n
-from rra_monitor.capture.labels import Labels, as_labels
+from rra_monitor.samples.drawing import checked_n
+from rra_monitor.samples.labels import Labels, as_labels
 from rra_monitor.utils.trees import iter_tensors
 
 

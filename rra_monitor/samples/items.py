@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rra_monitor.capture.stacked import Column
+from rra_monitor.samples.stacked import Column
 
 LABEL_KEYS = ("label", "labels", "target", "targets", "y")
 """Keys of the label in an item that is a dictionary."""

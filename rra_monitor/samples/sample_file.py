@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rra_monitor.capture.stacked import Column
+from rra_monitor.samples.stacked import Column
 
 SCHEMA = 1
 METADATA, OURS = "__metadata__", "rra_monitor"

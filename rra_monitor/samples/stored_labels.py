@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import ConcatDataset, TensorDataset
 
-from rra_monitor.capture.items import LABEL_KEYS
-from rra_monitor.capture.labels import as_array
+from rra_monitor.samples.items import LABEL_KEYS
+from rra_monitor.samples.labels import as_array
 
 Columns = dict[str, npt.NDArray[Any]]
 """Name to (length,) or (length, m) values."""

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rra_monitor.capture.sample_file import DTYPES, METADATA, OURS, RESERVED, SCHEMA, Facts
-from rra_monitor.capture.stacked import Column, cuts, leaves, take
+from rra_monitor.samples.sample_file import DTYPES, METADATA, OURS, RESERVED, SCHEMA, Facts
+from rra_monitor.samples.stacked import Column, cuts, leaves, take
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 WRITTEN_AT_ONCE = 128
