@@ -81,12 +81,23 @@ def take(path: str, base: str, asked: Asked, owner: object, remarks: list[str]) 
 
 
 def give_back(files: RunFiles, holder: Holder, state: State) -> None:
-    """End a claim; errors of the storage are passed over, and so is a claim that another process has taken since."""
+    """End a claim, and leave no directory where nothing was stored.
+
+    Errors of the storage are passed over, and so is a claim that another process has taken since.
+    """
     let_go(holder)
+    empty = False
     with contextlib.suppress(OSError, ValueError), files.alone(LOCK):
         found = held_by(files)
         if found is not None and found.of_this_process and found.token == holder.token:
-            write(files, holder.ended(state))
+            empty = set(files.names()) <= {CLAIM, LOCK}
+            if empty:
+                files.remove(CLAIM)
+            else:
+                write(files, holder.ended(state))
+    if empty:
+        with contextlib.suppress(OSError):  # somebody else's by now, or object storage
+            os.rmdir(files.at())
 
 
 def let_go(holder: Holder) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import rra_monitor as rra
-from rra_monitor.samples import kept, objects, state
+from rra_monitor.capture import kept, objects, state
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 

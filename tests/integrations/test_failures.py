@@ -218,6 +218,7 @@ from sklearn.datasets import load_digits
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background has it ignored
 data = load_digits()
 digits = torch.tensor(data.images / 16, dtype=torch.float32)[:, None], torch.tensor(data.target)
 module = Classifier()
