@@ -1,7 +1,7 @@
 """Lists, dictionaries and other containers that a forward pass can reach."""
 
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -22,31 +22,18 @@ def of_dict(held: dict[Any, Any], found: Reached) -> Iterable[Any]:
         yield from of_object(held, found)
 
 
-def of_list(held: list[Any], found: Reached) -> Iterable[Any]:
-    """The items of a list."""
-    values = list(list.__iter__(held))
-    found.undo.append(partial(undo.put_back_list, held, values))
+def _of_values(kind: Any, put_back: Callable[[Any, list[Any]], None], held: Any, found: Reached) -> Iterable[Any]:
+    """The items of a container of some kind, read past what a class of the user's does when it is read."""
+    values = list(kind.__iter__(held))
+    found.undo.append(partial(put_back, held, values))
     yield from without_atoms(values)
-    if type(held) is not list:
+    if type(held) is not kind:
         yield from of_object(held, found)
 
 
-def of_set(held: set[Any], found: Reached) -> Iterable[Any]:
-    """The items of a set."""
-    values = list(set.__iter__(held))
-    found.undo.append(partial(undo.put_back_set, held, values))
-    yield from without_atoms(values)
-    if type(held) is not set:
-        yield from of_object(held, found)
-
-
-def of_deque(held: deque[Any], found: Reached) -> Iterable[Any]:
-    """The items of a deque."""
-    values = list(deque.__iter__(held))
-    found.undo.append(partial(undo.put_back_deque, held, values))
-    yield from without_atoms(values)
-    if type(held) is not deque:
-        yield from of_object(held, found)
+of_list = partial(_of_values, list, undo.put_back_list)
+of_set = partial(_of_values, set, undo.put_back_set)
+of_deque = partial(_of_values, deque, undo.put_back_deque)
 
 
 def of_bytes(held: Any, found: Reached) -> Iterable[Any]:

@@ -67,8 +67,10 @@ def loaders(digits, augmented=False):
     return DataLoader(training, 64, shuffle=True), DataLoader(TensorDataset(images[256:512], labels[256:512]), 128)
 
 
-def fit(digits, path, callbacks=(), epochs=3, augmented=False, module=None, ckpt_path=None, kind=L, **options):
-    """Seed, train on the CPU, return the trainer."""
+def fit(
+    digits, path, callbacks=(), epochs=3, augmented=False, module=None, ckpt_path=None, kind=L, data=None, **options
+):
+    """Seed, train on the CPU (digits, or the given loaders or data module), return the trainer."""
     kind.seed_everything(1)
     options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False} | options
     trainer = kind.Trainer(
@@ -80,7 +82,8 @@ def fit(digits, path, callbacks=(), epochs=3, augmented=False, module=None, ckpt
         log_every_n_steps=1,
         **options,
     )
-    trainer.fit(module or Classifier(), *loaders(digits, augmented), ckpt_path=ckpt_path, weights_only=True)
+    given = data if isinstance(data, tuple) else loaders(digits, augmented) if data is None else (data,)
+    trainer.fit(module or Classifier(), *given, ckpt_path=ckpt_path, weights_only=True)
     return trainer
 
 

@@ -52,16 +52,7 @@ class TestFailuresAtTheStart:
                 self.trainer.train_dataloader.dataset.broken = False
 
         data, module = Broken(digits), Mending()
-        trainer = L.Trainer(
-            max_epochs=2,
-            accelerator="cpu",
-            default_root_dir=tmp_path,
-            callbacks=[RRACallback()],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-        )
-        trainer.fit(module, DataLoader(data, 64))
+        fit(digits, tmp_path, [RRACallback()], 2, module=module, data=DataLoader(data, 64))
         assert module.steps == 8
         (said,) = warned_about(caught, "no monitor in this training")
         assert "the disk is away" in said
@@ -138,20 +129,10 @@ class TestLoadersOfValidation:
                 return DataLoader(random_split(self.data, [256, 256])[1], 128)
 
         def outcome(callbacks, folder):
-            L.seed_everything(1)
+            torch.manual_seed(1)
             data, module = Splitting(), Classifier()
-            trainer = L.Trainer(
-                max_epochs=4,
-                accelerator="cpu",
-                default_root_dir=tmp_path / folder,
-                callbacks=callbacks,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                num_sanity_val_steps=0,
-                check_val_every_n_epoch=2,
-            )
-            trainer.fit(module, datamodule=data)
+            when = {"num_sanity_val_steps": 0, "check_val_every_n_epoch": 2}
+            fit(digits, tmp_path / folder, callbacks, 4, module=module, data=data, **when)
             return data.asked, module.state_dict(), torch.get_rng_state()
 
         callback = RRACallback(on_error="raise")

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler, TensorDat
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
+from tests.helpers.training import Augmented, Classifier, fit
 
 CHANNELS = torch.tensor([1.0] * 6 + [200.0] * 6)
 
@@ -83,23 +84,12 @@ def collate(items):
     return torch.stack(inputs) / CHANNELS, torch.stack(labels)
 
 
-def fitted(path, module, loader=None, val=None, callback=None, **options):
+def fitted(path, module, *loaders, callback=None, **options):
     """Train an epoch; the callback and what was warned about its probes."""
     callback = callback or RRACallback(dirpath=path / "rra", n=300)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        trainer = L.Trainer(
-            max_epochs=1,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[callback],
-            default_root_dir=path,
-        )
-        data = {"datamodule": options.pop("datamodule")} if "datamodule" in options else {}
-        trainer.fit(module, loader, val, **data)
+        fit(None, path, [callback], 1, module=module, data=loaders, **options)
     said = [str(each.message) for each in caught if "probe" in str(each.message)]
     return callback, said
 
@@ -129,7 +119,7 @@ class TestTheWayOfABatch:
         assert said == []
 
     def test_the_hooks_of_a_data_module_do_too(self, tmp_path, table):
-        callback, said = fitted(tmp_path, Plain(), datamodule=Data(table))
+        callback, said = fitted(tmp_path, Plain(), Data(table))
         assert_fed(callback, table)
         assert said == []
 
@@ -190,18 +180,7 @@ class TestTheWayOfABatch:
     def test_inputs_are_as_the_precision_converts_them(self, tmp_path, table):
         loader = DataLoader(TensorDataset(*table), 50)
         callback = RRACallback(dirpath=tmp_path / "rra", n=300, on_error="raise")
-        trainer = L.Trainer(
-            max_epochs=1,
-            accelerator="cpu",
-            precision="bf16-true",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[callback],
-            default_root_dir=tmp_path,
-        )
-        trainer.fit(Scaling(), loader)
+        fit(None, tmp_path, [callback], 1, module=Scaling(), data=loader, precision="bf16-true")
         assert callback.store.load("train", 6).settings.n == 300
 
 
@@ -231,8 +210,6 @@ class TestDifferences:
         assert any("probe 'train' differs from what the network is fed" in each for each in said)
 
     def test_ordinary_augmentation_is_not_reported(self, tmp_path, digits):
-        from tests.helpers.training import Augmented, Classifier
-
         images, labels = digits
         sample = rra.FixedSample.from_tensors(images[:200], labels[:200])
         loader = DataLoader(Augmented(images[:256], labels[:256]), 64, shuffle=True)

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -45,11 +44,9 @@ class TestRRACallbackSamples:
                 return 128
 
         callback = RRACallback()
-        trainer = L.Trainer(
-            max_epochs=1, accelerator="cpu", default_root_dir=tmp_path, callbacks=[callback], logger=False
-        )
+        data = torch.utils.data.DataLoader(Stream(), 64), training.loaders(digits)[1]
         with pytest.warns(UserWarning, match="not probed: train: Stream has no items"):
-            trainer.fit(Classifier(), torch.utils.data.DataLoader(Stream(), 64), training.loaders(digits)[1])
+            fit(digits, tmp_path, [callback], 1, data=data)
         assert callback.store.probes() == ("val",)
 
     def test_two_callbacks_watch_side_by_side(self, digits, tmp_path, sample):

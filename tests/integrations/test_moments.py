@@ -65,7 +65,7 @@ class TestEpochs:
     ):
         kind = Promising if promised else Stream
         callback = RRACallback({"train": sample}, every_n_epochs=every)
-        trained_on(DataLoader(kind(digits, promised), 64), tmp_path, callback, digits)
+        fit(digits, tmp_path, [callback], data=DataLoader(kind(digits, promised), 64))
         assert epochs(callback.store) == ([0, 1, 2, 3] if every == 1 else [0, 2, 3])
         assert callback.store.steps("train")[-1] == 12
 
@@ -77,24 +77,6 @@ class TestEpochs:
         callback = RRACallback({"train": sample})
         fit(digits, tmp_path, [callback], module=Stopping())
         assert list(zip(epochs(callback.store), callback.store.steps("train"), strict=True)) == [(0, 0), (1, 4), (1, 6)]
-
-
-def trained_on(loader, path, callback, digits):
-    import lightning as L
-
-    L.seed_everything(1)
-    trainer = L.Trainer(
-        max_epochs=3,
-        accelerator="cpu",
-        default_root_dir=path,
-        callbacks=[callback],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(Classifier(), loader)
-    return trainer
 
 
 class TestAveragedWeights:

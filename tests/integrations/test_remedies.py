@@ -2,7 +2,6 @@
 
 import shutil
 
-import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
@@ -131,7 +130,8 @@ def test_remedies_about_batches_are_followed(watched, tmp_path, digits):
     whole = TensorDataset(*(each[:240].unflatten(0, (4, 60)) for each in digits))
 
     def in_whole_batches(**options):
-        return trained(tmp_path, DataLoader(whole, batch_size=None), RRACallback(layers=["input"], **options))
+        callbacks = [RRACallback(layers=["input"], **options)]
+        return fit(digits, tmp_path, callbacks, 1, data=DataLoader(whole, batch_size=None))
 
     for remedy in (
         Remedy(
@@ -166,20 +166,6 @@ def test_remedies_about_batches_are_followed(watched, tmp_path, digits):
         ),
     ):
         remedy.check()
-
-
-def trained(path, loader, callback):
-    """A fit with a loader of its own, whose failures of the monitor are errors."""
-    trainer = L.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        default_root_dir=path,
-        callbacks=[callback],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-    )
-    trainer.fit(Classifier(), loader)
 
 
 def test_watcher_remedies_are_followed(watched, tmp_path, digits):
