@@ -13,9 +13,10 @@ from lightning.pytorch.loggers import CSVLogger
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from tests.helpers.switches import switches
+from tests.helpers.training import Augmented
 
 ACCELERATOR = "gpu" if torch.cuda.is_available() else "cpu"
 _DIGITS = load_digits()
@@ -48,20 +49,6 @@ def digest(*things):
 
     add(things)
     return found.hexdigest()[:12]
-
-
-class Augmented(Dataset):
-    """Digits with noise of every global random stream."""
-
-    def __init__(self, images, labels):
-        self.images, self.targets = images, labels
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        noise = 0.1 * (torch.rand(1, 8, 8) + random.random() + np.random.rand())
-        return (self.images[index] + noise).float(), self.targets[index]
 
 
 def network():
