@@ -83,27 +83,33 @@ def _graph_of(
     indices = ids[:, :k].int()
     ordered = ids[:, :k].sort(dim=1).values
     itself = ids[:, :k] == torch.arange(points.n, device=points.device)[:, None]
-    nothing = torch.zeros((), dtype=torch.float64, device=points.device)
-    facts = [
-        tied(squared, k, TIE_TOLERANCE).double().mean() if squared.shape[1] > k else nothing,
-        (distances[:, 0] == 0).double().mean(),
-        torch.isfinite(distances).logical_not_().any(),
-        (squared[:, 0] < 1e-30).any(),
-        (ordered[:, 1:] == ordered[:, :-1]).any() | itself.any(),
-        nothing if failed else _wrong_rows(points, ids[:, :k], checked),
+    none = torch.zeros((), dtype=torch.int64, device=points.device)
+    counts = [
+        tied(squared, k, TIE_TOLERANCE).sum() if squared.shape[1] > k else none,
+        (distances[:, 0] == 0).sum(),
+        (distances[:, -1] < torch.inf).sum(),  # rows ascend
+        (squared[:, 0] < 1e-30).sum(),
+        (ordered[:, 1:] == ordered[:, :-1]).sum() + itself.sum(),
+        none if failed else _wrong_rows(points, ids[:, :k], checked),
     ]
     there = [_on_the_way(part) for part in (indices, distances)]
-    values = torch.stack([fact.double() for fact in facts]).tolist()  # waits for the device
-    ties, zeros, infinite, vanished, broken, wrong = values
-    if infinite:
+    ties, zeros, finite, vanished, broken, wrong = torch.stack(counts).tolist()  # waits for the device
+    if finite < points.n:
         raise ValueError("distances between these features exceed float32; scale the features down")
     if vanished:
         refuse_vanished(points, squared, ids)
     build = KnnGraph if broken else KnnGraph.of_checked  # the former names what is broken
     # Copies: pinned memory is scarce, and a graph may be kept for long.
     arrays = [part.clone().numpy() if part.is_pinned() else part.numpy() for part in there]
-    graph = build(indices=arrays[0], distances=arrays[1], ties=ties, zeros=zeros, checked=checked, failed=failed)
-    return graph, int(wrong)
+    graph = build(
+        indices=arrays[0],
+        distances=arrays[1],
+        ties=ties / points.n,
+        zeros=zeros / points.n,
+        checked=checked,
+        failed=failed,
+    )
+    return graph, wrong
 
 
 def _on_the_way(part: torch.Tensor) -> torch.Tensor:

@@ -47,12 +47,14 @@ class Points:
         self.n, self.dim = self.matrix.shape
         self.device = self.matrix.device
         low, high = self.matrix.amin(dim=0), self.matrix.amax(dim=0)  # a NaN makes both NaN
-        if not bool((torch.isfinite(low) & torch.isfinite(high)).all()):
+        spread = (high.double() - low.double()).amax()
+        facts = torch.stack([low.amin().double(), high.amax().double(), spread, (low != high).any().double()])
+        lowest, highest, widest, differ = facts.tolist()  # all at once: a GPU is waited for once
+        if not (math.isfinite(lowest) and math.isfinite(highest)):
             raise ValueError(_broken(self.matrix))
-        self.constant = bool((low == high).all())
+        self.constant = not differ
         self._low, self._high = low.float(), high.float()
-        largest = max(abs(float(low.min())), abs(float(high.max())))
-        widest = float((high.double() - low.double()).max())
+        largest = max(abs(lowest), abs(highest))
         if max(largest, widest) > torch.finfo(torch.float32).max:
             raise ValueError("distances between these features exceed float32; scale the features down")
         self.scale = float(np.ldexp(1.0, math.frexp(widest)[1])) if widest else 1.0
