@@ -80,7 +80,7 @@ def steps(bench: Bench) -> Iterator[Row]:
         title = f"trial {shape_text(*points.shape, k)}"
         with interpreted(bench), full_precision(points.device):
             kept, block = Points(points), on_device.block_bytes(points.device)
-            wanted = min(len(points) - 1, k + tensor_cores.MARGINS[0])
+            wanted = min(len(points) - 1, k + tensor_cores.MARGINS[0] + k // tensor_cores.SHARE)
             rounded = tensor_cores.Rounded.of(kept, block)
             rows = torch.arange(len(points), device=points.device)
             some = rows[: max(1, block // (4 * len(points)))]

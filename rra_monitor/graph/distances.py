@@ -80,7 +80,7 @@ def measured(points: Points, rows: torch.Tensor, candidates: torch.Tensor) -> to
 
 
 def squared_differences(points: Points, rows: torch.Tensor, others: torch.Tensor, double: bool = False) -> torch.Tensor:
-    """As `measured`, by a kernel where it can be compiled; (r, c) float64.
+    """As `measured`, by a kernel where it can be compiled; (r, c) float64, infinite where the position is -1.
 
     Differences and sums of a chunk of features are in float32, or, where asked for, in float64.
     """
@@ -92,7 +92,7 @@ def squared_differences(points: Points, rows: torch.Tensor, others: torch.Tensor
         )
         return sums
     if points.device.type == "cpu":
-        return measured(points, rows, others).double()
+        return measured(points, rows, others).double().masked_fill_(others < 0, math.inf)
     squared = torch.empty(others.shape, dtype=torch.float64, device=points.device)
     size, dtype = (8, torch.float64) if double else (4, torch.float32)
     width = max(1, min(others.shape[1], BLOCK_BYTES // (size * points.dim)))
@@ -102,20 +102,26 @@ def squared_differences(points: Points, rows: torch.Tensor, others: torch.Tensor
         differences = points.rows(others[here, there]).to(dtype)
         differences.sub_(points.rows(rows[here])[:, None]).div_(points.scale)
         squared[here, there] = differences.square_().sum(dim=2)
-    return squared
+    return squared.masked_fill_(others < 0, math.inf)
 
 
 LONGEST_CHUNK = 4096
 """Features read together on a GPU, at most."""
 
+CHUNKS = (2048, 512)
+"""Features read together on a GPU, the largest number first of which those of all samples fit its cache; otherwise
+CHUNK of them. On an H100 256 of them took longer than 128 and than 512 at every shape that was tried."""
+
+CACHE_SHARE = 0.85
+"""Part of a GPU's cache that a chunk of all samples may take."""
+
 
 def _cached_features(points: Points) -> int:
-    """Features of which those of all samples fit a part of a GPU's cache, as a power of two from CHUNK on."""
-    # Half of the cache is far from half of the processors, and candidates pass through it as well.
+    """Features of which those of all samples fit a part of a GPU's cache."""
     on_gpu = points.device.type == "cuda"
     size = getattr(torch.cuda.get_device_properties(points.device), "L2_cache_size", 0) if on_gpu else 0
-    fit = int(0.4 * size) // (points.n * points.matrix.dtype.itemsize)
-    return min(LONGEST_CHUNK, max(CHUNK, 1 << max(0, fit.bit_length() - 1)))
+    fit = CACHE_SHARE * size / (points.n * points.matrix.dtype.itemsize)
+    return next((chunk for chunk in CHUNKS if chunk <= fit), CHUNK)
 
 
 def nearest(

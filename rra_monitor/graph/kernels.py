@@ -66,19 +66,22 @@ def _add_squares(
     row = tl.program_id(0).to(tl.int64)
     place = tl.program_id(1) * CANDIDATES + tl.arange(0, CANDIDATES)
     own = matrix + tl.load(rows + row).to(tl.int64) * row_stride
-    other = matrix + tl.load(others + row * wanted + place, mask=place < wanted, other=0).to(tl.int64) * row_stride
+    which = tl.load(others + row * wanted + place, mask=place < wanted, other=-1).to(tl.int64)
+    other = matrix + which * row_stride
     kind: tl.constexpr = tl.float64 if DOUBLE else tl.float32
     total = tl.zeros((CANDIDATES, FEATURES), dtype=kind)
-    for left in range(start, stop, FEATURES):
+    # Nothing is read where no sample is wanted. The masks below keep `stop`, whose multiples are known when compiling.
+    end = tl.where(tl.max(which, axis=0) >= 0, stop, start)
+    for left in range(start, end, FEATURES):
         at = (left + tl.arange(0, FEATURES)).to(tl.int64)
         mine = tl.load(own + at * column_stride, mask=at < stop, other=0).to(tl.float32).to(kind)
-        valid = (place < wanted)[:, None] & (at < stop)[None, :]
+        valid = (which >= 0)[:, None] & (at < stop)[None, :]
         theirs = tl.load(other[:, None] + (at * column_stride)[None, :], mask=valid, other=0).to(tl.float32).to(kind)
         apart = (theirs - mine[None, :]) * first * second
         total += apart * apart
     here = sums + row * wanted + place
     added = tl.load(here, mask=place < wanted, other=0.0) + tl.sum(total, axis=1).to(tl.float64)
-    tl.store(here, added, mask=place < wanted)
+    tl.store(here, tl.where(which >= 0, added, float("inf")), mask=place < wanted)
 
 
 def factors(exponent: int) -> tuple[float, float]:
@@ -129,7 +132,7 @@ def group_members(
 def squared_differences(
     matrix: torch.Tensor, rows: torch.Tensor, others: torch.Tensor, exponent: int, chunk: int, double: bool
 ) -> torch.Tensor:
-    """(r, c) float64 squared distances of samples (r,) to others (r, c), in units of 2^-exponent.
+    """(r, c) float64 squared distances of samples (r,) to others (r, c), in units of 2^-exponent; infinite to -1.
 
     A chunk of features after the other, so that the chunk of all samples stays in the cache; within a chunk sums are in
     float32, or all is in float64.

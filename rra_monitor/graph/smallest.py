@@ -37,7 +37,7 @@ def kernels_for(device: torch.device) -> ModuleType | None:
 def smallest(
     table: torch.Tensor, norms: torch.Tensor, rows: torch.Tensor, wanted: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `wanted` columns j with the least norms[j] - 2 table[i, j], and the largest of these values.
+    """The `wanted` columns j with the least norms[j] - 2 table[i, j], and these values.
 
     By groups: the `wanted` groups whose minima are least hold all of them, because each of them that lies in another
     group would have the minima of all these before it. So two short rows are ranked instead of a long one.
@@ -49,21 +49,21 @@ def smallest(
         wanted: number of columns, at most n - 1.
 
     Returns:
-        (r,) values and (r, wanted) int64 columns, in no order.
+        (r, wanted) values, ascending, and int64 columns.
     """
     group = group_of(len(norms), wanted)
     kernels = kernels_for(table.device) if group else None
     if kernels is None:
         torch.add(norms, table, alpha=-2, out=table)
         table.scatter_(1, rows[:, None], math.inf)
-        values, columns = table.topk(wanted, largest=False, sorted=False)
-        return values.amax(dim=1), columns
+        values, columns = table.topk(wanted, largest=False)
+        return values, columns
     minima = kernels.group_minima(table, norms, rows, group)
     chosen = minima.topk(wanted, largest=False, sorted=False).indices
     members = kernels.group_members(table, norms, rows, chosen, group)
-    values, places = members.topk(wanted, largest=False, sorted=False)
+    values, places = members.topk(wanted, largest=False)
     groups = chosen.gather(1, places.div(group, rounding_mode="floor"))
-    return values.amax(dim=1), groups.mul_(group).add_(places.remainder_(group))
+    return values, groups.mul_(group).add_(places.remainder_(group))
 
 
 def group_of(n: int, wanted: int) -> int:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rra_monitor as rra
-from rra_monitor.graph import KnnGraph, bounds, exact, on_device, sieve, spot_check, tensor_cores
+from rra_monitor.graph import KnnGraph, bounds, exact, on_device, sieve, smallest, spot_check, tensor_cores
 from rra_monitor.graph.dense import in_double, in_single
+from rra_monitor.graph.distances import squared_differences
 from rra_monitor.graph.on_device import graph_on_device
 from rra_monitor.graph.points import Points
 from tests.helpers.clouds import (
@@ -21,6 +22,7 @@ from tests.helpers.clouds import (
     clusters,
     duplicates,
     near_ties,
+    offset,
     quantised,
     relu,
     true_distances,
@@ -81,6 +83,7 @@ def test_exact_graph_by_products_in_float16_with_hardly_a_margin(monkeypatch):
     # Without its bounds the certificate covers wrong rows here.
     points = cloud_of(duplicates, 0, 500, 256, 3, 30.0)
     monkeypatch.setattr(tensor_cores, "MARGINS", (1, 2))
+    monkeypatch.setattr(tensor_cores, "SHARE", 1000)
     assert_exact(graph_on_device(Points(points), 10), true_distances(points))
 
 
@@ -91,6 +94,31 @@ def test_exact_graph_without_the_memory_for_a_copy_in_float16(monkeypatch):
     points = cloud_of(clusters, 0, 300, 64)
     monkeypatch.setattr(on_device, "in_half", short)
     assert_exact(graph_on_device(Points(points), 10), true_distances(points))
+
+
+@pytest.mark.parametrize("kind", [relu, offset, near_ties, duplicates], ids=lambda kind: kind.__name__)
+def test_candidates_that_are_not_measured_are_farther_than_all_that_are_shown(kind, monkeypatch):
+    points, k = Points(cloud_of(kind, 0, 400, 64, 3, 5.0)), 10
+    true, met = torch.from_numpy(true_distances(points.matrix.numpy())), []
+
+    def recorded(table, norms, rows, wanted):
+        near, columns = smallest.smallest(table, norms, rows, wanted)
+        met.append(columns.clone())
+        return near, columns
+
+    def measured(points, rows, others, double=False):
+        met.append(others)
+        return squared_differences(points, rows, others, double)
+
+    monkeypatch.setattr(tensor_cores, "smallest", recorded)
+    monkeypatch.setattr(tensor_cores, "squared_differences", measured)
+    tensor_cores.in_half(points, k, 1 << 24)
+    columns, kept = met[:2]
+    left_out = true.gather(1, columns).masked_fill_(kept >= 0, torch.inf).amin(dim=1)
+    # Among the candidates; whether others are nearer is another matter.
+    last = true.gather(1, columns).sort(dim=1).values[:, k]
+    assert (left_out > last).all()
+    assert (kept < 0).any() or kind is near_ties
 
 
 def test_longer_shortlists_settle_rows_of_narrow_clusters():
