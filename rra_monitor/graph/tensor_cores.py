@@ -2,9 +2,10 @@
 
 As `rra_monitor.graph.sieve` does on the CPU, by full rows. Samples are centred, scaled and rounded to float16, and how
 far each is moved by that is measured. A row of products gives a shortlist of the k nearest and some more, whose
-distances are computed from differences, but for those that the products show to be too far. What lies beyond the shortlist is at least as far as its last candidate, but
-for the errors of the product and the moves of both ends. A row is certain where that is farther than the last
-neighbour. Rows that are not get a longer shortlist, where that may help, and are left to another precision otherwise.
+distances are computed from differences, but for those that the products show to be too far. What lies beyond the
+shortlist is at least as far as its last candidate, but for the errors of the product and the moves of both ends. A row
+is certain where that is farther than the last neighbour. Rows that are not get a longer shortlist, where that may help,
+and are left to another precision otherwise.
 """
 
 from __future__ import annotations
@@ -205,7 +206,7 @@ def _widening(
 
 
 def _error(points: Points, own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """(r,) bound on the error of a squared distance by products of rounded samples of these lengths, see `_widening`."""
+    """(r,) bound on the error of a squared distance by products, of samples of these lengths; see `_widening`."""
     roundings = own.square().addcmul_(other, other).mul_(8 * UNIT[torch.float32])
     return roundings.addcmul_(own, other, value=2 * tensor_core_error(points.dim))
 
