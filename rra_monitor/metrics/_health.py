@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -134,4 +135,13 @@ def graph_health(graph: KnnGraph, group: ProcessGroup | None = None) -> GraphHea
 
 
 def _occurrence(graph: KnnGraph) -> npt.NDArray[np.int64]:
-    return np.bincount(checked_neighbours(graph).ravel(), minlength=graph.samples)
+    counts = np.zeros(graph.samples, np.int64)
+    _count(checked_neighbours(graph), counts)
+    return counts
+
+
+@numba.njit(nogil=True, cache=True)
+def _count(indices: Any, counts: Any) -> None:
+    for row in indices:
+        for j in row:
+            counts[j] += 1

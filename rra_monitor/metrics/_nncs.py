@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.metrics._checks import checked_neighbours
 from rra_monitor.metrics._targets import Agreement, all_targets, neighbour_agreements
 from rra_monitor.utils.collectives import summed
 
@@ -54,6 +56,8 @@ def nncs(
     targets = all_targets(graph, labels, agreement, group)
 
     def agreeing() -> npt.NDArray[np.float64]:
+        if agreement is None:
+            return np.array(float(_count_same(checked_neighbours(graph), targets, graph.offset)))
         blocks = neighbour_agreements(graph, targets, agreement)
         return np.array(sum(_total(block) for block in blocks))
 
@@ -85,6 +89,17 @@ def nncs_per_sample(graph: KnnGraph, labels: Any, *, agreement: Agreement | None
     targets = all_targets(graph, labels, agreement, None)
     blocks = neighbour_agreements(graph, targets, agreement)
     return np.concatenate([block.mean(axis=1, dtype=np.float64) for block in blocks])
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_same(indices: Any, classes: Any, offset: int) -> Any:
+    """Number of neighbours of the same class as their sample; the classes are those of all samples."""
+    count = 0
+    for i in range(len(indices)):
+        own = classes[offset + i]
+        for j in indices[i]:
+            count += classes[j] == own
+    return count
 
 
 def _total(block: npt.NDArray[Any]) -> float:
