@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import BatchSampler, SequentialSampler, Subset, SubsetRandomSampler, default_collate
@@ -12,6 +14,7 @@ from torch.utils.data import BatchSampler, SequentialSampler, Subset, SubsetRand
 from rra_monitor.capture.undisturbed import undisturbed
 from rra_monitor.integrations.muted import muted
 from rra_monitor.samples.sample import FixedSample
+from rra_monitor.utils.attributes import preserved_attributes
 
 HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 """The hooks of a module or a data module that a batch passes before the training step."""
@@ -45,9 +48,13 @@ class Feed:
             ValueError: items that are whole batches already.
         """
         dataset, sampler = self.loader.dataset, getattr(self.loader, "sampler", None)
+        of_batches = getattr(self.loader, "batch_sampler", None)
+        sampler = getattr(of_batches, "sampler", sampler)
         some = sampler.indices if isinstance(sampler, SubsetRandomSampler) else sampler
-        if isinstance(some, (list, tuple, range)) and all(isinstance(index, int) for index in some):
-            return Subset(dataset, list(some))
+        if isinstance(some, (np.ndarray, torch.Tensor)):
+            some = some.tolist()
+        if isinstance(some, (list, tuple, range)) and all(isinstance(index, (int, np.integer)) for index in some):
+            return Subset(dataset, [int(index) for index in some])
         if self._hands_items_on and not isinstance(sampler, BatchSampler) and hasattr(dataset, "__getitem__"):
             raise ValueError("its loader has batch_size=None, so an item of its data set is a whole batch")
         return dataset
@@ -119,7 +126,12 @@ def as_fed(
     flags = [(each, each.training) for each in module.modules()]
     for training in (True, False) if feed is not None and feed.kind == "train" else (False,):
         try:
-            with muted(trainer, module), undisturbed(module), _stage(trainer, flags if training else None):
+            with (
+                muted(trainer, module),
+                undisturbed(module),
+                preserved_attributes(trainer.datamodule),  # type: ignore[attr-defined]
+                _stage(trainer, flags if training else None),
+            ):
                 return sample.through(_change(trainer, module, feed), collate_fn=collate_fn, folder=folder)
         except Exception as error:
             failures.append(error)

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from rra_monitor.capture.features import call_model
+from rra_monitor.capture.features import CallError, call_model
 from rra_monitor.capture.layers import LayerNameError
 from rra_monitor.integrations.announcement import announcement
 from rra_monitor.integrations.fit_options import FitOptions
@@ -23,6 +23,7 @@ from rra_monitor.integrations.opening import open_store
 from rra_monitor.integrations.probes import Probes
 from rra_monitor.integrations.wandb.references import reference_path
 from rra_monitor.integrations.watchers import check_watchers, refuse_watchers
+from rra_monitor.measure.estimate import CostEstimate
 from rra_monitor.measure.monitor import Monitor
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.claim import Claim
@@ -31,6 +32,7 @@ from rra_monitor.runs.record import summaries
 from rra_monitor.runs.recorder import Recorder
 from rra_monitor.runs.sinks import Sink
 from rra_monitor.runs.store import RunStore
+from rra_monitor.samples.sample import FixedSample
 
 NONE = "no monitor in this training"
 """The consequence of a failure at its start."""
@@ -198,7 +200,7 @@ class MonitoredFit:
         if probes.refused.keys() - refused:
             warnings.warn(f"not probed: {probes.reasons()} Pass it in probes={{…}} of RRACallback.", stacklevel=5)
         if new:
-            self._monitor = Monitor(probes.ready, options=self._options.measuring, forward=self._forward)
+            self._monitor = self._watching(probes.ready)
 
     def _join(self) -> None:
         """Let the validation data, whose loaders are there now, join the probes."""
@@ -209,8 +211,7 @@ class MonitoredFit:
     def _announce(self) -> None:
         options, trainer = self._options, self._trainer
         assert self._monitor is not None
-        with muted(trainer, self._module):
-            plans = self._monitor.plan(self._module)
+        plans = self._plans()
         if self._probes.awaited(trainer):
             self._remarks.append("val: drawn when the trainer makes its validation loaders")
         text = announcement(
@@ -234,6 +235,27 @@ class MonitoredFit:
             warnings.warn(
                 "averaged=True, but no callback averages weights; add one, such as EMAWeightAveraging", stacklevel=5
             )
+
+    def _plans(self) -> dict[str, CostEstimate]:
+        """The layers and cost of each probe; a probe that the network does not take goes, with a warning."""
+        assert self._monitor is not None
+        with muted(self._trainer, self._module):
+            try:
+                return self._monitor.plan(self._module)
+            except CallError:
+                if self._options.on_error == "raise" or len(self._probes.ready) == 1:
+                    raise
+            for name, sample in list(self._probes.ready.items()):
+                try:
+                    self._watching({name: sample}).plan(self._module)
+                except CallError as error:
+                    self._probes.refuse(name, error)
+                    warnings.warn(f"not probed: {name}: {error}", stacklevel=6)
+            self._monitor = self._watching(self._probes.ready)
+            return self._monitor.plan(self._module)
+
+    def _watching(self, probes: Mapping[str, FixedSample]) -> Monitor:
+        return Monitor(probes, options=self._options.measuring, forward=self._forward)
 
     def _snapshots(self, epoch: int) -> dict[str, Snapshot]:
         """The snapshots of the weights in training, and on request those of their averages."""

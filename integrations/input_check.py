@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -48,7 +49,8 @@ class InputCheck:
             self._compared.add("train")
             for name in trained:
                 _compare(name, probes, batch)
-            self._first = None if model is None else FirstInput(model)
+            with suppress(Exception):  # a comparison is no reason to disturb anyone
+                self._first = None if model is None else FirstInput(model)
 
     def end_step(self, model: nn.Module, probes: Probes, forward: Forward) -> None:
         """Compare what the first layer got in that step with what it gets of the first sample."""
@@ -83,9 +85,10 @@ class InputCheck:
 
 
 class FirstInput:
-    """Hooks that keep the first tensor that a layer with parameters is called with, and then remove themselves.
+    """A hook that keeps the first tensor that a layer with parameters is called with, and then removes itself.
 
-    A compiled network gets no hooks, since it would be compiled again.
+    It is one hook of all modules, not one of each: a module of the user's may be copied, scripted or saved within the
+    step. A compiled network gets none, since it would be compiled again.
 
     Attributes:
         layer: name of the layer; None as long as none was called.
@@ -98,21 +101,28 @@ class FirstInput:
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         if _is_compiled(model):
             return
+        names: dict[int, str] = {}
         for name, module in model.named_modules():
-            if not any(True for _ in module.children()) and module._parameters:
-                self._handles.append(module.register_forward_pre_hook(self._hook(name)))
+            if not any(True for _ in module.children()) and len(module._parameters):
+                names[id(module)] = name
+        self._handles.append(nn.modules.module.register_module_forward_pre_hook(self._hook(names)))
 
     def remove(self) -> None:
         """Remove the hooks."""
         while self._handles:
             self._handles.pop().remove()
 
-    def _hook(self, name: str) -> Callable[[nn.Module, Any], None]:
-        def keep(_module: nn.Module, args: Any) -> None:
-            tensor = first_tensor(args)
-            if self.layer is None and tensor is not None:
-                self.layer, self.tensor = name, tensor[:ROWS].detach().cpu()
-                self.remove()
+    def _hook(self, names: dict[int, str]) -> Callable[[nn.Module, Any], None]:
+        def keep(module: nn.Module, args: Any) -> None:
+            if self.layer is not None or id(module) not in names:
+                return
+            with suppress(Exception):  # within a training step: whatever it is, the step goes on
+                tensor = first_tensor(args)
+                if tensor is not None:
+                    self.layer = names[id(module)]
+                    self.remove()
+                    if tensor.layout is torch.strided and not tensor.is_nested and tensor.ndim:
+                        self.tensor = tensor[:ROWS].detach().cpu()
 
         return keep
 
@@ -130,14 +140,16 @@ def first_input_of(model: nn.Module, sample: FixedSample, forward: Callable[[nn.
 
 
 def remarks_on(ours: FirstInput, theirs: FirstInput, ordered: bool) -> list[str]:
-    """What tells the input of a first layer in training from that of the probe; nothing if the layers differ.
+    """What tells the first layer in training, and its input, from those of the probe.
 
     Args:
         ours: input of the probe.
         theirs: input of a training step.
         ordered: whether the batch of that step may be sorted.
     """
-    if ours.layer is None or ours.layer != theirs.layer or ours.tensor is None or theirs.tensor is None:
+    if ours.layer is not None and theirs.layer is not None and ours.layer != theirs.layer:
+        return [f"the first layer is {theirs.layer!r} in training, {ours.layer!r} for the sample"]
+    if ours.layer is None or ours.tensor is None or theirs.tensor is None:
         return []
     if min(len(ours.tensor), len(theirs.tensor)) < 3:
         return []

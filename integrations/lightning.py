@@ -10,6 +10,7 @@ from rra_monitor.integrations.fit import MonitoredFit
 from rra_monitor.integrations.fit_options import FitOptions
 from rra_monitor.integrations.moments import averaging_callbacks, holds_averages, is_last, is_whole
 from rra_monitor.integrations.tensorboard.charts import Choice
+from rra_monitor.integrations.watchers import log_for_watchers
 from rra_monitor.measure.options import MonitorOptions, check_names
 from rra_monitor.runs.recorder import Align
 from rra_monitor.runs.store import KeepGraphs, RunStore
@@ -157,8 +158,8 @@ class RRACallback(Callback):
             self._fit.measure(completed)
             # Not to the loggers, which have them already. A value that is missing this time keeps its last state, since
             # a watcher would end the training over it.
-            together = trainer.world_size > 1
-            pl_module.log_dict(self._fit.values, logger=False, on_epoch=True, batch_size=1, sync_dist=together)
+            if not getattr(trainer, "barebones", False):  # which has nothing logged, and says so each time
+                log_for_watchers(pl_module, self._fit.values, together=trainer.world_size > 1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the end of the fit, if nothing did."""

@@ -31,7 +31,9 @@ def open_store(trainer: Trainer, options: FitOptions, resumed: Mapping[str, Any]
     """
     dirpath, token = options.dirpath, resumed.get("token")
     path = os.fspath(dirpath) if dirpath is not None else _earlier_directory(trainer, resumed.get("dirpath"))
-    store = RunStore(path or default_directory(trainer), options.keep_graphs)
+    path = path or default_directory(trainer)
+    # Of the working directory now: it may be another one at a checkpoint.
+    store = RunStore(path if "://" in path else os.path.abspath(os.path.expanduser(path)), options.keep_graphs)
     return store, store.claim(
         configuration_of(options),
         resume_step=trainer.global_step or None,

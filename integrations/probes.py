@@ -74,6 +74,11 @@ class Probes:
         feed = self._feeds.get(name)
         return feed is not None and feed.ordered
 
+    def refuse(self, name: str, error: Exception) -> None:
+        """Leave a sample out for a reason."""
+        del self.ready[name]
+        self.refused[name] = str(error)
+
     def reasons(self) -> str:
         """The refused probes with the reason for each."""
         return "; ".join(f"{name}: {reason}" for name, reason in self.refused.items())
@@ -95,7 +100,7 @@ def _drawing(feed: Feed, n: int, seed: int, folder: str | None) -> Callable[[], 
         shrink=True,
         collate_fn=feed.collate_fn,
         multiprocessing_context=getattr(feed.loader, "multiprocessing_context", None),
-        worker_init_fn=getattr(feed.loader, "worker_init_fn", None),
+        worker_init_fn=feed.loader.worker_init_fn if getattr(feed.loader, "num_workers", 0) else None,
         folder=folder,
     )
 

@@ -1,7 +1,7 @@
 """Callbacks and schedulers that watch an `rra/` value: whether it is logged in time."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rra_monitor.measure.monitor import Monitor
@@ -61,11 +61,29 @@ def refuse_watchers(trainer: Any, reason: str) -> None:
             raise ValueError(f"{type(watcher).__name__}(monitor={value!r}) would wait in vain: {reason}")
 
 
+def log_for_watchers(module: Any, values: Mapping[str, float], together: bool) -> None:
+    """Put values where callbacks find them, not to the loggers, past a `log` or `log_dict` of the module's own.
+
+    Args:
+        module: LightningModule of either package.
+        values: key to value.
+        together: whether several ranks log them.
+    """
+    host: Any = next(kind for kind in type(module).__mro__ if kind.__name__ == "LightningModule")
+    for key, value in values.items():
+        host.log(module, key, value, logger=False, on_epoch=True, batch_size=1, sync_dist=together)
+
+
 def _watchers(trainer: Any) -> Iterator[tuple[Any, Any, int, str | None]]:
     """Each watcher with its value, its interval in epochs, and what makes it read at their end, None if it does."""
     for callback in trainer.callbacks:
-        every = getattr(callback, "_every_n_epochs", 1)
-        yield callback, getattr(callback, "monitor", None), every, _looks_at_another_time(callback, trainer)
+        try:
+            value = getattr(callback, "monitor", None)
+        except Exception:  # of a property of somebody's; ours would not be read by it either
+            continue
+        if isinstance(value, str) and value.startswith("rra/"):
+            every = getattr(callback, "_every_n_epochs", 1)
+            yield callback, value, every, _looks_at_another_time(callback, trainer)
     for config in trainer.lr_scheduler_configs:
         if config.reduce_on_plateau:
             remedy = None if config.interval == "epoch" else "let configure_optimizers say interval='epoch'"
@@ -80,6 +98,6 @@ def _looks_at_another_time(callback: Any, trainer: Any) -> str | None:
     if getattr(callback, "_every_n_train_steps", 0) or getattr(callback, "_train_time_interval", None):
         return "pass every_n_epochs=1 to it instead of steps or a time interval"
     saves_then = getattr(callback, "_should_save_on_train_epoch_end", None)
-    if saves_then is not None and not saves_then(trainer):
+    if callable(saves_then) and not saves_then(trainer):
         return "pass save_on_train_epoch_end=True to it"
     return None

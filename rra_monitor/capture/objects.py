@@ -88,7 +88,11 @@ def _of_tensor(tensor: torch.Tensor, found: Reached) -> Iterable[Any]:
         if local is not None:
             return (local,)
     found.others[id(tensor)] = tensor
-    return ()
+    if tensor.is_leaf:
+        for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
+            hooks = getattr(tensor, name)
+            found.undo.append(partial(undo.put_back_hooks, tensor, name, hooks))
+    return (vars(tensor), tensor._backward_hooks, tensor._post_accumulate_grad_hooks)
 
 
 def _of_array(values: npt.NDArray[Any], found: Reached) -> Iterable[Any]:

@@ -67,6 +67,12 @@ def slot_value(slot: Any, thing: Any) -> Any:
         return MISSING
 
 
+def put_back_hooks(tensor: Any, name: str, hooks: Any) -> None:
+    """The dictionary of a tensor's hooks on its gradient."""
+    if getattr(tensor, name) is not hooks:
+        setattr(tensor, name, hooks)
+
+
 def put_back_kind(thing: Any, kind: type) -> None:
     """The class of an object, which some modules change in their first forward pass."""
     if type(thing) is not kind:

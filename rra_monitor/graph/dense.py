@@ -75,7 +75,7 @@ def in_single(
     kept = min(points.n - 1, k + SETTLED)
     last = min(k + 1, kept)  # the next one tells whether the k-th is tied
     sure = max(0, last - SETTLED)
-    squared = torch.empty((len(rows), kept), device=points.device)
+    squared = torch.empty((len(rows), kept), device=points.device, dtype=torch.float32)
     candidates = torch.empty((len(rows), kept), dtype=torch.int64, device=points.device)
     settled = torch.empty(len(rows), dtype=torch.bool, device=points.device)
     for here, table, own, others in _tables(points, rows, torch.float32, block_bytes):
@@ -102,7 +102,7 @@ def in_double(
     points: Points, rows: torch.Tensor, kept: int, block_bytes: int = BLOCK_BYTES
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared distances and ids (r, kept) of the nearest by products in float64, with pairs that cancel measured."""
-    squared = torch.empty((len(rows), kept), device=points.device)
+    squared = torch.empty((len(rows), kept), device=points.device, dtype=torch.float32)
     candidates = torch.empty((len(rows), kept), dtype=torch.int64, device=points.device)
     for here, table, own, others in _tables(points, rows, torch.float64, block_bytes):
         _measure_cancelled(points, rows[here], table, (own[:, None] + others).mul_(cancelling(points.dim)))

@@ -44,7 +44,7 @@ def squared_distances(
         counts = np.full(len(rows), candidates.shape[1], np.int32)
     squared = np.empty(candidates.shape, np.float32)
     height = max(1, BLOCK_BYTES // (8 * candidates.shape[1]))
-    room = torch.empty(points.n * min(CHUNK, points.dim))
+    room = torch.empty(points.n * min(CHUNK, points.dim), dtype=torch.float32)
     with Workers() as workers:
         for top in range(0, len(rows), height):
             here = slice(top, top + height)

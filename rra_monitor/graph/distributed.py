@@ -66,7 +66,7 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
         if spread == 0:  # a dead layer
             everyone = torch.arange(kept, device=ring.rows.device).expand(len(ring.rows), -1)
             candidates = everyone + (everyone >= _ids_of(ring)[:, None])
-            distances = torch.zeros(candidates.shape, device=candidates.device)
+            distances = torch.zeros(candidates.shape, device=candidates.device, dtype=torch.float32)
         else:
             candidates, distances = _neighbours(ring, centre, spread, k, kept)
             checked, failed = _wrong_rows(ring, candidates[:, :k])
@@ -223,9 +223,9 @@ def _shortlist(
     The latter two are in units of the scale.
     """
     own = ring.rows
-    values = torch.full((len(own), kept), math.inf, device=own.device)
+    values = torch.full((len(own), kept), math.inf, device=own.device, dtype=torch.float32)
     candidates = torch.zeros((len(own), kept), dtype=torch.int64, device=own.device)
-    norms = torch.zeros(len(own), device=own.device)
+    norms = torch.zeros(len(own), device=own.device, dtype=torch.float32)
     centre = centre.float()
     for first, block in ring.blocks():
         others = block.float().sub(centre).div_(scale)
@@ -282,7 +282,7 @@ def _in_double(ring: Ring, centre: torch.Tensor, thin: torch.Tensor, kept: int) 
     float32, so that the lower indices can win.
     """
     own, least = ring.rows, cancelling(ring.rows.shape[1])
-    distances = torch.full((len(thin), kept), math.inf, device=own.device)
+    distances = torch.full((len(thin), kept), math.inf, device=own.device, dtype=torch.float32)
     candidates = torch.zeros((len(thin), kept), dtype=torch.int64, device=own.device)
     for first, block in ring.blocks():
         others = block.double() - centre

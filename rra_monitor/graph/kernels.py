@@ -99,7 +99,7 @@ def round_samples(
     """
     n, dim = matrix.shape
     halves = torch.empty((n, width), dtype=torch.float16, device=matrix.device)
-    norms, moves = torch.empty((2, n), device=matrix.device)
+    norms, moves = torch.empty((2, n), device=matrix.device, dtype=torch.float32)
     _round[(n,)](
         matrix, centre, halves, norms, moves, dim, width, *matrix.stride(), *factors(exponent), FEATURES=1024,
     )  # fmt: skip
@@ -110,7 +110,7 @@ def group_minima(table: torch.Tensor, norms: torch.Tensor, rows: torch.Tensor, g
     """(r, groups) the least norms[j] - 2 table[i, j] of each group of consecutive columns but the sample itself."""
     height, n = table.shape
     groups = triton.cdiv(n, group)
-    out = torch.empty((height, groups), device=table.device)
+    out = torch.empty((height, groups), device=table.device, dtype=torch.float32)
     at_once = max(1, 2048 // group)
     _minima[(height, triton.cdiv(groups, at_once))](table, norms, rows, out, n, groups, GROUP=group, GROUPS=at_once)
     return out
@@ -121,7 +121,7 @@ def group_members(
 ) -> torch.Tensor:
     """(r, c · group) norms[j] - 2 table[i, j] of the columns of chosen groups; infinite for the sample itself."""
     height, wanted = chosen.shape
-    out = torch.empty((height, wanted * group), device=table.device)
+    out = torch.empty((height, wanted * group), device=table.device, dtype=torch.float32)
     at_once = max(1, 1024 // group)
     _members[(height, triton.cdiv(wanted, at_once))](
         table, norms, rows, chosen, out, table.shape[1], wanted, GROUP=group, GROUPS=at_once

@@ -68,13 +68,13 @@ class _Sieve:
         n = points.n
         self._points, self._side, self._workers = points, side, workers
         self._dtype = dtype
-        self._norms, self._moved = torch.full((n,), torch.nan), torch.empty(n)
+        self._norms, self._moved = torch.full((n,), torch.nan, dtype=torch.float32), torch.empty(n, dtype=torch.float32)
         self.shortlist = Shortlist(self._norms.numpy(), keep, side)
         # Random samples, since neighbours in the given order may be of one class.
         drawn = np.sort(np.random.default_rng(0).choice(n, min(SAMPLE, max(1, n // 10)), replace=False))
         self._sample = torch.empty((len(drawn), points.dim), dtype=dtype)
-        self._sample_norms = torch.empty(len(drawn))
-        drop = torch.empty(len(drawn))
+        self._sample_norms = torch.empty(len(drawn), dtype=torch.float32)
+        drop = torch.empty(len(drawn), dtype=torch.float32)
         self._prepare(torch.from_numpy(drawn), self._sample, self._sample_norms, drop, 0, len(drawn))
         self._rank = _rank(keep, len(drawn), n)
         self._rooms: SimpleQueue[tuple[torch.Tensor, torch.Tensor]] = SimpleQueue()
@@ -162,7 +162,10 @@ def _plan(points: Points, k: int) -> tuple[torch.dtype, int]:
     others = torch.arange(0, points.n, max(1, points.n // PILOT**2))
     own = points.centred(rows)
     norms = own.square().sum(dim=1, keepdim=True)
-    squared, other_norms = torch.empty((len(rows), len(others))), torch.empty(len(others))
+    squared, other_norms = (
+        torch.empty((len(rows), len(others)), dtype=torch.float32),
+        torch.empty(len(others), dtype=torch.float32),
+    )
     for start in range(0, len(others), 256):
         here = slice(start, start + 256)
         block = points.centred(others[here])

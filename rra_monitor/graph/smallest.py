@@ -26,7 +26,7 @@ def kernels_for(device: torch.device) -> ModuleType | None:
         from rra_monitor.graph import kernels
 
         # The first launch compiles, which takes a C compiler and Python's headers.
-        row = torch.zeros(1, 64, device=device)
+        row = torch.zeros(1, 64, device=device, dtype=torch.float32)
         kernels.group_minima(row, row[0], torch.zeros(1, dtype=torch.int64, device=device), LEAST_GROUP)
     except Exception as error:
         _log.info("graphs on %s are built without Triton, which takes longer: %s", device, error)

@@ -78,7 +78,7 @@ class Rounded:
             halves, norms, moves = kernels.round_samples(points.matrix, points.centre, exponent, width)
         else:
             halves = torch.zeros((points.n, width), dtype=torch.float16, device=points.device)
-            norms, moves = torch.empty((2, points.n), device=points.device)
+            norms, moves = torch.empty((2, points.n), device=points.device, dtype=torch.float32)
             height = max(1, block_bytes // (16 * points.dim))
             for top in range(0, points.n, height):
                 here = slice(top, top + height)
@@ -136,7 +136,7 @@ def _shortlisted(
     """Squared distances and ids (r, k + 1) of some samples; (r,) 0 where certain, else the widening by errors."""
     kept, shown = min(points.n - 1, k + margin), min(points.n - 1, k + 1)
     candidates = torch.empty((len(rows), kept), dtype=torch.int64, device=points.device)
-    near = torch.empty((len(rows), kept), device=points.device)
+    near = torch.empty((len(rows), kept), device=points.device, dtype=torch.float32)
     height = max(1, block_bytes // (4 * points.n))
     for top in range(0, len(rows), height):
         here = slice(top, top + height)
@@ -144,7 +144,7 @@ def _shortlisted(
         near[here], candidates[here] = smallest(table, rounded.norms, rows[here], kept)
     last = near[:, -1].double()
     candidates.masked_fill_(near > _limit(points, rounded, rows, near[:, shown - 1])[:, None], -1)
-    squared = torch.empty((len(rows), shown), device=points.device)
+    squared = torch.empty((len(rows), shown), device=points.device, dtype=torch.float32)
     ids = torch.empty((len(rows), shown), dtype=torch.int64, device=points.device)
     for top in range(0, len(rows), strip := max(1, STRIP_BYTES // (32 * kept))):
         here = slice(top, top + strip)

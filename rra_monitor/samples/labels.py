@@ -143,7 +143,9 @@ def unlabelled_markers(labels: Labels) -> list[int]:
     values = np.unique(labels)
     negative: list[int] = values[values < 0].tolist()
     mirrored = set(values.tolist()) == {-value for value in values.tolist()}
-    if len(negative) == 1 and not (mirrored and len(values) == 2):
+    # Of -1, 0 and 1 the first may be a class (an opinion, say), or stand for most of the samples.
+    few = mirrored and len(values) <= 3 and (len(values) == 2 or bool((labels < 0).mean() <= 0.5))
+    if len(negative) == 1 and not few:
         return negative
     return negative if len(negative) == 2 and len(values) > 3 and not mirrored else []
 

@@ -33,6 +33,7 @@ from rra_monitor.samples.stacked import (
     take,
     tensor_bytes,
 )
+from rra_monitor.utils.attributes import preserved_attributes
 from rra_monitor.utils.checks import whole_number
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.trees import iter_tensors
@@ -196,7 +197,7 @@ class FixedSample:
         n, seed = checked_n(n), whole_number("seed", seed, 0)
         own = _custom(collate_fn)
         readers = partial(Reader, dataset, multiprocessing_context, worker_init_fn)
-        with preserved_rng(), readers() as reader:
+        with preserved_rng(), preserved_attributes(own), readers() as reader:
             kept_in = None if folder is None else Path(folder)
             found = drawn(dataset, n, seed, shrink, reader, MATERIALISE_BYTES, labels, own, kept_in)
         check_inputs(split_item(found.batch, found.place)[0])
@@ -204,7 +205,7 @@ class FixedSample:
             warnings.warn("; ".join(said), stacklevel=2)
 
         def reread(collate_fn: Collate | None) -> Any:
-            with preserved_rng(), readers() as reader:
+            with preserved_rng(), preserved_attributes(collate_fn), readers() as reader:
                 return collated_anew(dataset, found.ids, reader, MATERIALISE_BYTES, collate_fn)
 
         return cls(

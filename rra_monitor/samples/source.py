@@ -1,7 +1,7 @@
 """The items of a data set by position: each read once, put together, and watched for random numbers."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from rra_monitor.samples.drawing import Positions, fingerprint
 from rra_monitor.samples.items import Entry
 from rra_monitor.samples.kept import file_of, found, kept
 from rra_monitor.samples.label_entry import Choice, entry_values
+from rra_monitor.samples.labels import as_array
 from rra_monitor.samples.reading import Reader
 from rra_monitor.samples.repeated import prepared_twice
 from rra_monitor.samples.serving import Read
@@ -120,7 +121,8 @@ class Source:
         return self.values[choice.place.entry]  # type: ignore[index]
 
     def _batch(self, items: list[Any], function: Callable[[Any], Any] | None, n: int) -> tuple[int, Any]:
-        for entry, values in entry_values(items, self.values).items():
+        of_items = entry_values(items, self.values)
+        for entry, values in of_items.items():
             self.values[entry] += values
         if function is not None:
             self.named += [function(item) for item in items]
@@ -131,6 +133,7 @@ class Source:
             batch = prepared_twice(partial(collated, items, self.collate_fn), self._streams)
         else:
             batch = collated(items, self.collate_fn)
+        _refuse_other_order(of_items, batch)
         if tensor_bytes(batch) / len(items) * n <= self._limit:
             self._whole += items
         return len(items), batch
@@ -161,3 +164,22 @@ def refuse_random_transforms(reads: Sequence[Read], positions: Positions) -> Non
         "set applies a random transform, and the analysis needs the same inputs every time. Pass a copy with the "
         "transform used for evaluation: FixedSample.from_dataset(Data(…, transform=evaluation_transform))."
     )
+
+
+def _refuse_other_order(of_items: Mapping[Entry, list[Any]], batch: Any) -> None:
+    """Refuse a collate_fn that puts the items into another order, by the labels that both have.
+
+    Raises:
+        ValueError: labels in another order.
+    """
+    for entry, values in of_items.items():
+        there = isinstance(entry, int) and isinstance(batch, (list, tuple)) and entry < len(batch)
+        there = there or (isinstance(batch, Mapping) and entry in batch)
+        ours, theirs = as_array(values), as_array(batch[entry]) if there else None
+        if ours is None or theirs is None or ours.shape != theirs.shape or ours.dtype.kind not in "biu":
+            continue
+        if not np.array_equal(ours, theirs) and np.array_equal(np.sort(ours), np.sort(theirs)):
+            raise ValueError(
+                f"the collate_fn puts the items into another order (entry {entry!r} of a batch), so that inputs and "
+                "labels do not belong together. Pass a sample in the order of its batch: FixedSample.from_tensors(…)"
+            )

@@ -693,3 +693,19 @@ def test_a_training_with_normalised_weights_is_the_same_with_the_monitor(norm, l
     alone, watched = trained(False), trained(True)
     assert alone.keys() == watched.keys()
     assert all(torch.equal(alone[name], watched[name]) for name in alone)
+
+
+def test_attributes_of_a_parameter_and_hooks_on_its_gradient_are_as_before():
+    class Marking(nn.Linear):
+        def forward(self, x):
+            self.weight.calls = getattr(self.weight, "calls", 0) + 1
+            self.weight.register_hook(lambda gradient: gradient * 2)
+            return super().forward(x)
+
+    net = Marking(4, 3)
+    net.weight.calls = 5
+    sample = rra.FixedSample.from_tensors(torch.randn(20, 4))
+    rra.Monitor({"p": sample}, layers=["input"]).plan(net)
+    assert net.weight.calls == 5
+    net(torch.ones(1, 4)).sum().backward()
+    assert net.weight.grad.unique().tolist() == [2.0]

@@ -52,7 +52,10 @@ torch.save(found, __import__("sys").argv[1])
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory):
-    pytest.importorskip("triton", exc_type=ImportError)
+    try:
+        import triton  # noqa: F401
+    except ImportError as error:
+        pytest.skip(f"no Triton: {error}")
     file = tmp_path_factory.mktemp("kernels") / "found.pt"
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

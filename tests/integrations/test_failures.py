@@ -1,5 +1,7 @@
 """What fails in the monitor costs a snapshot at most, never the training."""
 
+import copy
+import io
 import os
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset, random_split
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
+from rra_monitor.integrations.watchers import _watchers
 from tests.helpers import ROOT
 from tests.helpers.training import Classifier, epochs, fit
 
@@ -150,6 +153,85 @@ class TestLoadersOfValidation:
         with pytest.raises(ValueError, match="pass check_val_every_n_epoch=1"):
             watched(check_val_every_n_epoch=2, num_sanity_val_steps=0)
         watched(check_val_every_n_epoch=1, num_sanity_val_steps=0)
+
+
+class Scalar(Classifier):
+    """Its first layer gets a number, not a batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.task = nn.Embedding(2, 1)
+
+    def forward(self, images):
+        return self.net(images + self.task(torch.tensor(1)))
+
+
+class Sparse(Classifier):
+    """Its first layer gets a sparse matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.graph = nn.Linear(4, 4)
+
+    def forward(self, images):
+        self.graph.forward = lambda matrix: matrix
+        return self.net(images) + self.graph(torch.eye(4).to_sparse()).to_dense().mean()
+
+
+class Scripted(Classifier):
+    def __init__(self):
+        super().__init__()
+        self.net[0] = torch.jit.trace(self.net[0], torch.zeros(2, 1, 8, 8))
+
+
+class Copying(Classifier):
+    """Copies and saves its network within the first step, as for a teacher."""
+
+    def training_step(self, batch, index):
+        if self.steps == 0:
+            torch.save(copy.deepcopy(self.net), io.BytesIO())
+        return super().training_step(batch, index)
+
+
+class Narrow(Classifier):
+    """Logs in a way of its own."""
+
+    def log(self, name, value):
+        super().log(f"mine/{name}", value)
+
+
+class TestOddModules:
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+    @pytest.mark.parametrize("kind", [Scalar, Sparse, Scripted, Copying, Narrow])
+    def test_the_training_is_as_without_the_monitor(self, digits, tmp_path, sample, kind):
+        def outcome(folder, callbacks):
+            torch.manual_seed(1)
+            trainer = fit(digits, tmp_path / folder, callbacks, 1, module=kind(), limit_val_batches=0)
+            return trainer.lightning_module.state_dict()
+
+        plain, watched = outcome("plain", []), outcome("watched", [RRACallback({"train": sample})])
+        assert all(torch.equal(value, watched[name]) for name, value in plain.items())
+
+    def test_a_default_type_of_double_precision_is_no_reason_to_fail(self, digits, tmp_path, sample):
+        torch.set_default_dtype(torch.float64)
+        try:
+            callback = RRACallback({"train": sample}, on_error="raise", forward=lambda net, batch: net(batch.double()))
+            data = DataLoader(TensorDataset(digits[0][:256].double(), digits[1][:256]), 64)
+            fit(digits, tmp_path, [callback], 1, data=data)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert epochs(callback.store) == [0, 1]
+
+    def test_a_callback_whose_value_cannot_be_read_is_left_alone(self, digits, tmp_path, sample):
+        class Odd(L.Callback):
+            @property
+            def monitor(self):
+                raise RuntimeError("not yet")
+
+        callback = RRACallback({"train": sample}, on_error="raise")
+        trainer = L.Trainer(callbacks=[callback], accelerator="cpu", logger=False, default_root_dir=tmp_path)
+        trainer.callbacks.append(Odd())
+        assert list(_watchers(trainer)) == []
 
 
 class TestFailuresInASnapshot:

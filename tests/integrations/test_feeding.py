@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SubsetRandomSampler, TensorDataset
 
 import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
@@ -162,6 +162,58 @@ class TestTheWayOfABatch:
         loader = DataLoader(TensorDataset(*table), 50, sampler=SubsetRandomSampler(range(100, 300)))
         callback, _ = fitted(tmp_path, Scaling(), loader)
         assert 190 < callback.store.load("train", 0).settings.n <= 200
+
+    @pytest.mark.parametrize(
+        "how",
+        [
+            lambda some: {"batch_size": 50, "sampler": SubsetRandomSampler(some.numpy())},
+            lambda some: {"batch_size": 50, "sampler": SubsetRandomSampler(some)},
+            lambda some: {"batch_size": 50, "sampler": list(some.numpy())},
+            lambda some: {"batch_sampler": BatchSampler(SubsetRandomSampler(some.tolist()), 50, False)},
+        ],
+        ids=["numpy", "torch", "a list of numpy's numbers", "a batch sampler"],
+    )
+    def test_indices_of_any_kind_limit_it(self, tmp_path, table, how):
+        some = torch.arange(0, 300, 3)  # of two of the six classes
+        callback, _ = fitted(tmp_path, Scaling(), DataLoader(TensorDataset(*table), **how(some)))
+        settings = callback.store.load("train", 0).settings
+        assert settings.n == 100
+        assert set(settings.labels) == {0, 3}
+
+    def test_a_collate_fn_that_sorts_is_refused_since_labels_would_be_of_others(self, tmp_path, table):
+        def by_size(items):
+            return collate(sorted(items, key=lambda item: float(item[0][0])))
+
+        loader = DataLoader(TensorDataset(*table), 50, collate_fn=by_size)
+        callback, said = fitted(tmp_path, Plain(), loader)
+        assert callback.store is None or not callback.store.probes()
+        assert any("puts the items into another order" in each for each in said)
+
+    def test_a_loader_whose_inputs_the_network_does_not_take_costs_its_probe_alone(self, tmp_path, table):
+        other = DataLoader(TensorDataset(table[0][:, :5], table[1]), 50)
+
+        class OtherWidth(Scaling):
+            def validation_step(self, batch, index, dataloader_idx=0):
+                pass
+
+            def on_after_batch_transfer(self, batch, dataloader_idx):
+                return batch if batch[0].shape[1] == 5 else super().on_after_batch_transfer(batch, dataloader_idx)
+
+        loader = DataLoader(TensorDataset(*table), 50)
+        callback, said = fitted(tmp_path, OtherWidth(), loader, [loader, other])
+        assert callback.store.probes() == ("train", "val")
+        assert any("not probed: val-1" in each for each in said)
+
+    def test_counters_of_a_data_modules_hook_do_not_move(self, tmp_path, table):
+        class Counting(Data):
+            def on_before_batch_transfer(self, batch, dataloader_idx):
+                self.count = getattr(self, "count", 0) + 1
+                return batch
+
+        data = Counting(table)
+        callback, _ = fitted(tmp_path, Plain(), data)
+        assert callback.store.probes() == ("train",)
+        assert data.count == 6
 
     def test_several_loaders_of_training_have_a_probe_each(self, tmp_path, table):
         class Both(Scaling):

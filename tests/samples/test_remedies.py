@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import TensorDataset, default_collate
 
 from rra_monitor import FixedSample
 from rra_monitor.samples import sample as sample_module
@@ -84,7 +84,19 @@ def loaded_again():
     return FixedSample.load(saved(SAMPLE))
 
 
+def by_brightness(items):
+    return default_collate(sorted(items, key=lambda item: float(item[0].sum())))
+
+
+THREE = TensorDataset(IMAGES, torch.arange(60) % 3)
+
 REMEDIES = [
+    Remedy(
+        "the collate_fn puts the items into another order (entry {} of a batch), so that inputs and labels do not "
+        "belong together. Pass a sample in the order of its batch: FixedSample.from_tensors(…)",
+        lambda: FixedSample.from_dataset(THREE, n=60, collate_fn=by_brightness),
+        lambda: FixedSample.from_tensors(*by_brightness(list(THREE))),
+    ),
     Remedy(
         "Pass n={} or so, ",
         lambda: FixedSample.from_dataset(TWENTY, n=30),
