@@ -24,6 +24,7 @@ def done(tmp_path_factory):
     return process.stdout, json.loads(out.read_text()), out.with_suffix(".log").read_text()
 
 
+@pytest.mark.slow
 def test_every_line_of_the_gpu_benchmark_runs_at_tiny_size(done):
     _, found, log = done
     assert log == "", log
@@ -32,6 +33,7 @@ def test_every_line_of_the_gpu_benchmark_runs_at_tiny_size(done):
     assert len(found["lines"]) >= 14
 
 
+@pytest.mark.slow
 def test_the_table_of_the_gpu_benchmark_comes_last_and_names_the_device(done):
     printed, found, _ = done
     last = printed.splitlines()[-len(found["rows"]) - 2 :]
