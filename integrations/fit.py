@@ -33,6 +33,7 @@ from rra_monitor.runs.recorder import Recorder
 from rra_monitor.runs.sinks import Sink
 from rra_monitor.runs.store import RunStore
 from rra_monitor.samples.sample import FixedSample
+from rra_monitor.utils.text import reason_of
 
 NONE = "no monitor in this training"
 """The consequence of a failure at its start."""
@@ -78,9 +79,9 @@ class MonitoredFit:
         Raises:
             ValueError: what the user must decide: a layer, a reference or a watcher that does not fit.
         """
-        trainer, why = self._trainer, "there is no monitor in this training"
+        trainer = self._trainer
         if not self._attempt(self._draw):
-            refuse_watchers(trainer, why)
+            refuse_watchers(trainer, f"there is {NONE}")
             return False
         self._open_recorder()
         if self._monitor is None:
@@ -88,7 +89,7 @@ class MonitoredFit:
             return True
         check_watchers(trainer, self._monitor, self._options.every_n_epochs, self._probes.awaited(trainer))
         if not self._attempt(self._announce):
-            refuse_watchers(trainer, why)
+            refuse_watchers(trainer, f"there is {NONE}")
             return False
         if trainer.strategy.broadcast(trainer.global_step == 0 or self._lacks_its_start()):
             self.measure(trainer.current_epoch)
@@ -177,7 +178,7 @@ class MonitoredFit:
         except Exception as error:
             if self._options.on_error == "raise":
                 raise
-            warnings.warn(f"{NONE}; training goes on: {_said(error)}", stacklevel=4)
+            warnings.warn(f"{NONE}; training goes on: {reason_of(error)}", stacklevel=4)
             _free_memory_after(error)
         finally:
             # Also by a rank that raises: the others wait for it.
@@ -292,7 +293,7 @@ class MonitoredFit:
                 failure = error
         self._raise_on_every_rank(failure if options.on_error == "raise" else None)
         if failure is not None:
-            warnings.warn(f"nothing will be stored, only logged; training goes on: {_said(failure)}", stacklevel=4)
+            warnings.warn(f"nothing will be stored, only logged; training goes on: {reason_of(failure)}", stacklevel=4)
 
     def _open_recorder(self) -> None:
         """Open references and sinks on rank zero; what is refused there is raised on every rank."""
@@ -316,13 +317,9 @@ class MonitoredFit:
 
     def _raise_on_every_rank(self, cause: Exception | None) -> None:
         """Raise what failed on rank zero on all ranks, since the others would wait for it."""
-        refusal = self._trainer.strategy.broadcast(None if cause is None else _said(cause))
+        refusal = self._trainer.strategy.broadcast(None if cause is None else reason_of(cause))
         if refusal is not None:
             raise ValueError(refusal) from cause
-
-
-def _said(error: Exception) -> str:
-    return str(error) if isinstance(error, (TypeError, ValueError)) else repr(error)
 
 
 def _free_memory_after(error: Exception) -> None:

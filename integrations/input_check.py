@@ -44,8 +44,10 @@ class InputCheck:
             probes: samples; those of validation are left out.
             batch: batch as the training step gets it.
         """
+        if "train" in self._compared:  # every step comes here
+            return
         trained = [name for name in probes.ready if not name.startswith("val")]
-        if trained and "train" not in self._compared:
+        if trained:
             self._compared.add("train")
             for name in trained:
                 _compare(name, probes, batch)

@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from rra_monitor.integrations.directories import default_directory, lies_where_the_trainer_writes
 from rra_monitor.integrations.fit_options import FitOptions
 from rra_monitor.runs.claim import Claim
+from rra_monitor.runs.reading import digest_of
 from rra_monitor.runs.store import RunStore
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.text import visible
@@ -51,8 +52,8 @@ def configuration_of(options: FitOptions) -> str:
 
 
 def _digest(sample: FixedSample) -> str:
-    labels = b"" if sample.labels is None else sample.labels.tobytes()
-    return hashlib.sha256(sample.ids.tobytes() + labels).hexdigest()[:16]
+    labels = {} if sample.labels is None else {"labels": sample.labels}
+    return digest_of({"ids": sample.ids, **labels})
 
 
 def _earlier_directory(trainer: Trainer, path: Any) -> str | None:

@@ -7,6 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from rra_monitor.integrations.feeding import Feed, as_fed, feed_of, feeds
 from rra_monitor.samples.sample import FixedSample
+from rra_monitor.utils.text import reason_of
 
 
 class Probes:
@@ -60,7 +61,7 @@ class Probes:
                     self._feeds[name] = feed
                 new.append(name)
             except Exception as error:
-                self.refused[name] = str(error) if isinstance(error, (TypeError, ValueError)) else repr(error)
+                self.refuse(name, error)
         return new
 
     def differences(self, batch: Any, name: str) -> list[str]:
@@ -76,8 +77,8 @@ class Probes:
 
     def refuse(self, name: str, error: Exception) -> None:
         """Leave a sample out for a reason."""
-        del self.ready[name]
-        self.refused[name] = str(error)
+        self.ready.pop(name, None)
+        self.refused[name] = reason_of(error)
 
     def reasons(self) -> str:
         """The refused probes with the reason for each."""

@@ -30,8 +30,6 @@ def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int, awaited:
         for name in summary_names(monitor.quantities, sample.labels is not None)
     ]
     for watcher, value, every, remedy in _watchers(trainer):
-        if not isinstance(value, str) or not value.startswith("rra/"):
-            continue
         who = f"{type(watcher).__name__}(monitor={value!r})"
         if awaited and value.startswith("rra/val/"):
             raise ValueError(
@@ -57,8 +55,7 @@ def refuse_watchers(trainer: Any, reason: str) -> None:
         ValueError: the first such watcher, with the reason.
     """
     for watcher, value, _, _ in _watchers(trainer):
-        if isinstance(value, str) and value.startswith("rra/"):
-            raise ValueError(f"{type(watcher).__name__}(monitor={value!r}) would wait in vain: {reason}")
+        raise ValueError(f"{type(watcher).__name__}(monitor={value!r}) would wait in vain: {reason}")
 
 
 def log_for_watchers(module: Any, values: Mapping[str, float], together: bool) -> None:
@@ -74,20 +71,24 @@ def log_for_watchers(module: Any, values: Mapping[str, float], together: bool) -
         host.log(module, key, value, logger=False, on_epoch=True, batch_size=1, sync_dist=together)
 
 
-def _watchers(trainer: Any) -> Iterator[tuple[Any, Any, int, str | None]]:
-    """Each watcher with its value, its interval in epochs, and what makes it read at their end, None if it does."""
+def _watchers(trainer: Any) -> Iterator[tuple[Any, str, int, str | None]]:
+    """Each watcher of an `rra/` value, its interval in epochs, and what makes it read at their end, None if it does."""
     for callback in trainer.callbacks:
         try:
-            value = getattr(callback, "monitor", None)
+            value: Any = getattr(callback, "monitor", None)
         except Exception:  # of a property of somebody's; ours would not be read by it either
             continue
-        if isinstance(value, str) and value.startswith("rra/"):
+        if _is_ours(value):
             every = getattr(callback, "_every_n_epochs", 1)
             yield callback, value, every, _looks_at_another_time(callback, trainer)
     for config in trainer.lr_scheduler_configs:
-        if config.reduce_on_plateau:
+        if config.reduce_on_plateau and _is_ours(config.monitor):
             remedy = None if config.interval == "epoch" else "let configure_optimizers say interval='epoch'"
             yield config.scheduler, config.monitor, config.frequency, remedy
+
+
+def _is_ours(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("rra/")
 
 
 def _looks_at_another_time(callback: Any, trainer: Any) -> str | None:

@@ -31,6 +31,15 @@ def visible(text: str) -> str:
     )
 
 
+def reason_of(error: Exception) -> str:
+    """What an error says; with its kind, if it is none of those whose text is made to be read alone.
+
+    >>> reason_of(ValueError("n=2")), reason_of(OSError("gone"))
+    ('n=2', "OSError('gone')")
+    """
+    return str(error) if isinstance(error, (TypeError, ValueError)) else repr(error)
+
+
 def sentence(error: object) -> str:
     r"""What an error or a warning says, visible and on one line.
 
