@@ -39,7 +39,7 @@ class Drawn:
         labels: (n,) classes, or None.
         ids: (n,) positions in the data set.
         said: what the user should know.
-        folder: directory of the file that holds the batch, if it is too large for memory; None for a temporary one.
+        file: file that holds the batch, if it is in one that stays.
     """
 
     batch: Any
@@ -47,7 +47,7 @@ class Drawn:
     labels: Labels | None
     ids: Positions
     said: list[str] = field(default_factory=list)
-    folder: Path | None = None
+    file: Path | None = None
 
 
 def drawn(
@@ -86,13 +86,13 @@ def drawn(
     return _by_items(source, uniform_draw(length, length, seed), len(order), place, labels, ruled_out, shrink)
 
 
-def kept_in_a_file(batch: Any, limit: int, folder: Path | None) -> list[str]:
+def kept_in_a_file(batch: Any, limit: int, file: Path | None) -> list[str]:
     """What to say about a sample that is too large for memory."""
     size = tensor_bytes(batch)
     if size <= limit:
         return []
-    if folder is not None:
-        return [f"{size / 1e6:,.1f} MB of inputs are kept in {folder}"]
+    if file is not None:
+        return [f"{size / 1e6:,.1f} MB of inputs are kept in {file}"]
     return [
         f"{size / 1e6:,.1f} MB of inputs are kept in a temporary file in {tempfile.gettempdir()}, which is gone with "
         "this process; FixedSample.save(path) keeps them for FixedSample.load(path)"
@@ -120,12 +120,12 @@ def _by_stored(source: Source, positions: Positions, choice: Choice, said: str, 
     if values is not None and not choice.agrees(values, positions):
         # The few items looked at before agreed with the stored labels, these do not.
         verdict = classes_of(values, named=True)
-        source.forget(positions, folder)
+        source.forget()
         if verdict.labels is None or not verdict.known.all():
             said = "the sample is unlabelled, since the labels of some items differ from those that the data set stores"
             return Drawn(batch, choice.place, None, positions, [said])
-        labels, folder = verdict.labels, None
-    return Drawn(batch, choice.place, labels, positions, [said] if said else [], folder)
+        labels = verdict.labels
+    return Drawn(batch, choice.place, labels, positions, [said] if said else [], source.file)
 
 
 def _by_items(

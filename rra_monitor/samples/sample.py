@@ -201,7 +201,7 @@ class FixedSample:
             kept_in = None if folder is None else Path(folder)
             found = drawn(dataset, n, seed, shrink, reader, MATERIALISE_BYTES, labels, own, kept_in)
         check_inputs(split_item(found.batch, found.place)[0])
-        if said := [*found.said, *kept_in_a_file(found.batch, MATERIALISE_BYTES, found.folder)]:
+        if said := [*found.said, *kept_in_a_file(found.batch, MATERIALISE_BYTES, found.file)]:
             warnings.warn("; ".join(said), stacklevel=2)
 
         def reread(collate_fn: Collate | None) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rra_monitor.samples.drawing import Positions, fingerprint
 from rra_monitor.samples.items import Entry
-from rra_monitor.samples.kept import file_of, found, kept
+from rra_monitor.samples.kept import found, kept
 from rra_monitor.samples.label_entry import Choice, entry_values
 from rra_monitor.samples.labels import as_array
 from rra_monitor.samples.reading import Reader
@@ -37,6 +37,7 @@ class Source:
         entry: entry that the user names as the label, or None.
         values: values of the entries that may be labels, of the items gathered.
         named: what the user's function says about them.
+        file: file of the batch that was gathered, if it is in one that stays.
     """
 
     def __init__(self, reader: Reader, cache: dict[int, Any], limit: int, collate_fn: Collate | None) -> None:
@@ -46,6 +47,7 @@ class Source:
         self.entry: Entry | None = None
         self.values: dict[Entry, list[Any]] = {}
         self.named: list[Any] = []
+        self.file: Path | None = None
         self._whole: list[Any] = []
         self._streams: Streams | None = None
 
@@ -89,11 +91,13 @@ class Source:
         restorers = [] if self.collate_fn is None else Streams(self.collate_fn).saved()
         try:
             origin = "" if folder is None else self._origin(positions)
-            there = None if folder is None else found(folder, origin, len(positions))
+            there = found(folder, origin, len(positions)) if folder is not None and origin else None
             if there is not None:
                 self.values = {}
-                return there[0]
-            return kept(batches(), len(positions), self._limit, folder, origin)[0]
+                batch, self.file = there
+            else:
+                batch, self.file = kept(batches(), len(positions), self._limit, folder if origin else None, origin)
+            return batch
         except RaggedError:
             if len(self._whole) < len(positions):
                 raise
@@ -104,15 +108,18 @@ class Source:
             for restore in restorers:
                 restore()
 
-    def forget(self, positions: Positions, folder: Path | None) -> None:
-        """Leave no file of a batch for later calls; what is mapped of it stays."""
-        if folder is not None:
-            file_of(folder, self._origin(positions)).unlink(missing_ok=True)
+    def forget(self) -> None:
+        """Leave no file of the batch for later calls; what is mapped of it stays."""
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
+            self.file = None
 
     def _origin(self, positions: Positions) -> str:
-        """A name of the batch: of its positions, and of the items that were read to look at them."""
-        looked = fingerprint([collated(list(self._cache.values()), self.collate_fn)])
-        return hashlib.sha256(f"{looked}{positions.tolist()}".encode()).hexdigest()[:16]
+        """A name of the batch: of its positions, and of the items that were looked at; empty if it needs no file."""
+        looked = collated(list(self._cache.values()), self.collate_fn)
+        if tensor_bytes(looked) / len(self._cache) * len(positions) <= self._limit:
+            return ""
+        return hashlib.sha256(f"{fingerprint([looked])}{positions.tolist()}".encode()).hexdigest()[:16]
 
     def values_of(self, choice: Choice, function: Callable[[Any], Any] | None) -> list[Any]:
         """The labels of the items gathered."""

@@ -48,5 +48,8 @@ def test_offsets_of_files_that_are_read_are_restored_and_others_left_alone(opene
 
 def test_a_file_that_was_closed_since_is_passed_over(opened):
     kept = offsets_kept()
+    number = opened.handle.fileno()
     opened.handle.close()
     restore_offsets(kept)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
