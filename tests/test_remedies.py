@@ -54,6 +54,7 @@ NOT_FOLLOWED = {
     "Report: rra-monitor report {}": "a remark; another run is followed in tests/cli/test_remedies.py",
     "Windows for STAC: rra-monitor suggest {}": "a remark; followed in tests/cli/test_suggest.py",
     "this is a fast_dev_run": "a remark",
+    "layers='auto' watches {} of the {} layers": "a remark; followed in tests/capture/test_auto.py",
     "see docs/metrics.md": "a page to read",
     "rra_monitor/recipes/choices.py, and of data in rra_monitor/datasets": "modules to read",
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data:; style-src 'unsafe-inline'": "a policy",

@@ -1,109 +1,261 @@
 """The layers that "auto" watches: the input, the stem, every block, and what follows the last one."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 from torch import nn
 
-from rra_monitor.capture.layer import Layer, named_modules, uncompiled
+from rra_monitor.capture.blocks import Structure, parallel, path_to
+from rra_monitor.capture.calls import Call, Trace
+from rra_monitor.capture.layer import Layer, named_modules
 from rra_monitor.capture.names import INPUT
-
-CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+from rra_monitor.capture.thinning import patterns, thinned
 
 PASSIVE = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Flatten, nn.Unflatten, nn.Identity)
 """Modules that do not change the neighbourhoods in evaluation mode, so that "auto" skips them."""
 
-NN_BLOCKS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
-"""The repeated blocks that torch.nn itself defines."""
+HALF = 0.5
+"""Fraction of the parameters from the first block to the last that the blocks must hold; else every layer is taken."""
 
 
-def auto_layers(model: nn.Module, traced: Sequence[Layer]) -> tuple[Layer, ...]:
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A call that may be watched.
+
+    Attributes:
+        call: the call.
+        layer: the layer that it is.
+        block: whether it is a block.
+        weighty: whether it has weights, or follows a call that has as its norm or activation.
+        parameters: number of parameters of both.
+    """
+
+    call: Call
+    layer: Layer
+    block: bool
+    weighty: bool
+    parameters: int
+
+
+def auto_layers(model: nn.Module, traced: Trace, say: Callable[[str], None]) -> tuple[Layer, ...]:
     """The layers that "auto" watches, out of those that ran, in their order.
+
+    Args:
+        model: the traced model.
+        traced: the trace.
+        say: function for a remark to the user.
 
     Raises:
         ValueError: none ran, or none of them is one that "auto" watches.
     """
-    modules = named_modules(model)
-    ran = {layer.module for layer in traced}
-    units = _units(modules, ran)
-    order = [layer for layer in traced if layer.module in units]
-    at_blocks = [position for position, layer in enumerate(order) if units[layer.module]]
-    if at_blocks:
-        first, last = at_blocks[0], at_blocks[-1]
-        stem = [_whole_stem(layer, traced, units) for layer in order[max(first - 1, 0) : first]]
-        blocks = [order[position] for position in at_blocks]
-        order = stem + blocks + order[last + 1 :]
-    raw = [layer for layer in traced if layer.name == INPUT and not layer.module]
-    chosen = tuple(raw + order)
+    raw = [layer for layer in traced.layers if layer.name == INPUT and not layer.module]
+    units = _Choice(model, traced).units()
+    every = raw + [unit.layer for unit in units]
+    chosen = thinned(every, {unit.layer for unit in units if unit.block})
+    if len(chosen) < len(every):
+        say(
+            f"layers='auto' watches {len(chosen)} of the {len(every)} layers that it finds, blocks at equal distances; "
+            f"layers={patterns(every, traced.layers)} watches all of them"
+        )
     if not chosen:
-        if not traced:
+        if not traced.layers:
             raise ValueError(
                 "no layer of this network returns one row per sample; put the axis of samples first in the output of "
                 "the layers to watch"
             )
         raise ValueError(
             "layers='auto' finds no layer that changes the neighbourhoods; name the layers to watch: layers=[…] out of "
-            f"{', '.join(layer.name for layer in traced[:10])}"
+            f"{', '.join(layer.name for layer in traced.layers[:10])}"
         )
     return chosen
 
 
-def _whole_stem(last: Layer, traced: Sequence[Layer], units: dict[str, bool]) -> Layer:
-    """The outermost module that ends with the layer `last` and holds no block: `stem` rather than `stem.2`."""
-    ran = {layer.module: layer for layer in traced}
-    while (parent := last.module.rpartition(".")[0]) and parent in ran:
-        if any(block and name.startswith(f"{parent}.") for name, block in units.items()):
-            break
-        last = ran[parent]
-    return last
+class _Choice:
+    """The choice among the calls of one pass."""
+
+    def __init__(self, model: nn.Module, traced: Trace) -> None:
+        self._modules = named_modules(model)
+        self._whole = traced.whole
+        self._layers = {(layer.module, layer.call): layer for layer in traced.layers if layer.module}
+        self._structure = Structure(traced, self._modules)
+        self._networks: set[type[nn.Module]] = set()
+        """Classes of which there are several networks, one beside the other."""
+
+    def units(self) -> list[Unit]:
+        """What is watched, in the order in which it returned."""
+        trunk = self._trunk()
+        reached = list(self._reached(trunk))
+        while networks := self._several_networks(reached):
+            self._networks |= networks
+            reached = list(self._reached(trunk))
+        blocks = self._blocks(trunk, reached)
+        units = self._folded(self._unit(call, call in blocks) for call in reached)
+        if not self._blocks_matter(units):
+            return self._plain(trunk, blocks)
+        return self._around(trunk, units)
+
+    def _trunk(self) -> Call:
+        """The innermost call that still holds every layer with weights that ran."""
+        call = self._whole
+        while True:
+            weighty = [inner for inner in call.inner if self._structure.layers(inner)]
+            if len(weighty) != 1 or not self._opens(weighty[0]):
+                return call
+            call = weighty[0]
+
+    def _opens(self, call: Call) -> bool:
+        """Whether a module is made of others that can be watched, rather than one of torch's own."""
+        return bool(call.inner) and (self._structure.container(call) or self._structure.composite(call))
+
+    def _reached(self, call: Call) -> Iterator[Call]:
+        """The outermost calls that are neither containers, nor stages, nor networks."""
+        for inner in call.inner:
+            through = self._structure.container(inner) or self._structure.stage(inner) or inner.kind in self._networks
+            if through and inner.inner:
+                yield from self._reached(inner)
+            else:
+                yield inner
+
+    def _several_networks(self, reached: Sequence[Call]) -> set[type[nn.Module]]:
+        """The classes of which the calls are networks side by side, or the two halves of one, and no blocks."""
+        found = set()
+        for kind, calls in self._repeated(reached).items():
+            pair = len(calls) == 2 and not calls[0].module.rpartition(".")[2].isdigit()
+            if parallel(calls, self._whole) or (pair and self._halves(calls, reached)):
+                found.add(kind)
+        return found
+
+    def _halves(self, calls: Sequence[Call], reached: Sequence[Call]) -> bool:
+        """Whether two calls are all that has weights, or one does not work on what the other returns."""
+        alone = all(call in calls for call in reached if self._structure.layers(call))
+        return alone or not self._structure.connected(calls[0], calls[1], reached)
+
+    def _repeated(self, reached: Sequence[Call]) -> dict[type[nn.Module], list[Call]]:
+        found: dict[type[nn.Module], list[Call]] = defaultdict(list)
+        for call in reached:
+            if self._structure.composite(call):
+                found[call.kind].append(call)
+        return {kind: calls for kind, calls in found.items() if len(calls) > 1}
+
+    def _blocks(self, trunk: Call, reached: Sequence[Call]) -> set[Call]:
+        """The calls of repeated classes; and of others among them: within the same stage, or between them."""
+        blocks = {call for calls in self._repeated(reached).values() for call in calls}
+        if not blocks:
+            return blocks
+        at = [position for position, call in enumerate(reached) if call in blocks]
+        beside = {call for above in self._above(trunk) if blocks & set(above) for call in above}
+        composite = [(position, call) for position, call in enumerate(reached) if self._structure.composite(call)]
+        return blocks | {call for position, call in composite if at[0] < position < at[-1] or call in beside}
+
+    def _above(self, trunk: Call) -> Iterator[list[Call]]:
+        """What is reached within each call that is looked into, below the trunk."""
+        for inner in trunk.inner:
+            reached = list(self._reached(inner))
+            if reached:
+                yield reached
+                yield from self._above(inner)
+
+    def _unit(self, call: Call, block: bool) -> Unit | None:
+        layer = self._layers.get((call.module, call.index))
+        weightless = not self._structure.layers(call)
+        if layer is None or (weightless and call.same) or issubclass(call.kind, PASSIVE):
+            return None
+        return Unit(call, layer, block, not weightless, self._structure.weights(call))
+
+    def _folded(self, units: Iterator[Unit | None]) -> list[Unit]:
+        """The units, a layer with its norm and activation as one: what the last of them returns."""
+        found: list[Unit] = []
+        for unit in units:
+            if unit is None:
+                continue
+            last = found[-1] if found else None
+            if last is not None and not unit.block and not last.block and self._refines(unit, last):
+                found[-1] = replace(unit, weighty=True, parameters=last.parameters + unit.parameters)
+            else:
+                found.append(unit)
+        return found
+
+    def _refines(self, unit: Unit, last: Unit) -> bool:
+        """Whether a unit is a norm or an activation after another one."""
+        plain = not self._structure.layers(unit.call) and not _pools(unit.call)
+        return last.weighty and plain and unit.layer.shape == last.layer.shape
+
+    def _blocks_matter(self, units: Sequence[Unit]) -> bool:
+        """Whether there are blocks, and they hold half of the parameters from the first to the last of them."""
+        at = [position for position, unit in enumerate(units) if unit.block]
+        if not at:
+            return False
+        between = {unit.call.module: unit for unit in units[at[0] : at[-1] + 1]}.values()
+        of_blocks = sum(unit.parameters for unit in between if unit.block)
+        return of_blocks >= HALF * sum(unit.parameters for unit in between)
+
+    def _around(self, trunk: Call, units: Sequence[Unit]) -> list[Unit]:
+        """The blocks, and for each network with blocks its stem and what follows the last one."""
+        kept = {unit.call for unit in units if unit.block}
+        stems: dict[Call, Unit] = {}
+        for network in [trunk, *self._networks_in(trunk, set(kept))]:
+            inside = set(network)
+            own = [unit for unit in units if unit.call in inside]
+            at = [position for position, unit in enumerate(own) if unit.block]
+            kept |= {unit.call for unit in own[at[-1] + 1 :]}
+            if at[0]:
+                last = self._stem(own[: at[0]], own[at[0]], network)
+                stems[last.call] = self._whole_stem(last, trunk, kept)
+        chosen = [stems.get(unit.call, unit) for unit in units if unit.call in kept or unit.call in stems]
+        return _in_every_pass(chosen, units)
+
+    def _networks_in(self, call: Call, blocks: set[Call]) -> Iterator[Call]:
+        """The calls with blocks within a call that do not work on what another one with blocks returned."""
+        holders = [inner for inner in call.inner if inner not in blocks and not blocks.isdisjoint(inner)]
+        fed = {b for a, b in combinations(holders, 2) if self._structure.connected(a, b, call.inner, first=True)}
+        feeding = {a for a, b in combinations(holders, 2) if self._structure.connected(a, b, call.inner, first=True)}
+        for holder in holders:
+            if holder not in fed | feeding:
+                if not self._structure.container(holder):
+                    yield holder
+                yield from self._networks_in(holder, blocks)
+
+    def _stem(self, before: Sequence[Unit], block: Unit, network: Call) -> Unit:
+        """The last unit before the first block that is not in the same stage; where all are, the last of them."""
+        around = path_to(network, block.call)[:-1]
+        stages = [call for call in around if not self._structure.container(call)] or around
+        inside = set(stages[-1]) if stages else set()
+        outside = [unit for unit in before if unit.call not in inside]
+        return (outside or before)[-1]
+
+    def _whole_stem(self, last: Unit, trunk: Call, blocks: set[Call]) -> Unit:
+        """The outermost call that ends with the unit `last` and holds no block: `stem` rather than `stem.2`."""
+        for call in path_to(trunk, last.call):
+            ends = call.inner and not call.outputs.isdisjoint(last.call.outputs)
+            if ends and blocks.isdisjoint(call) and (unit := self._unit(call, False)):
+                return unit
+        return last
+
+    def _plain(self, trunk: Call, blocks: set[Call]) -> list[Unit]:
+        """One unit for each layer with weights, its norm and activation included; blocks stay whole."""
+        units = self._folded(self._unit(call, call in blocks) for call in self._leaves(trunk, blocks))
+        return [unit for unit in units if unit.weighty] or units
+
+    def _leaves(self, call: Call, blocks: set[Call]) -> Iterator[Call]:
+        for inner in call.inner:
+            if inner not in blocks and self._opens(inner):
+                yield from self._leaves(inner, blocks)
+            else:
+                yield inner
 
 
-def _units(modules: dict[str, nn.Module], ran: set[str]) -> dict[str, bool]:
-    """The outermost modules that are not containers, and whether each is one of several blocks of its class."""
-    kinds = Counter(type(modules[name]) for name in ran if name and _may_be_block(modules[name]))
-    trunk = trunk_of(modules, ran)
-    units: dict[str, bool] = {}
-
-    def descend(name: str) -> None:
-        module = modules[name]
-        block = kinds[type(module)] > 1 and name != trunk
-        holds_blocks = any(kinds[type(inner)] > 1 for inner in module.modules() if inner is not module)
-        # A stage that is a subclass of Sequential is looked into for the blocks it holds.
-        holder = holds_blocks and (not block or isinstance(module, nn.Sequential))
-        transparent = type(module) in CONTAINERS or name == trunk or holder
-        if not transparent:
-            if name in ran and not isinstance(module, PASSIVE):
-                units[name] = block
-            return
-        for child, inner in module.named_children():
-            inner_name = ".".join(part for part in (name, child) if part and part != "_orig_mod")
-            if inner_name in modules and modules[inner_name] is uncompiled(inner):
-                descend(inner_name)
-
-    descend(trunk)
-    return units
+def _in_every_pass(chosen: list[Unit], units: Sequence[Unit]) -> list[Unit]:
+    """The chosen units in every pass of a network that is passed several times, as by two views of an image."""
+    times = Counter(unit.call.module for unit in units)
+    passes = {times[unit.call.module] for unit in chosen if unit.block}
+    if passes == {1} or len(passes) > 1:
+        return chosen
+    found = {unit.call: unit for unit in chosen}
+    modules = {unit.call.module for unit in chosen if times[unit.call.module] in passes}
+    return [found.get(unit.call, unit) for unit in units if unit.call in found or unit.call.module in modules]
 
 
-def _may_be_block(module: nn.Module) -> bool:
-    own = not type(module).__module__.startswith("torch.nn.") or isinstance(module, NN_BLOCKS)
-    return own and any(True for _ in module.children()) and type(module) not in CONTAINERS
-
-
-def trunk_of(modules: dict[str, nn.Module], ran: set[str]) -> str:
-    """The innermost module that still holds every parameter that takes part in the forward pass."""
-    name = ""
-    while True:
-        prefix = f"{name}." if name else ""
-        children = {
-            child: modules[child]
-            for child in modules
-            if child.startswith(prefix) and child != name and "." not in child[len(prefix) :]
-        }
-        weighty = [
-            child
-            for child, module in children.items()
-            if any(True for _ in module.parameters()) and any(r == child or r.startswith(f"{child}.") for r in ran)
-        ]
-        if len(weighty) != 1 or not any(True for _ in children[weighty[0]].children()):
-            return name
-        name = weighty[0]
+def _pools(call: Call) -> bool:
+    return call.kind.__module__ == "torch.nn.modules.pooling"

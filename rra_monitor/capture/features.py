@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from rra_monitor.capture.calls import Trace, trace, with_same_rows
 from rra_monitor.capture.channels import view_dims, with_views
 from rra_monitor.capture.layer import Layer, named_modules, network_of
-from rra_monitor.capture.layers import choose_layers, trace
+from rra_monitor.capture.layers import choose_layers, warn
 from rra_monitor.capture.memory import BatchSize, fitted, is_out_of_memory
 from rra_monitor.capture.names import FULL
 from rra_monitor.capture.undisturbed import undisturbed
@@ -92,20 +93,30 @@ class CallError(ValueError):
 
 
 def find_layers(
-    model: nn.Module, sample: FixedSample, layers: str | Iterable[str] = "auto", forward: Forward = call_model
+    model: nn.Module,
+    sample: FixedSample,
+    layers: str | Iterable[str] = "auto",
+    forward: Forward = call_model,
+    say: Callable[[str], None] = warn,
 ) -> tuple[Layer, ...]:
     """The layers to watch and their shapes, from two forward passes of a few samples.
+
+    Args:
+        model: network.
+        sample: sample of which a few pass through it.
+        layers: layers to find, see `choose_layers`.
+        forward: function of the model and a batch.
+        say: function for a remark on the choice.
 
     Raises:
         CallError: the network does not run on the sample.
         ValueError: see `choose_layers`.
     """
     traced, _ = fitted(TRACED_SAMPLES, lambda size: _traced(model, sample, size, forward), least=2)
-    larger, smaller = traced
-    return choose_layers(model, [layer for layer in larger if layer in smaller], layers)
+    return choose_layers(model, with_same_rows(*traced), layers, say)
 
 
-def _traced(model: nn.Module, sample: FixedSample, size: int, forward: Forward) -> list[list[Layer]]:
+def _traced(model: nn.Module, sample: FixedSample, size: int, forward: Forward) -> list[Trace]:
     larger = min(size, sample.n)
     with undisturbed(model, copy_all=True):
         try:

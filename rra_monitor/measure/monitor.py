@@ -70,6 +70,7 @@ class Monitor:
         self.on_error = on_error
         self.quantities = options.measured()
         self._undefined: set[tuple[str, str, str]] = set()
+        self._said: set[str] = set()
         self._batch_size = BatchSize(options.batch_size)
 
     def k(self, probe: str) -> int:
@@ -148,8 +149,14 @@ class Monitor:
         return plans
 
     def _layers(self, model: nn.Module, sample: FixedSample) -> tuple[Layer, ...]:
-        layers = find_layers(model, sample, self.options.layers, self._forward)
+        layers = find_layers(model, sample, self.options.layers, self._forward, self._say_once)
         return with_views(model, layers, tuple(self.options.views))
+
+    def _say_once(self, text: str) -> None:
+        """Warn about the choice of layers, which every snapshot makes anew, the first time."""
+        if text not in self._said:
+            self._said.add(text)
+            warnings.warn(text, stacklevel=6)
 
     def _snapshot(
         self, model: nn.Module, probe: str, step: int, epoch: int, on_graph: Callable[[str, int, int], None] | None

@@ -50,7 +50,7 @@ class TestFindLayersAuto:
     @pytest.mark.parametrize(
         ("network", "side", "last_block", "count"),
         [
-            ("densenet121", 64, "features.denseblock4", 11),
+            ("densenet121", 64, "features.denseblock4.denselayer16", 40),
             ("mobilenet_v2", 64, "features.18", 21),
             ("regnet_y_400mf", 64, "trunk_output.block4.block4-5", 20),
             ("convnext_tiny", 64, "features.7.2", 23),
@@ -62,9 +62,9 @@ class TestFindLayersAuto:
         assert last_block in found
         assert len(found) == count
 
-    def test_a_network_without_blocks_gives_the_children_of_its_trunk(self):
+    def test_a_network_without_blocks_gives_its_convolutions_with_their_activations(self):
         plain = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Dropout(), nn.Flatten(), nn.Linear(8, 2)))
-        assert names(plain, (1, 4, 4)) == ["input", "0.0", "0.1", "0.4"]
+        assert names(plain, (1, 4, 4)) == ["input", "0.1", "0.4"]
 
     def test_tokens_have_no_geometry_and_are_no_layer(self):
         sample = rra.FixedSample.from_tensors(torch.randint(0, 9, (4, 5)))

@@ -1,0 +1,24 @@
+"""Which modules hold weights."""
+
+from torch import nn
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
+
+
+def weighted(module: nn.Module) -> bool:
+    """Whether the module itself has a matrix or a kernel of weights: a convolution, a linear or recurrent layer."""
+    if isinstance(module, NORMS):
+        return False
+    # Quantised modules hold theirs in another form, parametrised ones compute them: both have `weight` as a member.
+    computed = hasattr(type(module), "weight")
+    return computed or any(weight.dim() >= 2 for weight in module.parameters(recurse=False))
+
+
+def layers_with_weights(module: nn.Module) -> int:
+    """Number of modules within it, itself included, that have weights."""
+    return sum(weighted(inner) for inner in module.modules())
+
+
+def size(module: nn.Module) -> int:
+    """Number of its parameters."""
+    return sum(weight.numel() for weight in module.parameters())
