@@ -7,7 +7,7 @@ from itertools import combinations
 
 from torch import nn
 
-from rra_monitor.capture.blocks import Structure, parallel, path_to
+from rra_monitor.capture.blocks import TRANSFORMER_LAYERS, Structure, parallel, path_to
 from rra_monitor.capture.calls import Call, Trace
 from rra_monitor.capture.layer import Layer, named_modules
 from rra_monitor.capture.names import INPUT
@@ -100,7 +100,7 @@ class _Choice:
         """The innermost call that still holds every layer with weights that ran."""
         call = self._whole
         while True:
-            weighty = [inner for inner in call.inner if self._structure.layers(inner)]
+            weighty = [inner for inner in call.inner if self._structure.weighted_layers(inner)]
             if len(weighty) != 1 or not self._opens(weighty[0]):
                 return call
             call = weighty[0]
@@ -120,16 +120,29 @@ class _Choice:
 
     def _several_networks(self, reached: Sequence[Call]) -> set[type[nn.Module]]:
         """The classes of which the calls are networks side by side, or the two halves of one, and no blocks."""
-        found = set()
-        for kind, calls in self._repeated(reached).items():
-            pair = len(calls) == 2 and not calls[0].module.rpartition(".")[2].isdigit()
-            if parallel(calls, self._whole) or (pair and self._halves(calls, reached)):
-                found.add(kind)
-        return found
+        return {
+            kind
+            for kind, calls in self._repeated(reached).items()
+            if all(self._side_by_side(together, reached) for together in self._by_holder(calls))
+        }
+
+    def _by_holder(self, calls: Sequence[Call]) -> list[list[Call]]:
+        """The calls of each module that is looked into, containers aside."""
+        found: dict[Call, list[Call]] = defaultdict(list)
+        for call in calls:
+            around = [above for above in path_to(self._whole, call)[:-1] if not self._structure.container(above)]
+            found[around[-1] if around else self._whole].append(call)
+        return list(found.values())
+
+    def _side_by_side(self, calls: Sequence[Call], reached: Sequence[Call]) -> bool:
+        if len(calls) == 1:
+            return False
+        pair = len(calls) == 2 and not calls[0].module.rpartition(".")[2].isdigit()
+        return parallel(calls, self._whole) or (pair and self._halves(calls, reached))
 
     def _halves(self, calls: Sequence[Call], reached: Sequence[Call]) -> bool:
         """Whether two calls are all that has weights, or one does not work on what the other returns."""
-        alone = all(call in calls for call in reached if self._structure.layers(call))
+        alone = all(call in calls for call in reached if self._structure.weighted_layers(call))
         return alone or not self._structure.connected(calls[0], calls[1], reached)
 
     def _repeated(self, reached: Sequence[Call]) -> dict[type[nn.Module], list[Call]]:
@@ -142,6 +155,7 @@ class _Choice:
     def _blocks(self, trunk: Call, reached: Sequence[Call]) -> set[Call]:
         """The calls of repeated classes; and of others among them: within the same stage, or between them."""
         blocks = {call for calls in self._repeated(reached).values() for call in calls}
+        blocks |= {call for call in reached if issubclass(call.kind, TRANSFORMER_LAYERS)}
         if not blocks:
             return blocks
         at = [position for position, call in enumerate(reached) if call in blocks]
@@ -159,10 +173,10 @@ class _Choice:
 
     def _unit(self, call: Call, block: bool) -> Unit | None:
         layer = self._layers.get((call.module, call.index))
-        weightless = not self._structure.layers(call)
+        weightless = not self._structure.weighted_layers(call)
         if layer is None or (weightless and call.same) or issubclass(call.kind, PASSIVE):
             return None
-        return Unit(call, layer, block, not weightless, self._structure.weights(call))
+        return Unit(call, layer, block, not weightless, self._structure.parameters(call))
 
     def _folded(self, units: Iterator[Unit | None]) -> list[Unit]:
         """The units, a layer with its norm and activation as one: what the last of them returns."""
@@ -179,7 +193,7 @@ class _Choice:
 
     def _refines(self, unit: Unit, last: Unit) -> bool:
         """Whether a unit is a norm or an activation after another one."""
-        plain = not self._structure.layers(unit.call) and not _pools(unit.call)
+        plain = not self._structure.weighted_layers(unit.call) and not _pools(unit.call)
         return last.weighty and plain and unit.layer.shape == last.layer.shape
 
     def _blocks_matter(self, units: Sequence[Unit]) -> bool:

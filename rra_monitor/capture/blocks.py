@@ -5,6 +5,7 @@ them apart is what a person looks at. A module that holds a list of equal parts,
 one that adds its input to the output of such a list of plain parts is a residual block, and is not.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
@@ -12,21 +13,20 @@ from itertools import combinations, pairwise
 from torch import nn
 
 from rra_monitor.capture.calls import Call, Trace
-from rra_monitor.capture.weights import layers_with_weights, size
+from rra_monitor.capture.weights import layers_with_weights, number_of_parameters
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
-TRANSFORMERS = (
-    nn.Transformer,
-    nn.TransformerEncoder,
-    nn.TransformerDecoder,
-    nn.TransformerEncoderLayer,
-    nn.TransformerDecoderLayer,
-)
+TRANSFORMER_LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+
+TRANSFORMERS = (nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder, *TRANSFORMER_LAYERS)
 """The classes of torch.nn that are made of parts that can be watched, beside the containers."""
 
 MOST_OF_IT = 2 / 3
 """Fraction of a module's parameters that its parts hold, where nothing but their order tells that they are a list."""
+
+NETWORK = 4
+"""Number of parts from which on the only module of a class is a network, and no block."""
 
 
 class Structure:
@@ -69,13 +69,13 @@ class Structure:
         """Whether the call is of a module that holds a list of blocks."""
         return call.kind in self._stages and self.composite(call)
 
-    def layers(self, call: Call) -> int:
+    def weighted_layers(self, call: Call) -> int:
         """Number of layers of weights in the module."""
         return self._counts[call.module]
 
-    def weights(self, call: Call) -> int:
+    def parameters(self, call: Call) -> int:
         """Number of parameters of the module."""
-        return size(self._modules[call.module])
+        return number_of_parameters(self._modules[call.module])
 
     def parts(self, call: Call) -> list[Call]:
         """The composite calls right within a call, through plain containers, that can be watched."""
@@ -103,7 +103,7 @@ class Structure:
         for call in among:
             if call is later:
                 return later.first in reached if first else not reached.isdisjoint(later.inputs)
-            if begun and not self.layers(call) and not reached.isdisjoint(call.inputs):
+            if begun and not self.weighted_layers(call) and not reached.isdisjoint(call.inputs):
                 reached |= call.outputs
             begun = begun or call is earlier
         return False
@@ -113,6 +113,8 @@ class Structure:
         parts = [self.parts(call) for call in calls]
         if any(part.kind in self._stages for found in parts for part in found):
             return True
+        if self._alone(kind) and all(map(self._many, parts, calls)):
+            return True
         listed = [[part for part in found if self._listed(part)] for found in parts]
         if any(map(self._alike, listed, calls)) or _varied(listed):
             plain = all(self.chained(part) for found in listed for part in found)
@@ -121,17 +123,29 @@ class Structure:
             return False
         return any(map(self._strung, parts, calls)) or all(map(self._single, listed, calls))
 
+    def _alone(self, kind: type[nn.Module]) -> bool:
+        """Whether the network has one module of the class."""
+        return len({call.module for call in self._by_kind[kind]}) == 1
+
+    def _many(self, parts: Sequence[Call], call: Call) -> bool:
+        """Whether the parts are too many for a block: the network itself, within another module."""
+        several = max(Counter(part.kind for part in parts).values(), default=0) > 1
+        return several and len(parts) >= NETWORK and not all(_parallel(call, *pair) for pair in pairwise(parts))
+
     def _alike(self, parts: Sequence[Call], call: Call) -> bool:
-        """Whether some list is of several parts, of one class, that do not all run side by side on the same input."""
+        """Whether some list holds several parts of one class that do not all run side by side on the same input.
+
+        Where the module is one of several of its class, the list must have no other parts: else it is how each of
+        these blocks is made.
+        """
         lists: dict[str, list[Call]] = defaultdict(list)
         for part in parts:
-            lists[part.module.rpartition(".")[0]].append(part)
-        return any(
-            len(items) > 1
-            and len({item.kind for item in items}) == 1
-            and not all(_parallel(call, *pair) for pair in pairwise(items))
-            for items in lists.values()
-        )
+            lists[re.sub(r"\d+", "*", part.module)].append(part)
+        for items in lists.values():
+            counts = Counter(item.kind for item in items)
+            if max(counts.values()) > 1 and (self._alone(call.kind) or len(counts) == 1):
+                return not all(_parallel(call, *pair) for pair in pairwise(items))
+        return False
 
     def _strung(self, parts: Sequence[Call], call: Call) -> bool:
         """Whether the parts are several of one class, each feeds the next, and they hold most of the parameters."""
@@ -141,13 +155,13 @@ class Structure:
         if not all(self.connected(*pair, flat) for pair in pairwise(parts)):
             return False
         distinct = {part.module: part for part in parts}.values()
-        return sum(map(self.weights, distinct)) >= MOST_OF_IT * self.weights(call)
+        return sum(map(self.parameters, distinct)) >= MOST_OF_IT * self.parameters(call)
 
     def _single(self, listed: Sequence[Call], call: Call) -> bool:
         """Whether there is one part, a residual block that holds half of the parameters."""
         if len(listed) != 1 or self.chained(listed[0]):
             return False
-        return 2 * self.weights(listed[0]) >= self.weights(call)
+        return 2 * self.parameters(listed[0]) >= self.parameters(call)
 
     def _flat(self, call: Call) -> Iterator[Call]:
         for inner in call.inner:

@@ -110,9 +110,7 @@ def _followed(model: nn.Module, whole: Call, run: Callable[[], object]) -> list[
 
     def ended(name: str) -> Callable[..., None]:
         def record(_module: nn.Module, _args: Any, output: Any) -> None:
-            # Calls above it ended by an error that the network caught.
-            while (call := running.pop()).module != name:
-                running[-1].inner.remove(call)
+            call = running.pop()
             tensor = first_tensor(output)
             call.same = _same_numbers(given.pop(call), tensor)
             call.index = calls[name]
@@ -128,7 +126,8 @@ def _followed(model: nn.Module, whole: Call, run: Callable[[], object]) -> list[
         for name, module in named_modules(model).items():
             if name and not isinstance(module, torch.jit.ScriptModule):
                 handles.append(module.register_forward_pre_hook(began(name), with_kwargs=True))
-                handles.append(module.register_forward_hook(ended(name)))
+                # Also where it raises an error, which the network may catch: the next call is not within it.
+                handles.append(module.register_forward_hook(ended(name), always_call=True))
         run()
     finally:
         for handle in handles:
@@ -171,6 +170,8 @@ def _version(tensor: torch.Tensor) -> int:
 def _same_numbers(given: tuple[torch.Tensor, int] | None, returned: torch.Tensor | None) -> bool:
     """Whether a tensor is the one that was given, unchanged, or another view of all its numbers."""
     if given is None or returned is None or returned.numel() != given[0].numel():
+        return False
+    if returned.shape[:1] != given[0].shape[:1]:
         return False
     tensor, version = given
     strided = tensor.layout is returned.layout is torch.strided and not tensor.is_quantized

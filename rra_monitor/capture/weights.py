@@ -19,6 +19,6 @@ def layers_with_weights(module: nn.Module) -> int:
     return sum(weighted(inner) for inner in module.modules())
 
 
-def size(module: nn.Module) -> int:
-    """Number of its parameters."""
+def number_of_parameters(module: nn.Module) -> int:
+    """Number of parameters in the module and those within it."""
     return sum(weight.numel() for weight in module.parameters())

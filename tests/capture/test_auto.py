@@ -149,6 +149,53 @@ class TestStages:
         model = nn.Sequential(nn.Conv2d(3, 8, 1), *(module for three in convs for module in three))
         assert names(model, 3, 8, 8) == ["input", "0", "2", "3", "5", "6", "8", "9"]
 
+    def test_a_network_beside_a_head_is_looked_into(self):
+        class Backbone(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.stem, self.one, self.two = nn.Conv2d(3, 4, 1), Residual(), Residual()
+                self.three, self.four = Residual(), Residual()
+
+            def forward(self, x):
+                return self.four(self.three(self.two(self.one(self.stem(x)).relu())))
+
+        model = nn.Sequential(Backbone(), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1))
+        assert names(model, 3, 8, 8) == ["input", "0.stem", "0.one", "0.two", "0.three", "0.four", "1", "2"]
+
+    def test_pairs_in_nested_lists_are_blocks(self):
+        class Attention(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.qkv, self.out = nn.Linear(4, 12), nn.Linear(4, 4)
+
+            def forward(self, x):
+                q, k, v = self.qkv(x).chunk(3, -1)
+                return self.out((q @ k.transpose(-1, -2)).softmax(-1) @ v)
+
+        class Transformer(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = nn.ModuleList(nn.ModuleList([Attention(), Mlp(4)]) for _ in range(2))
+
+            def forward(self, x):
+                for attention, mlp in self.layers:
+                    x = attention(x) + x
+                    x = mlp(x) + x
+                return x
+
+        model = nn.Sequential(nn.Linear(3, 4), Transformer(), nn.Linear(4, 2))
+        assert names(model, 5, 3) == ["input", "0", *(f"1.layers.{i}.{j}" for i in (0, 1) for j in (0, 1)), "2"]
+
+    def test_a_single_transformer_layer_is_a_block(self):
+        layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+        model = nn.Sequential(nn.Linear(3, 4), nn.TransformerEncoder(layer, 1), nn.Linear(4, 2))
+        assert names(model, 5, 3) == ["input", "0", "1.layers.0", "2"]
+
+    def test_parametrised_layers_are_layers(self):
+        normed = nn.utils.parametrizations.spectral_norm
+        model = nn.Sequential(normed(nn.Conv2d(3, 4, 1)), nn.ReLU(), nn.Flatten(), normed(nn.Linear(256, 2)))
+        assert names(model, 3, 8, 8) == ["input", "1", "3"]
+
 
 class TestPlainNetworks:
     def test_a_convolution_comes_with_its_norm_and_activation_and_without_pools(self):
@@ -228,6 +275,23 @@ class TestSeveralNetworks:
         both = Both(lambda: Encoder(1, 2), lambda a, b, x: a(x + 1) * b(x + 2))
         own = ["stem", *BLOCKS, "norm"]
         assert names(both, 3, 16, 16) == ["input", *(f"{net}.{name}" for net in "ab" for name in own)]
+
+    def test_a_block_that_each_of_two_networks_has_once_is_a_block(self):
+        class Other(Residual):
+            pass
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.stem, self.last = nn.Conv2d(3, 4, 1), Other()
+                self.one, self.two, self.three = Residual(), Residual(), Residual()
+
+            def forward(self, x):
+                return self.three(self.last(self.two(self.one(self.stem(x)))))
+
+        both = Both(Net, lambda a, b, x: a(x) * b(x + 2))
+        own = ("stem", "one", "two", "last", "three")
+        assert names(both, 3, 8, 8) == ["input", *(f"{net}.{name}" for net in "ab" for name in own)]
 
     def test_encoder_and_decoder_of_one_class_are_looked_into(self):
         def mlp():
