@@ -13,6 +13,7 @@ from torch import nn
 
 from rra_monitor.capture.features import CallError, call_model
 from rra_monitor.capture.layers import LayerNameError
+from rra_monitor.capture.undisturbed import NotInitialisedError
 from rra_monitor.integrations.announcement import announcement
 from rra_monitor.integrations.fit_options import FitOptions
 from rra_monitor.integrations.input_check import InputCheck
@@ -71,6 +72,7 @@ class MonitoredFit:
         self._monitor: Monitor | None = None
         self._recorder: Recorder | None = None
         self._remarks: list[str] = []
+        self._initialised = True
         self._open_store(resumed)
 
     def start(self) -> bool:
@@ -91,7 +93,7 @@ class MonitoredFit:
         if not self._attempt(self._announce):
             refuse_watchers(trainer, f"there is {NONE}")
             return False
-        if trainer.strategy.broadcast(trainer.global_step == 0 or self._lacks_its_start()):
+        if self._initialised and trainer.strategy.broadcast(trainer.global_step == 0 or self._lacks_its_start()):
             self.measure(trainer.current_epoch)
         return True
 
@@ -212,7 +214,13 @@ class MonitoredFit:
     def _announce(self) -> None:
         options, trainer = self._options, self._trainer
         assert self._monitor is not None
-        plans = self._plans()
+        try:
+            plans = self._plans()
+        except NotInitialisedError as error:
+            # Its first batch draws its weights: a pass of the monitor's would draw others.
+            self._initialised = False
+            warnings.warn(f"no snapshot before training: {error}. Later ones are measured", stacklevel=5)
+            return
         if self._probes.awaited(trainer):
             self._remarks.append("val: drawn when the trainer makes its validation loaders")
         text = announcement(

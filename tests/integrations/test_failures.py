@@ -18,7 +18,7 @@ import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.integrations.watchers import _watchers
 from tests.helpers import ROOT
-from tests.helpers.training import Classifier, epochs, fit
+from tests.helpers.training import Classifier, epochs, fit, loaders
 
 
 def warned_about(caught, word):
@@ -68,6 +68,18 @@ class TestFailuresAtTheStart:
         (said,) = warned_about(caught, "no monitor")
         assert "does not run on the sample" in said
         assert "pass forward=" in said
+
+    def test_lazy_layers_are_measured_after_the_first_epoch(self, digits, tmp_path, caught):
+        class Lazy(Classifier):
+            def __init__(self):
+                super().__init__()
+                self.net = nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(10))
+
+        monitor = RRACallback({"p": rra.FixedSample.from_tensors(digits[0][:60], digits[1][:60])})
+        fit(digits, tmp_path, [monitor], 2, module=Lazy(), data=loaders(digits)[0])
+        (said,) = warned_about(caught, "no snapshot")
+        assert "no snapshot before training: LazyLinear is not initialised yet" in said
+        assert [monitor.store.load("p", step).epoch for step in monitor.store.steps("p")] == [1, 2]
 
     def test_it_ends_the_training_on_request(self, digits, tmp_path):
         probe = rra.FixedSample.from_tensors({"image": digits[0][:60]}, digits[1][:60])
