@@ -79,7 +79,8 @@ def pooled(features: torch.Tensor, view: str, channels_last: bool = False) -> to
 
     Returns:
         The features themselves for the full view; else (n, …) with shorter or no spatial axes, in float32 or float64:
-        half precision would round averages to a few values, and equal averages are ties in a graph.
+        half precision would round averages to a few values, and equal averages are ties in a graph. Of complex
+        features, the views of real and imaginary parts side by side, (n, …, 2).
 
     Raises:
         ValueError: an unknown view, or one that the features' shape cannot have.
@@ -96,6 +97,9 @@ def pooled(features: torch.Tensor, view: str, channels_last: bool = False) -> to
     shape = tuple(features.shape[1:])
     if 0 in shape:
         raise ValueError(f"features of shape {tuple(features.shape)} are empty; there is nothing to pool")
+    if features.is_complex():
+        # The distance of complex vectors is that of these parts.
+        return torch.stack([pooled(part, view, channels_last) for part in (features.real, features.imag)], dim=-1)
     if view not in (found := resolve(shape, [view], channels_last)):
         raise ValueError(f"features of shape {tuple(features.shape)} have no {view!r}; it is of (n, tokens, channels)")
     view = found[view]
