@@ -11,6 +11,7 @@ import torch
 import torchvision
 import transformers
 from torch import nn
+from torchvision.models.resnet import Bottleneck
 
 import rra_monitor as rra
 from rra_monitor.capture.features import find_layers
@@ -41,7 +42,7 @@ def logits(network, images):
 
 NETWORKS = {
     "torchvision resnet18": torchvision.models.resnet18,
-    "torchvision resnet50": torchvision.models.resnet50,
+    "torchvision bottlenecks": partial(torchvision.models.ResNet, Bottleneck, [1, 1, 1, 1]),
     "torchvision regnet_x_400mf": torchvision.models.regnet_x_400mf,
     "timm resnet18": partial(timm.create_model, "resnet18"),
     "timm regnetx_002": partial(timm.create_model, "regnetx_002"),
@@ -225,7 +226,7 @@ class TestInsertAttention:
 def with_timms(kind):
     """A network of four blocks with timm's attention of a name."""
     torch.manual_seed(0)
-    return timm.create_model("resnet10t", block_args={"attn_layer": kind}, zero_init_last=False).eval()
+    return timm.create_model("test_resnet", block_args={"attn_layer": kind}, zero_init_last=False).eval()
 
 
 def regnet_y():
@@ -240,7 +241,7 @@ class TestReplacing:
         with pytest.raises(ValueError, match=r"layer1.0.se \(\w+\) is attention already. Pass replace=True"):
             insert_attention(network, "se")
         assert count(network, Attended) == 0
-        plain = timm.create_model("resnet10t").eval()
+        plain = timm.create_model("test_resnet").eval()
         plain.load_state_dict(network.state_dict(), strict=False)
         images = torch.randn(IMAGES)
         insert_attention(network, "se", replace=True, gate=True)
@@ -284,7 +285,7 @@ class TestReplacing:
     def test_every_new_layer_learns(self):
         network = insert_attention(with_timms("cbam").train(), "se", replace=True)
         network(torch.randn(IMAGES)).square().sum().backward()
-        assert all(weights.grad.abs().sum() > 0 for weights in network.layer3[0].bn2.attention.parameters())
+        assert all(weights.grad.abs().sum() > 0 for weights in network.layer3[0].bn3.attention.parameters())
 
     def test_stages_without_new_attention_keep_what_they_have(self):
         network = insert_attention(with_timms("eca"), (None, None, None, "se"), replace=True)
