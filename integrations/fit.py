@@ -20,6 +20,7 @@ from rra_monitor.integrations.input_check import InputCheck
 from rra_monitor.integrations.loggers import logger_sinks
 from rra_monitor.integrations.moments import averaged_module, averaging_callbacks, holds_averages, lent_trainer
 from rra_monitor.integrations.muted import muted
+from rra_monitor.integrations.next_commands import next_commands
 from rra_monitor.integrations.opening import open_store
 from rra_monitor.integrations.probes import Probes
 from rra_monitor.integrations.wandb.references import reference_path
@@ -73,6 +74,7 @@ class MonitoredFit:
         self._recorder: Recorder | None = None
         self._remarks: list[str] = []
         self._initialised = True
+        self._closed = False
         self._open_store(resumed)
 
     def start(self) -> bool:
@@ -141,7 +143,7 @@ class MonitoredFit:
             self.inputs.validation(name, self._probes, batch)
 
     def close(self, finished: bool) -> None:
-        """End the fit: sinks write what they hold back, and the claim ends.
+        """End the fit: sinks write what they hold back, the claim ends, and what shows the run is said.
 
         Args:
             finished: whether the training came to its end.
@@ -151,6 +153,15 @@ class MonitoredFit:
             self._recorder.close()
         if self.store is not None:
             self.store.release(finished)
+        self._say_what_to_look_at()
+
+    def _say_what_to_look_at(self) -> None:
+        """Print, once, the commands that show the run."""
+        if self.measured is None or self._closed:
+            return
+        self._closed = True
+        if commands := next_commands(self.store, self._trainer.loggers):
+            rank_zero_info("\n  ".join(["To look at what was measured:", *commands]))
 
     def _lacks_its_start(self) -> bool:
         """Whether nothing is stored for the next snapshot to be compared with; on rank zero.

@@ -1,5 +1,6 @@
 """RRACallback: the monitor in a Lightning trainer. It only translates the trainer's hooks into calls."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -76,7 +77,8 @@ class RRACallback(Callback):
         tensorboard_scalars: Choice = "summaries",
         **monitor_options: Any,
     ) -> None:
-        check_names("RRACallback", monitor_options)
+        own = [field.name for field in dataclasses.fields(FitOptions) if field.name != "measuring"]
+        check_names("RRACallback", monitor_options, own)
         self.options = FitOptions(
             probes=probes,
             every_n_epochs=every_n_epochs,

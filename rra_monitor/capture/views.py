@@ -20,6 +20,7 @@ from collections.abc import Iterable
 import torch
 
 from rra_monitor.capture.names import CLASS_TOKEN, FULL, VIEW_FORMS, is_view
+from rra_monitor.utils.text import brief
 
 Shape = tuple[int, ...]
 """Shape of one sample's features, without the axis of samples."""
@@ -34,11 +35,11 @@ def checked_views(views: str | Iterable[str]) -> tuple[str, ...]:
         ValueError: an unknown name, or views without "full", which summaries and inter matrices need.
     """
     if not isinstance(views, (str, Iterable)):
-        raise TypeError(f"views={views!r:.80}; expected names of views: {VIEW_FORMS}")
+        raise TypeError(f"views={brief(views)}; expected names of views: {VIEW_FORMS}")
     asked = tuple(dict.fromkeys([views] if isinstance(views, str) else views))
     for view in asked:
         if not isinstance(view, str) or not is_view(view):
-            raise ValueError(f"unknown view {view!r}; expected {VIEW_FORMS}")
+            raise ValueError(f"unknown view {brief(view)}; expected {VIEW_FORMS}")
     if FULL not in asked:
         raise ValueError(
             f"views={asked!r} lacks 'full', which summaries and the comparison of scales need; pass {(FULL, *asked)!r}"

@@ -25,6 +25,7 @@ from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
 from rra_monitor.utils.rng import preserved_rng
+from rra_monitor.utils.text import brief
 
 
 class Monitor:
@@ -56,13 +57,13 @@ class Monitor:
         on_error: Literal["raise", "warn"] = "raise",
         **more: Any,
     ) -> None:
-        check_names("Monitor", more)
+        check_names("Monitor", more, ("probes", "options", "on_error"))
         if on_error not in ("raise", "warn"):
-            raise ValueError(f"on_error={on_error!r:.80}; expected 'raise' or 'warn'")
+            raise ValueError(f"on_error={brief(on_error)}; expected 'raise' or 'warn'")
         if options is None:
             options = MonitorOptions(**more)
         elif not isinstance(options, MonitorOptions):
-            raise TypeError(f"options={options!r:.80}; expected MonitorOptions(…), or options by keyword")
+            raise TypeError(f"options={brief(options)}; expected MonitorOptions(…), or options by keyword")
         else:
             options = replace(options, **more)
         self.probes = checked_probes(probes, options.k)
@@ -233,15 +234,19 @@ def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> d
         TypeError: anything but samples by name.
         ValueError: no sample, a name that cannot be a key, a k below 2 or too large for a sample.
     """
+    if isinstance(probes, FixedSample):
+        raise TypeError("probes is a FixedSample without a name; pass {'train': sample}")
     if not isinstance(probes, Mapping):
         raise TypeError(
-            f"probes={probes!r:.80}; expected names and samples, as {{'train': FixedSample.from_dataset(…)}}"
+            f"probes={brief(probes)}; expected names and samples, as {{'train': FixedSample.from_dataset(…)}}"
         )
     if not probes:
         raise ValueError("probes is empty; pass at least one sample, as {'train': FixedSample.from_dataset(…)}")
     for name, sample in probes.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise ValueError(f"probe name {name!r}: letters, digits, '_' and '-' only, since keys and files carry it")
+            raise ValueError(
+                f"probe name {name!r:.80}: letters, digits, '_' and '-' only, since keys and files carry it"
+            )
         if not isinstance(sample, FixedSample):
             raise TypeError(
                 f"probe {name!r} is a {type(sample).__name__}, expected a FixedSample; make one with "

@@ -20,6 +20,7 @@ from rra_monitor.runs.record import Record
 from rra_monitor.runs.sinks import FanOut, Sink
 from rra_monitor.runs.store import RunStore
 from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.text import brief
 
 STORE_SECONDS = 600.0
 """Longest time that the training waits for the disk; large graphs may take a while on object storage."""
@@ -62,7 +63,7 @@ class Recorder:
         resume_step: int | None = None,
     ) -> None:
         if align not in ("epoch", "last"):
-            raise ValueError(f"align={align!r}; expected 'epoch' or 'last'")
+            raise ValueError(f"align={brief(align)}; expected 'epoch' or 'last'")
         self.store = store
         self.references = {name: _reference(name, path) for name, path in (references or {}).items()}
         self.align = align

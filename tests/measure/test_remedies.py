@@ -57,6 +57,16 @@ REMEDIES = [
         lambda: measured(k=5),
     ),
     Remedy(
+        "RRACallback and of RunStore",
+        lambda: measured(keep_graphs="last"),
+        lambda: rra.RunStore("memory://run", keep_graphs="last"),
+    ),
+    Remedy(
+        "quantities={}; expected a list of names and quantities, as ['cka']",
+        lambda: measured(quantities="cka"),
+        lambda: measured(quantities=["cka"]),
+    ),
+    Remedy(
         "expected a name, or Quantity('name', function)",
         lambda: measured(quantities=[nearest]),
         lambda: measured(quantities=["cka"]),
@@ -81,6 +91,11 @@ REMEDIES = [
         "expected names and samples, as {'train': FixedSample.from_dataset(…)}",
         lambda: measured([SAMPLE]),
         lambda: measured({"train": FixedSample.from_dataset(DATA, n=40)}),
+    ),
+    Remedy(
+        "probes is a FixedSample without a name; pass {'train': sample}",
+        lambda: measured(SAMPLE),
+        lambda: measured({"train": SAMPLE}),
     ),
     Remedy(
         "probes is empty; pass at least one sample, as {'train': FixedSample.from_dataset(…)}",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from rra_monitor.measure.quantity import Quantity
+from rra_monitor.utils.text import brief
 
 _STANDARD = ("intrinsic_dimension", "class_similarity", "layer_similarity", "graph_health")
 """Modules of the quantities that every snapshot has, in the order in which they are shown."""
@@ -42,12 +43,12 @@ def with_standard(asked: Iterable[str | Quantity]) -> tuple[Quantity, ...]:
         ValueError: an unknown name; a name that another quantity, or one of its summaries, has.
     """
     if isinstance(asked, (str, Quantity)) or not isinstance(asked, Iterable):
-        raise TypeError(f"quantities={asked!r:.80}; expected a list of names and quantities, as [{asked!r:.60}]")
+        raise TypeError(f"quantities={brief(asked)}; expected a list of names and quantities, as ['cka']")
     chosen = {quantity.name: quantity for quantity in STANDARD}
     for each in asked:
         quantity = _named(each) if isinstance(each, str) else each
         if not isinstance(quantity, Quantity):
-            raise TypeError(f"quantities has {each!r:.80}; expected a name, or Quantity('name', function)")
+            raise TypeError(f"quantities has {brief(each)}; expected a name, or Quantity('name', function)")
         if quantity.compute is None:
             raise TypeError(f"quantity {quantity.name!r} has no function; give one, as Quantity('name', function)")
         if chosen.get(quantity.name) is quantity:
