@@ -51,7 +51,6 @@ NOT_FOLLOWED = {
     "Add --allow-pickle if you trust those of --data.": "a remark; followed in tests/datasets/test_imagenet64.py",
     "No --checkpoint: the weights are those that MODEL comes with.": "a remark",
     "Again, without the network: rra-monitor analyze --from {}": "a remark; followed in tests/cli/test_analyze.py",
-    "Report: rra-monitor report {}": "a remark; another run is followed in tests/cli/test_remedies.py",
     "Windows for STAC: rra-monitor suggest {}": "a remark; followed in tests/cli/test_suggest.py",
     "this is a fast_dev_run": "a remark",
     "layers='auto' watches {} of the {} layers": "a remark; followed in tests/capture/test_auto.py",

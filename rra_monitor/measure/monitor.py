@@ -176,7 +176,7 @@ class Monitor:
             views=tuple(self.options.views),
             forward=self._forward,
             batch_size=self._batch_size,
-            memory_budget=self.options.memory_budget,
+            memory_budget=int(self.options.memory_budget),  # options have read a text
         ):
             try:
                 collector.add(layer, knn_graph(features, k, self.options.backend), features)

@@ -48,7 +48,7 @@ class MonitorOptions:
     backend: str = "auto"
     forward: Forward | None = None
     batch_size: int = 128
-    memory_budget: int = 4 << 30
+    memory_budget: int | str = 4 << 30
     cka: bool = False
     quantities: Iterable[str | Quantity] = ()
 
