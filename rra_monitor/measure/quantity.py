@@ -88,6 +88,10 @@ class Quantity:
         rank: prominence. "main" is logged layer by layer to every tracker and shown first, "side" is shown after the
             comparisons, "check" is in files and at the end of lists.
         error_of: name of the quantity whose standard error this is; empty if it is none.
+        beside: name of the quantity in whose chart it is drawn, too, as a thin second line; empty for none.
+        beside_where: name of the quantity that is above 0 in some layer where this line is drawn.
+        method: name of the method, where there are several; values of different ones are not compared.
+        warning: sentence that is said once, in a warning that names the layers, where the value is above 0.
         summaries: suffix to function of the (M,) values of the layers without their pooled views, for one number per
             probe: `rra/<probe>/<name>_<suffix>`.
         worst: function of the (L,) values of all layers and views, for one number per probe that is logged as
@@ -124,6 +128,10 @@ class Quantity:
     depends_on_k: bool = True
     rank: Rank = "main"
     error_of: str = ""
+    beside: str = ""
+    beside_where: str = ""
+    method: str = ""
+    warning: str = ""
     summaries: Mapping[str, Callable[[Curve], float]] = field(default_factory=_last_layer_only)
     worst: Callable[[Curve], float] | None = None
     always: bool = False

@@ -8,7 +8,7 @@ function dense(a, b) {
   return 10 * high <= 11 * low;
 }
 
-const comparable = (about, a, b) => dense(a, b) || (!about.depends_on_k && a.n === b.n);
+const comparable = (about, a, b) => (!about.method || a.estimator === b.estimator) && (dense(a, b) || (!about.depends_on_k && a.n === b.n));
 
 // What the values are called that cannot be compared between some of the probes: "NNCS and NNLS", or "".
 export function notComparable(abouts, probes) {
