@@ -40,7 +40,7 @@ def ruling_near_duplicates(snapshot: Snapshot) -> Finding | None:
         "near_duplicates",
         snapshot.probe,
         tuple(snapshot.layers[row] for row in rows),
-        f"{snapshot.probe}: near-duplicates among the samples rule the ID in {len(rows)} of {len(snapshot.layers)} "
+        f"{snapshot.probe}: near-duplicates rule the ID in {len(rows)} of {len(snapshot.layers)} "
         f"layers, most at {displayed(snapshot.layers)[worst]}, where {share:.2%} of the samples have one: {levels}; "
         f"{remedy}{_named_pairs(snapshot, worst)}.",
         sure,

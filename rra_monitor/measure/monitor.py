@@ -208,8 +208,8 @@ class Monitor:
 
     def _warn_once(self, probe: str, reasons: Mapping[tuple[str, str], str]) -> None:
         """Warn once for each quantity that is undefined in a layer: it often stays undefined in later snapshots."""
-        # A standard error is undefined where its quantity is, and that one's warning gives the reason.
-        symbols = {one.name: one.symbol for one in self.quantities if not one.error_of}
+        # A standard error or second estimate is undefined where its quantity is, whose warning gives the reason.
+        symbols = {one.name: one.symbol for one in self.quantities if not one.error_of and not one.beside}
         for (name, layer), reason in reasons.items():
             if name in symbols and (probe, name, layer) not in self._undefined:
                 self._undefined.add((probe, name, layer))

@@ -28,6 +28,7 @@ PAIRED = "nnls_"
 RESERVED = {
     "aliases",
     "epoch",
+    "estimator",
     "fingerprint",
     "group",
     "k",
@@ -194,8 +195,9 @@ class Quantity:
 
     @property
     def phrase(self) -> str:
-        """Title and symbol within a sentence: "intrinsic dimension (ID)"."""
-        return self.lower_title if self.symbol == self.title else f"{self.lower_title} ({self.symbol})"
+        """Title and symbol within a sentence: "intrinsic dimension (ID)"; the title alone if it ends in brackets."""
+        whole = self.symbol == self.title or self.title.endswith(")")
+        return self.lower_title if whole else f"{self.lower_title} ({self.symbol})"
 
     @property
     def fraction(self) -> bool:

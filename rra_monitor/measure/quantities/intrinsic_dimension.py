@@ -84,7 +84,7 @@ def of_estimator(estimator: str) -> tuple[Quantity, ...]:
     second = Quantity(
         "id_censored",
         partial(_dimension, method=CENSORED),
-        title="Intrinsic dimension, censored",
+        title="Intrinsic dimension (censored)",
         symbol="ID (censored)",
         unit="dimensions",
         low=0,
@@ -107,8 +107,8 @@ def of_estimator(estimator: str) -> tuple[Quantity, ...]:
         better="lower",
         depends_on_k=False,
         rank="check",
-        warning="near-duplicates among the samples rule the ID; look at them (rra_monitor.metrics.near_duplicates), or "
-        "measure with estimator='censored'"
+        warning="near-duplicates rule the ID; measure with estimator='censored', or look at the samples "
+        "(rra_monitor.metrics.near_duplicates)"
         if plain
         else "",
         summaries={},
