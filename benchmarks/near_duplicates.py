@@ -3,8 +3,8 @@
     python benchmarks/near_duplicates.py --data CIFAR10_DIR    # the tables of docs/metrics.md, 6 minutes on one core
     python benchmarks/near_duplicates.py                       # without CIFAR-10's part, one minute
 
-A network is trained for each data set, briefly. Near-duplicates are made in the images: a fraction of them is replaced by
-copies of others that differ in the last bits, or are encoded as JPEG once more, and the network computes the features.
+A network is trained for each data set, briefly. Near-duplicates are made in the images: a fraction of them is replaced
+by copies of others that differ in the last bits, or are encoded as JPEG once more; the network computes the features.
 """
 
 import argparse
@@ -178,9 +178,7 @@ def manifold_text(draws: int) -> str:
                     points = draw(np.random.default_rng(seed), n, d).astype(np.float32)
                     found = near_duplicates(rra.knn_graph(points, k, "exact"))
                     total, named, said = total + 1, named + (len(found.rows) > 0), said + found.rule
-    return (
-        f"{total:,} graphs of the manifolds of manifolds.py: near-duplicates named in {named}, said to rule in {said}"
-    )
+    return f"{total:,} graphs of known manifolds: near-duplicates found in {named}, said to rule in {said}"
 
 
 def main() -> None:

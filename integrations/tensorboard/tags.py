@@ -16,8 +16,8 @@ it has to be constant: the digest is of the description, and a training that is 
 continues under another tag. All have "schema" and "kind". Kind `curves` has {"metrics": [str, …], "probes": [{"name",
 "n", "k", "classes", "chances", "estimator", "layers", "views", "curves"}, …], "quantities": [description, …]}: "curves"
 names the metrics that the probe has, "chances" has levels by quantity, and "quantities" describes those that a reader
-may not know, see `measure.description`. Kind `nnls` has {"matrix": str, "probes": [{"name", "rows", "columns", "views"},
-…], "quantities": [description, …]}.
+may not know, see `measure.description`. Kind `nnls` has {"matrix": str, "probes": [{"name", "rows", "columns",
+"views"}, …], "quantities": [description, …]}.
 """
 
 import hashlib

@@ -78,6 +78,7 @@ def done(folder):
     ended = analyze(
         folder, "own_code:build", "--checkpoint", "last.ckpt", "--data", "own_code:data", "--n", "150", "--k", "5",
         "--layers", "input,1,6", "--views", "full,avg2", "--probe", "val", "--out", "one run",
+        "--estimator", "censored",
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     return ended
@@ -95,7 +96,9 @@ class TestAnalyze:
         data = load_digits()
         whole = TensorDataset(torch.tensor(data.images / 16, dtype=torch.float32)[:, None], torch.tensor(data.target))
         sample, found = rra.FixedSample.from_dataset(whole, n=150), stored(folder)
-        monitor = rra.Monitor({"val": sample}, k=5, layers=["input", "1", "6"], views=["full", "avg2"])
+        monitor = rra.Monitor(
+            {"val": sample}, k=5, layers=["input", "1", "6"], views=["full", "avg2"], estimator="censored"
+        )
         expected = monitor.measure(net, step=0, epoch=0)["val"]
         assert found.layers == expected.layers == ("input", "input@avg2", "1", "1@avg2", "6")
         for quantity in ("id", "nncs", "nnls", "ties"):
@@ -122,6 +125,7 @@ class TestAnalyze:
         assert [row["layer"] for row in rows] == list(found.layers)
         assert [float(row["id"]) for row in rows] == found.id.tolist()
         assert [float(row["nncs"]) for row in rows] == found.nncs.tolist()
+        assert {row["estimator"] for row in rows} == {"censored"}
         pairs = list(csv.DictReader((folder / "one run" / "layer_pairs.csv").open()))
         for row in pairs:
             value = overlap(found.graphs[row["layer_a"]], found.graphs[row["layer_b"]])
