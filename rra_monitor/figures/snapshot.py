@@ -45,8 +45,8 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
     shown = displayed(layers)
     names, left = _letters(shown), 0.7
     width, height = max(6.4, 1.6 + INCH_PER_LAYER * len(layers)), 2.5 * len(panels)
-    second = sum(len(_beside(snapshot, quantity)) for quantity, _ in panels)
-    legend = ceil((2 + len(snapshot.settings.views) + second) / LEGEND_COLUMNS)
+    more = sum(len(_beside(snapshot, quantity)) for quantity, _ in panels)
+    legend = ceil((2 + len(snapshot.settings.views) + more) / LEGEND_COLUMNS)
     top = 0.15 + 0.2 * legend
     figure, axes = _panels(width, height, len(panels), 1, left=left, right=0.15, bottom=names, top=top, gap=0.15)
     where = np.arange(len(layers))
