@@ -150,6 +150,15 @@ class TestFalseAlarms:
         points = centres[np.arange(1000) % 10] + np.exp(spread * rng.normal(size=(1000, 1))) * cloud(1000, 10)
         assert not found_in(points, k).rule
 
+    @pytest.mark.parametrize("k", [2, 20])
+    def test_a_pair_far_from_all_others_is_none(self, k):
+        points = cloud(500, 5)
+        points[0] += 1e5
+        points[1] = points[0] + 0.5
+        found = found_in(points, k)
+        assert found.rows.size == 0
+        assert found.excess > 5
+
     @pytest.mark.parametrize("few", [100, 500])
     def test_samples_on_a_surface_among_those_in_more_dimensions_are_none(self, few):
         surface = np.pad(cloud(few, 2), ((0, 0), (0, 18)))
