@@ -53,7 +53,7 @@ class RRACallback(Callback):
         tensorboard_scalars: scalars in addition to the tab RRA, which shows everything: "summaries" of each probe, also
             those of single "layers" (three and more for each), or "all", with those of pooled views.
         monitor_options: options of measuring, see `MonitorOptions`: layers, views, k, forward, backend, batch_size,
-            memory_budget, cka, quantities.
+            memory_budget, cka, quantities, estimator.
 
     Example::
 

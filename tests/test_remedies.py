@@ -49,6 +49,7 @@ NOT_FOLLOWED = {
     "The same command with --resume goes on": "a remark; followed in tests/recipes/test_training.py",
     "rra-monitor train --n": "a remark on the sampling error",
     "Add --allow-pickle if you trust those of --data.": "a remark; followed in tests/datasets/test_imagenet64.py",
+    "measure with estimator='censored', or look at the samples": "followed in tests/measure/test_remedies.py",
     "No --checkpoint: the weights are those that MODEL comes with.": "a remark",
     "Again, without the network: rra-monitor analyze --from {}": "a remark; followed in tests/cli/test_analyze.py",
     "Windows for STAC: rra-monitor suggest {}": "a remark; followed in tests/cli/test_suggest.py",

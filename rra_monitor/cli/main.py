@@ -133,6 +133,7 @@ def analyze(
     size: int | None = None,
     seed: int = 0,
     backend: str | None = None,
+    estimator: str | None = None,
     cka: bool = False,
 ) -> None:
     """Analyse one network on one data set, without training: ID, NNCS and the health of every layer's graph.
@@ -173,6 +174,8 @@ def analyze(
         size: size of the images of a folder: their shorter side is scaled to it and the centre cut out.
         seed: seed of the draw of the samples, and of the weights without a checkpoint.
         backend: backend of the graphs, `exact`, `nndescent` or `auto`; `auto` by default.
+        estimator: estimator of the ID, `ml`, `regression` or `censored`; `ml` by default, as in the thesis. The others
+            are not lowered by near-duplicates among the samples.
         cka: whether to compute the linear CKA, too.
     """
     from rra_monitor.cli.analyze import run_analyze
@@ -193,6 +196,7 @@ def analyze(
             views=_listed(views),
             layers=layers if layers == "auto" else _listed(layers),
             backend=backend,
+            estimator=estimator,
             cka=cka or None,
         )
 

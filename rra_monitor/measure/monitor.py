@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,6 +16,7 @@ from rra_monitor.capture.channels import view_dims, with_views
 from rra_monitor.capture.features import Forward, call_model, collect, device_of, find_layers, iter_features
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize, fitted, freed
+from rra_monitor.capture.names import displayed
 from rra_monitor.graph import default_k, knn_graph
 from rra_monitor.graph.knn import graph_bytes
 from rra_monitor.measure.collector import Collector
@@ -25,7 +27,7 @@ from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
 from rra_monitor.utils.rng import preserved_rng
-from rra_monitor.utils.text import brief
+from rra_monitor.utils.text import brief, some
 
 
 class Monitor:
@@ -36,7 +38,8 @@ class Monitor:
         options: options of measuring; made from the keywords if None.
         on_error: effect of a failing measurement: an error ("raise"), or a warning and no snapshots ("warn").
         more: options of measuring by keyword, see `MonitorOptions`: layers, views, k, backend, forward, batch_size,
-            memory_budget, cka, quantities. If `options` are given, too, these replace those of the same name.
+            memory_budget, cka, quantities, estimator. If `options` are given, too, these replace those of the same
+            name.
 
     Raises:
         TypeError: probes that are not samples by name; options that are not `MonitorOptions`; an unknown keyword.
@@ -95,6 +98,7 @@ class Monitor:
             labels=sample.labels,
             fingerprint=sample.fingerprint,
             views=tuple(self.options.views),
+            estimator=self.options.estimator,
         )
 
     def measure(
@@ -186,7 +190,7 @@ class Monitor:
                 on_graph(probe, len(collector.graphs), total)
         matrices = collector.matrices()
         self._warn_once(probe, collector.reasons)
-        return Snapshot(
+        snapshot = Snapshot(
             probe=probe,
             step=step,
             epoch=epoch,
@@ -199,16 +203,27 @@ class Monitor:
             aliases={name: same for layer in layers for name, same in layer.aliases.items()},
             seconds=time.perf_counter() - started,
         )
+        self._warn_of_samples(snapshot)
+        return snapshot
 
     def _warn_once(self, probe: str, reasons: Mapping[tuple[str, str], str]) -> None:
         """Warn once for each quantity that is undefined in a layer: it often stays undefined in later snapshots."""
-        # A standard error is undefined where its quantity is, and that one's warning gives the reason.
-        symbols = {one.name: one.symbol for one in self.quantities if not one.error_of}
+        # A standard error or second estimate is undefined where its quantity is, whose warning gives the reason.
+        symbols = {one.name: one.symbol for one in self.quantities if not one.error_of and not one.beside}
         for (name, layer), reason in reasons.items():
             if name in symbols and (probe, name, layer) not in self._undefined:
                 self._undefined.add((probe, name, layer))
                 where = f"layer {layer!r}" if layer else "pairs of layers"
                 warnings.warn(f"{where} of probe {probe!r}: {symbols[name]} undefined: {reason}", stacklevel=4)
+
+    def _warn_of_samples(self, snapshot: Snapshot) -> None:
+        """Warn once for each quantity that has a warning and is above 0 in some layer."""
+        for quantity, curve in snapshot.measured():
+            layers = [layer for layer, value in zip(displayed(snapshot.layers), curve, strict=True) if value > 0]
+            if quantity.warning and layers and (snapshot.probe, quantity.name, "") not in self._undefined:
+                self._undefined.add((snapshot.probe, quantity.name, ""))
+                most = f"{quantity.symbol} up to {np.nanmax(curve):.3g}"
+                warnings.warn(f"{some(layers)} of probe {snapshot.probe!r}: {quantity.warning} ({most})", stacklevel=4)
 
     def _seconds(self, model: nn.Module, sample: FixedSample, layers: tuple[Layer, ...]) -> float:
         few = sample.head(min(self._batch_size.size, sample.n))

@@ -10,6 +10,7 @@ from rra_monitor.capture.views import checked_views
 from rra_monitor.graph.build import BACKENDS
 from rra_monitor.measure.quantities import with_standard
 from rra_monitor.measure.quantity import Quantity
+from rra_monitor.measure.settings import ESTIMATORS, check_estimator
 from rra_monitor.utils.byte_count import byte_count
 from rra_monitor.utils.checks import whole_number
 from rra_monitor.utils.nearest import nearest
@@ -36,10 +37,12 @@ class MonitorOptions:
             1.8 GB at 15,000.
         quantities: quantities in addition to the standard ones: names such as "knn_accuracy" (docs/quantities.md), or
             a `Quantity` of your own.
+        estimator: method by which the ID is estimated: "ml", maximum likelihood as in the thesis; "regression" or
+            "censored", which near-duplicates among the samples do not lower. See `twonn`.
 
     Raises:
         TypeError: an option of another type.
-        ValueError: an option out of range, an unknown backend, view or quantity; two quantities of one name.
+        ValueError: an option out of range, an unknown backend, view, quantity or estimator; two quantities of one name.
     """
 
     layers: str | Iterable[str] = "auto"
@@ -51,6 +54,7 @@ class MonitorOptions:
     memory_budget: int | str = 4 << 30
     cka: bool = False
     quantities: Iterable[str | Quantity] = ()
+    estimator: str = ESTIMATORS[0]
 
     def __post_init__(self) -> None:
         if self.k is not None and whole_number("k", self.k) < 2:
@@ -67,12 +71,13 @@ class MonitorOptions:
             object.__setattr__(self, name, value)
         if not isinstance(self.quantities, (str, Quantity)) and isinstance(self.quantities, Iterable):
             object.__setattr__(self, "quantities", tuple(self.quantities))
+        check_estimator(self.estimator)
         self.measured()
 
     def measured(self) -> tuple[Quantity, ...]:
         """The quantities of a snapshot: the standard ones, then those asked for."""
-        asked = with_standard(self.quantities)
-        return with_standard([*asked, "cka"]) if self.cka else asked
+        asked = with_standard(self.quantities, self.estimator)
+        return with_standard([*asked, "cka"], self.estimator) if self.cka else asked
 
 
 ELSEWHERE = {

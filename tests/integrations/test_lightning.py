@@ -131,6 +131,16 @@ class TestRRACallbackReferences:
         assert module.steps == 0
 
 
+def test_the_chosen_estimator_is_that_of_the_stored_snapshots(digits, tmp_path, sample):
+    callback = RRACallback(probes={"train": sample}, estimator="regression")
+    fit(digits, tmp_path, [callback], epochs=1)
+    (line, *_) = (json.loads(line) for line in (tmp_path / "rra" / "records.jsonl").read_text().splitlines())
+    assert line["probes"]["train"]["estimator"] == "regression"
+    snapshot = callback.store.load("train", callback.store.steps("train")[0])
+    graph = snapshot.graphs[snapshot.layers[0]]
+    assert snapshot.id[0] == rra.metrics.twonn(graph, method="regression")
+
+
 class TestRRACallbackOptions:
     @pytest.mark.parametrize(
         ("options", "error", "words"),
