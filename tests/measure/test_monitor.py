@@ -191,7 +191,7 @@ class TestMonitorOnError:
     def test_a_diverged_network_is_a_warning_too(self, small_net, sample):
         with torch.no_grad():
             small_net[0].weight.fill_(torch.nan)
-        with pytest.warns(UserWarning, match=r"training goes on: .*layer '0' of probe 'p'"):
+        with pytest.warns(UserWarning, match=r"training goes on: .*layer '2' of probe 'p'"):
             assert rra.Monitor({"p": sample}, on_error="warn").measure(small_net, step=3, epoch=1) == {}
 
     def test_a_mistake_in_the_call_and_an_interrupt_are_raised_all_the_same(self, small_net, sample):
