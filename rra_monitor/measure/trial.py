@@ -1,0 +1,173 @@
+"""Seconds of a snapshot, from trials: passes of a few samples, and graphs of made-up features.
+
+What is timed is what a snapshot then calls, with its own hooks, views and quantities. A trial takes less than
+`PASS_SECONDS` per group of layers, and four graphs: a tenth of a snapshot of an ordinary network.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from rra_monitor.capture.channels import view_dims
+from rra_monitor.capture.features import Forward, collect
+from rra_monitor.capture.layer import Layer
+from rra_monitor.capture.memory import BatchSize, fitted
+from rra_monitor.capture.undisturbed import undisturbed
+from rra_monitor.graph import KnnGraph, knn_graph
+from rra_monitor.graph.choose import choose, exact_seconds, nn_descent_seconds
+from rra_monitor.graph.exact import MEMORY_BUDGET
+from rra_monitor.measure.collector import Collector
+from rra_monitor.measure.quantity import Quantity
+from rra_monitor.samples.sample import FixedSample
+
+PASS_SECONDS = 0.25
+"""A pass of as few samples as take this long tells how long one of all samples takes."""
+
+GRAPH_ROWS, GRAPH_ROWS_ON_GPU, GRAPH_DIMS = 2000, 20_000, (64, 4096)
+"""Sizes, at most, of the graphs that are timed."""
+
+PAIRED = 6
+"""Number of layers, at most, whose pairs are timed."""
+
+
+def pass_seconds(
+    model: nn.Module,
+    sample: FixedSample,
+    groups: Sequence[Sequence[Layer]],
+    forward: Forward,
+    batch_size: BatchSize,
+) -> float:
+    """Seconds of the passes of a sample, one for each group of layers.
+
+    No more features are held than in a snapshot: those of one group.
+    """
+
+    def seconds(group: Sequence[Layer], rows: int) -> float:
+        few = sample.head(rows)
+        return once(lambda: collect(model, few, group, forward, batch_size))
+
+    passing = [group for group in groups if any(layer.module for layer in group)]
+    rows, most = 1, min(sample.n, batch_size.size)
+    # The first pass of a size is slower than others: libraries prepare themselves for it.
+    while passing and seconds(passing[-1], rows) < PASS_SECONDS and rows < most:
+        rows = min(4 * rows, most)
+    fixed = once(lambda: _nothing(model))
+    return sum(fixed + max(seconds(group, rows) - fixed, 0.0) * sample.n / rows for group in groups)
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """What the graphs of a snapshot have in common.
+
+    Attributes:
+        n: number of samples.
+        k: number of neighbours.
+        backend: backend that is asked for.
+        labels: (n,) classes, or None.
+        quantities: quantities computed from each.
+    """
+
+    n: int
+    k: int
+    backend: str
+    labels: npt.NDArray[np.int64] | None
+    quantities: Sequence[Quantity]
+
+
+def graph_seconds(graphs: Graphs, layers: Sequence[Layer], device: torch.device, memory_budget: float) -> float:
+    """Seconds of the graphs of all layers and views, and of what is computed from them."""
+    dims = [dim for layer in layers for dim in view_dims(layer).values()]
+    rows = min(graphs.n, GRAPH_ROWS if device.type == "cpu" else GRAPH_ROWS_ON_GPU)
+    least, most = GRAPH_DIMS
+    high = max(1, min(max(dims), most, int(memory_budget) // (4 * rows)))
+    sizes = sorted({min(least, high), high})
+    tried, rows = fitted(rows, partial(_tried, graphs, sizes, device), least=10)
+    seconds = tried.seconds
+    low, slope = sizes[0], (seconds[-1] - seconds[0]) / max(1, sizes[-1] - sizes[0])
+    each = (seconds[0] + max(slope, 0.0) * max(dim - low, 0) for dim in dims)
+    total = sum(one * _growth(graphs, rows, dim, device) for one, dim in zip(each, dims, strict=True))
+    return total + tried.pairs * (len(dims) / min(len(dims), PAIRED)) ** 2 * graphs.n / rows
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """Seconds of one graph for each number of features, and of some pairs."""
+
+    seconds: list[float]
+    pairs: float
+
+
+def _tried(graphs: Graphs, dims: Sequence[int], device: torch.device, rows: int) -> _Tried:
+    k = _k(graphs, rows)
+    labels = None if graphs.labels is None else graphs.labels[:rows]
+    features = cloud(rows, dims[-1]).to(device)
+    found: list[tuple[KnnGraph, torch.Tensor]] = []
+    seconds = []
+    for dim in dims:
+        part = features[:, :dim].contiguous()
+        seconds.append(twice(lambda part=part: _measured(graphs, part, k, labels)))  # type: ignore[misc]
+        found.append((knn_graph(part, k, "exact"), part))
+    collector = Collector([one for one in graphs.quantities if one.of_pairs], labels)
+    for position in range(PAIRED):
+        collector.add(f"{position}", *found[position % len(found)])
+    return _Tried(seconds, twice(collector.matrices))
+
+
+def _measured(graphs: Graphs, features: torch.Tensor, k: int, labels: npt.NDArray[np.int64] | None) -> None:
+    collector = Collector([one for one in graphs.quantities if not one.of_pairs], labels)
+    collector.add("", knn_graph(features, k, "exact"), features)
+
+
+def _k(graphs: Graphs, rows: int) -> int:
+    """The number of neighbours for fewer samples: the same fraction of them, so that a graph is built alike."""
+    return max(2, min(rows - 1, graphs.k * rows // graphs.n))
+
+
+def _growth(graphs: Graphs, rows: int, dim: int, device: torch.device) -> float:
+    """How much longer a graph of all samples takes than an exact one of some rows."""
+    n, k, backend = graphs.n, graphs.k, graphs.backend
+    if device.type != "cpu":
+        return (n / rows) ** 2
+    if backend == "auto":
+        backend, _ = choose(n, dim, k, device, 0.95, MEMORY_BUDGET)
+    predicted = nn_descent_seconds if backend == "nndescent" else exact_seconds
+    return predicted(n, dim, k) / exact_seconds(rows, dim, _k(graphs, rows))
+
+
+def cloud(rows: int, dim: int) -> torch.Tensor:
+    """(rows, dim) float32: points of a curved manifold of 16 dimensions, with noise in all, as features are.
+
+    Points that fill all dimensions are nearly equally far from each other, and their graph takes up to three times as
+    long.
+    """
+    # A generator of its own: the global streams belong to the training.
+    random = torch.Generator().manual_seed(0)
+    places, directions = torch.randn(rows, 16, generator=random), torch.randn(16, dim, generator=random)
+    return torch.relu_(places @ directions).add_(torch.randn(rows, dim, generator=random), alpha=0.2)
+
+
+def once(call: Callable[[], Any]) -> float:
+    """Seconds of a call, until a GPU has nothing left to do."""
+    started = time.perf_counter()
+    call()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def twice(call: Callable[[], Any]) -> float:
+    """Seconds of the second call: the first one compiles."""
+    once(call)
+    return once(call)
+
+
+def _nothing(model: nn.Module) -> None:
+    with undisturbed(model):
+        pass
