@@ -25,7 +25,18 @@ import rra_monitor as rra
 from rra_monitor.nn import resnet20
 
 TITLE = "## Does a snapshot take what is announced?"
-HEADER = ["network", "measured", "passes", "graphs", "s announced", "s taken", "ratio", "MB announced", "MB taken", "ratio"]
+HEADER = [
+    "network",
+    "measured",
+    "passes",
+    "graphs",
+    "s announced",
+    "s taken",
+    "ratio",
+    "MB announced",
+    "MB taken",
+    "ratio",
+]
 VIEWS = ("full", "avg2", "avg-global")
 LONG = 20.0
 """Seconds of a snapshot that is measured once; the median of three is taken of others."""

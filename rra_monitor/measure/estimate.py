@@ -7,7 +7,7 @@ from rra_monitor.capture.layer import Layer
 from rra_monitor.graph.knn import graph_bytes
 from rra_monitor.measure.quantity import Quantity
 
-NUMBER, FACTS = 8 + 20, 500
+NUMBER, FACTS = 8 + 20, 140
 """Bytes of a value in the two places where it is stored, a file and a line of JSON; those of a quantity's own facts."""
 
 

@@ -30,7 +30,9 @@ from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.measure.trial import Graphs, graph_seconds, pass_seconds
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.rng import preserved_rng
+from rra_monitor.utils.text import some
 
 
 class Monitor:
@@ -76,6 +78,7 @@ class Monitor:
         self.on_error = on_error
         self.quantities = options.measured()
         self._undefined: set[tuple[str, str, str]] = set()
+        self._failures = Repeated()
         self._batch_size = BatchSize(options.batch_size)
 
     def k(self, probe: str) -> int:
@@ -131,7 +134,7 @@ class Monitor:
         except Exception as error:
             if self.on_error == "raise":
                 raise
-            warnings.warn(f"no snapshot at epoch {epoch}, step {step}; training goes on: {error!r}", stacklevel=2)
+            self._failures.warn(f"no snapshot at epoch {epoch}, step {step}; training goes on: {error!r}")
         freed()  # the error held what had been collected
         return {}
 
@@ -211,11 +214,15 @@ class Monitor:
         """Warn once for each quantity that is undefined in a layer: it often stays undefined in later snapshots."""
         # A standard error is undefined where its quantity is, and that one's warning gives the reason.
         symbols = {one.name: one.symbol for one in self.quantities if not one.error_of}
+        alike: dict[tuple[str, str], list[str]] = {}
         for (name, layer), reason in reasons.items():
             if name in symbols and (probe, name, layer) not in self._undefined:
                 self._undefined.add((probe, name, layer))
-                where = f"layer {layer!r}" if layer else "pairs of layers"
-                warnings.warn(f"{where} of probe {probe!r}: {symbols[name]} undefined: {reason}", stacklevel=4)
+                alike.setdefault((name, reason), []).append(layer)
+        for (name, reason), layers in alike.items():
+            where = f"layers {some(layers)}" if len(layers) > 1 else f"layer {layers[0]!r}"
+            where = where if layers[0] else "pairs of layers"
+            warnings.warn(f"{where} of probe {probe!r}: {symbols[name]} undefined: {reason}", stacklevel=4)
 
 
 def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> dict[str, FixedSample]:
