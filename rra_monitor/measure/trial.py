@@ -1,9 +1,10 @@
 """Seconds of a snapshot, from trials: passes of a few samples, and graphs of made-up features.
 
 What is timed is what a snapshot then calls, with its own hooks, views and quantities. A trial takes less than
-`PASS_SECONDS` per group of layers, and four graphs: a tenth of a snapshot of an ordinary network.
+`PASS_SECONDS` per group of layers, and some graphs: a tenth of a snapshot of an ordinary network.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,8 +31,14 @@ from rra_monitor.samples.sample import FixedSample
 PASS_SECONDS = 0.25
 """A pass of as few samples as take this long tells how long one of all samples takes."""
 
-GRAPH_ROWS, GRAPH_ROWS_ON_GPU, GRAPH_DIMS = 2000, 20_000, (64, 4096)
-"""Sizes, at most, of the graphs that are timed."""
+GRAPH_ROWS, GRAPH_ROWS_ON_GPU, GRAPH_BYTES = 2000, 20_000, 128 << 20
+"""Number of samples, and bytes of their features, at most, of the graphs that are timed."""
+
+SMALL = 64
+"""Number of features below which a graph takes as long as with that many."""
+
+STEEPEST = 1.25
+"""Highest exponent with which the time of wide features grows: once they leave the cache, faster than their number."""
 
 PAIRED = 6
 """Number of layers, at most, whose pairs are timed."""
@@ -85,13 +92,10 @@ def graph_seconds(graphs: Graphs, layers: Sequence[Layer], device: torch.device,
     """Seconds of the graphs of all layers and views, and of what is computed from them."""
     dims = [dim for layer in layers for dim in view_dims(layer).values()]
     rows = min(graphs.n, GRAPH_ROWS if device.type == "cpu" else GRAPH_ROWS_ON_GPU)
-    least, most = GRAPH_DIMS
-    high = max(1, min(max(dims), most, int(memory_budget) // (4 * rows)))
-    sizes = sorted({min(least, high), high})
+    high = max(1, min(max(dims), int(min(GRAPH_BYTES, memory_budget)) // (4 * rows)))
+    sizes = sorted({min(SMALL, high), max(min(SMALL, high), high // 8), high})
     tried, rows = fitted(rows, partial(_tried, graphs, sizes, device), least=10)
-    seconds = tried.seconds
-    low, slope = sizes[0], (seconds[-1] - seconds[0]) / max(1, sizes[-1] - sizes[0])
-    each = (seconds[0] + max(slope, 0.0) * max(dim - low, 0) for dim in dims)
+    each = [_of_dim(dim, sizes, tried.seconds) for dim in dims]
     total = sum(one * _growth(graphs, rows, dim, device) for one, dim in zip(each, dims, strict=True))
     return total + tried.pairs * (len(dims) / min(len(dims), PAIRED)) ** 2 * graphs.n / rows
 
@@ -112,17 +116,27 @@ def _tried(graphs: Graphs, dims: Sequence[int], device: torch.device, rows: int)
     seconds = []
     for dim in dims:
         part = features[:, :dim].contiguous()
-        seconds.append(twice(lambda part=part: _measured(graphs, part, k, labels)))  # type: ignore[misc]
-        found.append((knn_graph(part, k, "exact"), part))
+        found.append((_measured(graphs, part, k, labels), part))  # the first one compiles
+        seconds.append(once(partial(_measured, graphs, part, k, labels)))
     collector = Collector([one for one in graphs.quantities if one.of_pairs], labels)
     for position in range(PAIRED):
         collector.add(f"{position}", *found[position % len(found)])
-    return _Tried(seconds, twice(collector.matrices))
+    collector.matrices()
+    return _Tried(seconds, once(collector.matrices))
 
 
-def _measured(graphs: Graphs, features: torch.Tensor, k: int, labels: npt.NDArray[np.int64] | None) -> None:
+def _measured(graphs: Graphs, features: torch.Tensor, k: int, labels: npt.NDArray[np.int64] | None) -> KnnGraph:
     collector = Collector([one for one in graphs.quantities if not one.of_pairs], labels)
     collector.add("", knn_graph(features, k, "exact"), features)
+    return collector.graphs[""]
+
+
+def _of_dim(dim: int, sizes: Sequence[int], seconds: Sequence[float]) -> float:
+    """Seconds for a number of features, from those of some sizes: between them a line, beyond them a power."""
+    if dim <= sizes[-1] or len(sizes) < 2:
+        return float(np.interp(dim, sizes, seconds))
+    power = math.log(seconds[-1] / max(seconds[-2], 1e-9)) / math.log(sizes[-1] / sizes[-2]) if seconds[-1] else 1.0
+    return float(seconds[-1] * (dim / sizes[-1]) ** min(max(power, 1.0), STEEPEST))
 
 
 def _k(graphs: Graphs, rows: int) -> int:
@@ -160,12 +174,6 @@ def once(call: Callable[[], Any]) -> float:
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
     return time.perf_counter() - started
-
-
-def twice(call: Callable[[], Any]) -> float:
-    """Seconds of the second call: the first one compiles."""
-    once(call)
-    return once(call)
 
 
 def _nothing(model: nn.Module) -> None:
