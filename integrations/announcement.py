@@ -75,8 +75,7 @@ def correction(announced: float, taken: float) -> str | None:
     if taken <= 2 * announced or taken - announced <= 1:
         return None
     return (
-        f"RRA monitor: a moment took {in_seconds(taken)}, with its loggers, not the announced {in_seconds(announced)}. "
-        "If that is too long, raise every_n_epochs, or lower n"
+        f"RRA monitor: a moment took {in_seconds(taken)}, with its loggers, not the announced {in_seconds(announced)}"
     )
 
 

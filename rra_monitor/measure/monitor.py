@@ -141,7 +141,7 @@ class Monitor:
     def plan(self, model: nn.Module) -> dict[str, CostEstimate]:
         """The layers that a snapshot of each probe will watch, and its estimated cost.
 
-        Takes a tenth of a snapshot, or a second. Quantities of your own are called with made-up features.
+        Takes a tenth of a snapshot, or a second or two. Quantities of your own are called with made-up features.
         """
         with preserved_rng():
             return {probe: self._estimate(model, probe) for probe in self.probes}

@@ -1,7 +1,7 @@
 """Seconds of a snapshot, from trials: passes of a few samples, and graphs of made-up features.
 
-What is timed is what a snapshot then calls, with its own hooks, views and quantities. A trial takes less than
-`PASS_SECONDS` per group of layers, and some graphs: a tenth of a snapshot of an ordinary network.
+What is timed is what a snapshot then calls, with its own hooks, views and quantities. A trial takes about
+`PASS_SECONDS` for each group of layers, less for a small network, and some graphs: a tenth of a snapshot, or a second or two.
 """
 
 import math
@@ -28,10 +28,10 @@ from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.quantity import Quantity
 from rra_monitor.samples.sample import FixedSample
 
-PASS_SECONDS = 0.25
-"""A pass of as few samples as take this long tells how long one of all samples takes."""
+PASS_SECONDS = 1.0
+"""A pass of as many samples as take this long, or of a batch, tells how long one of all samples takes."""
 
-GRAPH_ROWS, GRAPH_ROWS_ON_GPU, GRAPH_BYTES = 2000, 20_000, 128 << 20
+GRAPH_ROWS, GRAPH_ROWS_ON_GPU, GRAPH_BYTES = 2000, 20_000, 64 << 20
 """Number of samples, and bytes of their features, at most, of the graphs that are timed."""
 
 SMALL = 64
@@ -62,9 +62,11 @@ def pass_seconds(
 
     passing = [group for group in groups if any(layer.module for layer in group)]
     rows, most = 1, min(sample.n, batch_size.size)
-    # The first pass of a size is slower than others: libraries prepare themselves for it.
-    while passing and seconds(passing[-1], rows) < PASS_SECONDS and rows < most:
-        rows = min(4 * rows, most)
+    if passing:
+        while (taken := seconds(passing[-1], rows)) < PASS_SECONDS / 10 and rows < most:
+            rows = min(4 * rows, most)
+        # Few samples fit the cache and pass faster than a whole batch.
+        rows = min(most, max(rows, round(rows * PASS_SECONDS / max(taken, 1e-6))))
     fixed = once(lambda: _nothing(model))
     return sum(fixed + max(seconds(group, rows) - fixed, 0.0) * sample.n / rows for group in groups)
 
