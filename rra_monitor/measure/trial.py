@@ -1,7 +1,7 @@
 """Seconds of a snapshot, from trials: passes of a few samples, and graphs of made-up features.
 
-What is timed is what a snapshot then calls, with its own hooks, views and quantities. A trial takes about
-`PASS_SECONDS` for each group of layers, less for a small network, and some graphs: a tenth of a snapshot, or a second or two.
+What is timed is what a snapshot then calls, with its own hooks, views and quantities. That takes a tenth of a snapshot,
+or a second or two.
 """
 
 import math
@@ -28,8 +28,8 @@ from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.quantity import Quantity
 from rra_monitor.samples.sample import FixedSample
 
-PASS_SECONDS = 1.0
-"""A pass of as many samples as take this long, or of a batch, tells how long one of all samples takes."""
+PASS_SECONDS, TRIED = 1.0, 16
+"""A pass that takes as long as this, or of one in that many samples, or of a batch, tells how long one of all takes."""
 
 GRAPH_ROWS, GRAPH_ROWS_ON_GPU, GRAPH_BYTES = 2000, 20_000, 64 << 20
 """Number of samples, and bytes of their features, at most, of the graphs that are timed."""
@@ -65,8 +65,8 @@ def pass_seconds(
     if passing:
         while (taken := seconds(passing[-1], rows)) < PASS_SECONDS / 10 and rows < most:
             rows = min(4 * rows, most)
-        # Few samples fit the cache and pass faster than a whole batch.
-        rows = min(most, max(rows, round(rows * PASS_SECONDS / max(taken, 1e-6))))
+        # Not fewer: maps of few samples fit the cache, and pass up to a third faster than those of a batch.
+        rows = min(most, max(rows, sample.n // TRIED, round(rows * PASS_SECONDS / max(taken, 1e-6))))
     fixed = once(lambda: _nothing(model))
     return sum(fixed + max(seconds(group, rows) - fixed, 0.0) * sample.n / rows for group in groups)
 

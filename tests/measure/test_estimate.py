@@ -81,8 +81,8 @@ class TestPasses:
             return model(batch)
 
         rra.Monitor({"train": sample}, memory_budget=1, forward=forward).plan(small_net)
-        # Two that find the layers, one that is long enough to count, and one for each of the layers after the input.
-        assert given == [5, 3, 1, 1, 1, 1, 1, 1]
+        # Two that find the layers, one that tells how many are enough, and one for each of the layers after the input.
+        assert given == [5, 3, 1, *[12] * 5]
 
     def test_the_input_alone_needs_none(self, sample, small_net, clock, no_graphs):
         plan = rra.Monitor({"train": sample}, layers=["input"]).plan(small_net)["train"]
@@ -105,7 +105,7 @@ class TestPasses:
         monkeypatch.setattr(trial, "cloud", made)
         rra.Monitor({"train": sample}, memory_budget=budget).plan(small_net)
         assert max(held) <= max(budget, 200 * 144 * 4)
-        assert len(held) > 3
+        assert len(held) >= 3
 
 
 class TestGraphs:
