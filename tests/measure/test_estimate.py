@@ -177,19 +177,20 @@ class TestGraphs:
 
 @pytest.mark.parametrize("options", [{}, {"views": EVERY}, {"cka": True, "quantities": ["knn_accuracy"]}])
 @pytest.mark.parametrize("keep", ["all", "last"])
-def test_the_bytes_are_what_the_directory_grows_by(sample, small_net, tmp_path, options, keep):
+def test_the_bytes_are_what_the_directory_grows_by(digits, small_net, tmp_path, options, keep):
+    sample = rra.FixedSample.from_tensors(digits[0][:100], digits[1][:100])
     store = rra.RunStore(tmp_path, keep)
     recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)])
     monitor = rra.Monitor({"train": sample}, **options)
     plan = monitor.plan(small_net)["train"]
     sizes = []
-    for step in range(3):
+    for step in range(2):
         with torch.no_grad():
             small_net[0].weight.mul_(0.9)
         recorder.record(monitor.measure(small_net, step=step, epoch=step))
         sizes.append(sum(file.stat().st_size for file in Path(tmp_path).rglob("*.*")))
     announced = plan.bytes if keep == "all" else plan.curve_bytes
-    assert 0.5 < (sizes[2] - sizes[1]) / announced < 2
+    assert 0.5 < (sizes[1] - sizes[0]) / announced < 2
 
 
 def test_a_network_without_parameters_is_estimated_too(sample):
