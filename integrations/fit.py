@@ -1,6 +1,7 @@
 """One fit as the monitor sees it: its run, its samples, and the snapshots of its moments."""
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,7 +15,7 @@ from torch import nn
 from rra_monitor.capture.features import CallError, call_model
 from rra_monitor.capture.layers import LayerNameError
 from rra_monitor.capture.undisturbed import NotInitialisedError
-from rra_monitor.integrations.announcement import announcement
+from rra_monitor.integrations.announcement import announcement, correction, total
 from rra_monitor.integrations.fit_options import FitOptions
 from rra_monitor.integrations.input_check import InputCheck
 from rra_monitor.integrations.loggers import logger_sinks
@@ -35,6 +36,7 @@ from rra_monitor.runs.recorder import Recorder
 from rra_monitor.runs.sinks import Sink
 from rra_monitor.runs.store import RunStore
 from rra_monitor.samples.sample import FixedSample
+from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.text import reason_of
 
 NONE = "no monitor in this training"
@@ -75,6 +77,10 @@ class MonitoredFit:
         self._remarks: list[str] = []
         self._initialised = True
         self._closed = False
+        self._failures = Repeated()
+        self._announced = 0.0
+        self._planned: set[str] = set()
+        self._moments = 0
         self._open_store(resumed)
 
     def start(self) -> bool:
@@ -106,7 +112,7 @@ class MonitoredFit:
             epoch: epochs completed.
         """
         trainer = self._trainer
-        self.measured = trainer.global_step
+        self.measured, started = trainer.global_step, time.perf_counter()
         found: dict[str, float] = {}
         try:
             if self._probes.awaited(trainer) and trainer.val_dataloaders is not None:
@@ -114,11 +120,12 @@ class MonitoredFit:
             snapshots = self._snapshots(epoch)
             if self._recorder is not None and snapshots:
                 found = summaries(self._recorder.record(snapshots))
+                self._correct(time.perf_counter() - started)
         except Exception as error:
             if self._options.on_error == "raise":
                 raise
             where = f"epoch {epoch}, step {trainer.global_step}"
-            warnings.warn(f"no snapshot at {where}; training goes on: {error!r}", stacklevel=3)
+            self._failures.warn(f"no snapshot at {where}; training goes on: {error!r}", stacklevel=3)
             _free_memory_after(error)
         finally:
             # Also by a rank that raises: the others wait for it.
@@ -232,6 +239,7 @@ class MonitoredFit:
             self._initialised = False
             warnings.warn(f"no snapshot before training: {error}. Later ones are measured", stacklevel=5)
             return
+        averaged = options.averaged and bool(averaging_callbacks(trainer))
         if self._probes.awaited(trainer):
             self._remarks.append("val: drawn when the trainer makes its validation loaders")
         text = announcement(
@@ -242,8 +250,11 @@ class MonitoredFit:
             path=self.store.path if self.store is not None and self.store.writable else None,
             references=options.references,
             remarks=self._remarks,
+            memory_budget=options.measuring.budget,
+            averaged=averaged,
         )
         rank_zero_info(text)
+        self._announced, self._planned = total(plans, averaged), set(plans)
         batches, steps = trainer.num_training_batches, trainer.max_steps
         if 0 < steps < batches:
             warnings.warn(
@@ -255,6 +266,16 @@ class MonitoredFit:
             warnings.warn(
                 "averaged=True, but no callback averages weights; add one, such as EMAWeightAveraging", stacklevel=5
             )
+
+    def _correct(self, seconds: float) -> None:
+        """Say what a moment took, where the announcement was wrong; once.
+
+        Not at the first moment, which compiles, nor where the validation data joined after the announcement.
+        """
+        self._moments += 1
+        as_announced = self._monitor is not None and self._monitor.probes.keys() == self._planned
+        if self._moments == 2 and as_announced and (text := correction(self._announced, seconds)):
+            rank_zero_info(text)
 
     def _plans(self) -> dict[str, CostEstimate]:
         """The layers and cost of each probe; a probe that the network does not take goes, with a warning."""

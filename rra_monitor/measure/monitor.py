@@ -5,27 +5,34 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import nn
 
-from rra_monitor.capture.channels import view_dims, with_views
-from rra_monitor.capture.features import Forward, call_model, collect, device_of, find_layers, iter_features
+from rra_monitor.capture.channels import with_views
+from rra_monitor.capture.features import (
+    Forward,
+    available,
+    call_model,
+    device_of,
+    find_layers,
+    grouped,
+    iter_features,
+)
 from rra_monitor.capture.layer import Layer
-from rra_monitor.capture.memory import BatchSize, fitted, freed
+from rra_monitor.capture.memory import BatchSize, freed
 from rra_monitor.capture.names import displayed
 from rra_monitor.graph import default_k, knn_graph
-from rra_monitor.graph.knn import graph_bytes
 from rra_monitor.measure.collector import Collector
-from rra_monitor.measure.estimate import CALIBRATION_DIMS, CALIBRATION_ROWS, CostEstimate, timed
+from rra_monitor.measure.estimate import CostEstimate, stored_curves, stored_graphs
 from rra_monitor.measure.options import MonitorOptions, check_names
 from rra_monitor.measure.settings import Settings
 from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.measure.trial import Graphs, graph_seconds, pass_seconds
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.text import brief, some
 
@@ -75,6 +82,7 @@ class Monitor:
         self.quantities = options.measured()
         self._undefined: set[tuple[str, str, str]] = set()
         self._said: set[str] = set()
+        self._failures = Repeated()
         self._batch_size = BatchSize(options.batch_size)
 
     def k(self, probe: str) -> int:
@@ -131,27 +139,36 @@ class Monitor:
         except Exception as error:
             if self.on_error == "raise":
                 raise
-            warnings.warn(f"no snapshot at epoch {epoch}, step {step}; training goes on: {error!r}", stacklevel=2)
+            self._failures.warn(f"no snapshot at epoch {epoch}, step {step}; training goes on: {error!r}")
         freed()  # the error held what had been collected
         return {}
 
     def plan(self, model: nn.Module) -> dict[str, CostEstimate]:
-        """The layers that a snapshot of each probe will watch, and its estimated cost."""
-        plans = {}
-        for probe, sample in self.probes.items():
-            layers = self._layers(model, sample)
-            graphs = sum(len(layer.view_names) for layer in layers)
-            k = self.k(probe)
-            plans[probe] = CostEstimate(
-                layers=layers,
-                graphs=graphs,
-                n=sample.n,
-                k=k,
-                classes=sample.classes,
-                seconds=self._seconds(model, sample, layers),
-                bytes=graph_bytes(sample.n, k, graphs),
-            )
-        return plans
+        """The layers that a snapshot of each probe will watch, and its estimated cost.
+
+        Takes a tenth of a snapshot, or a second or two. Quantities of your own are called with made-up features.
+        """
+        with preserved_rng():
+            return {probe: self._estimate(model, probe) for probe in self.probes}
+
+    def _estimate(self, model: nn.Module, probe: str) -> CostEstimate:
+        sample, k, budget = self.probes[probe], self.k(probe), self.options.budget
+        layers = self._layers(model, sample)
+        names = [name for layer in layers for name in layer.view_names.values()]
+        groups = grouped(layers, sample.n, available(model, budget))
+        graphs = Graphs(sample.n, k, self.options.backend, sample.labels, self.quantities)
+        return CostEstimate(
+            layers=layers,
+            graphs=len(names),
+            n=sample.n,
+            k=k,
+            classes=sample.classes,
+            passes=sum(any(layer.module for layer in group) for group in groups),
+            seconds=pass_seconds(model, sample, groups, self._forward, self._batch_size)
+            + graph_seconds(graphs, layers, device_of(model), budget),
+            graph_bytes=stored_graphs(sample.n, k, names),
+            curve_bytes=stored_curves(names, self.quantities),
+        )
 
     def _layers(self, model: nn.Module, sample: FixedSample) -> tuple[Layer, ...]:
         layers = find_layers(model, sample, self.options.layers, self._forward, self._say_once)
@@ -180,7 +197,7 @@ class Monitor:
             views=tuple(self.options.views),
             forward=self._forward,
             batch_size=self._batch_size,
-            memory_budget=int(self.options.memory_budget),  # options have read a text
+            memory_budget=self.options.budget,
         ):
             try:
                 collector.add(layer, knn_graph(features, k, self.options.backend), features)
@@ -210,11 +227,15 @@ class Monitor:
         """Warn once for each quantity that is undefined in a layer: it often stays undefined in later snapshots."""
         # A standard error or second estimate is undefined where its quantity is, whose warning gives the reason.
         symbols = {one.name: one.symbol for one in self.quantities if not one.error_of and not one.beside}
+        alike: dict[tuple[str, str], list[str]] = {}
         for (name, layer), reason in reasons.items():
             if name in symbols and (probe, name, layer) not in self._undefined:
                 self._undefined.add((probe, name, layer))
-                where = f"layer {layer!r}" if layer else "pairs of layers"
-                warnings.warn(f"{where} of probe {probe!r}: {symbols[name]} undefined: {reason}", stacklevel=4)
+                alike.setdefault((name, reason), []).append(layer)
+        for (name, reason), layers in alike.items():
+            where = f"layers {some(layers)}" if len(layers) > 1 else f"layer {layers[0]!r}"
+            where = where if layers[0] else "pairs of layers"
+            warnings.warn(f"{where} of probe {probe!r}: {symbols[name]} undefined: {reason}", stacklevel=4)
 
     def _warn_of_samples(self, snapshot: Snapshot) -> None:
         """Warn once for each quantity that has a warning and is above 0 in some layer."""
@@ -224,22 +245,6 @@ class Monitor:
                 self._undefined.add((snapshot.probe, quantity.name, ""))
                 most = f"{quantity.symbol} up to {np.nanmax(curve):.3g}"
                 warnings.warn(f"{some(layers)} of probe {snapshot.probe!r}: {quantity.warning} ({most})", stacklevel=4)
-
-    def _seconds(self, model: nn.Module, sample: FixedSample, layers: tuple[Layer, ...]) -> float:
-        few = sample.head(min(self._batch_size.size, sample.n))
-        watched = [layer for layer in layers if layer.module]
-        passes = timed(lambda: collect(model, few, watched, self._forward, self._batch_size)) * sample.n / few.n
-        rows = min(sample.n, CALIBRATION_ROWS)
-        low, high = CALIBRATION_DIMS
-        # A generator of its own: the global streams belong to the training.
-        cloud = torch.rand(rows, high, generator=torch.Generator().manual_seed(0)).to(device_of(model))
-        # Seconds of a graph = n² (base + slope · dim), from the two sizes.
-        (at_low, at_high), rows = fitted(
-            rows, lambda rows: [timed(partial(knn_graph, cloud[:rows, :dim], 2)) for dim in CALIBRATION_DIMS], least=10
-        )
-        slope = max(at_high - at_low, 0.0) / (high - low)
-        dims = [dim for layer in layers for dim in view_dims(layer).values()]
-        return passes + sum((sample.n / rows) ** 2 * (at_low + slope * max(dim - low, 0)) for dim in dims)
 
 
 def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> dict[str, FixedSample]:

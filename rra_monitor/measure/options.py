@@ -74,6 +74,11 @@ class MonitorOptions:
         check_estimator(self.estimator)
         self.measured()
 
+    @property
+    def budget(self) -> int:
+        """The memory budget in bytes."""
+        return byte_count("memory_budget", self.memory_budget)
+
     def measured(self) -> tuple[Quantity, ...]:
         """The quantities of a snapshot: the standard ones, then those asked for."""
         asked = with_standard(self.quantities, self.estimator)

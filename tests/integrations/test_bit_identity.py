@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
 
-import rra_monitor.measure.monitor
+import rra_monitor.measure.trial
 from rra_monitor.integrations.lightning import RRACallback
 from tests.helpers.bit_identity import ACCELERATOR, IMAGES, LABELS, TRAINING, Module, loaders, network, trained
 
@@ -361,7 +361,7 @@ TRAININGS = {
 @pytest.fixture(autouse=True)
 def _quick_estimate(monkeypatch, one_thread):
     """The graphs that are timed before a training take most of such a small one."""
-    monkeypatch.setattr(rra_monitor.measure.monitor, "CALIBRATION_ROWS", 40)
+    monkeypatch.setattr(rra_monitor.measure.trial, "GRAPH_ROWS", 40)
 
 
 @pytest.mark.parametrize(

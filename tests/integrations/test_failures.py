@@ -262,6 +262,25 @@ class TestFailuresInASnapshot:
         assert "layer 'net." in said
         assert "nan" in said.lower()
 
+    def test_what_fails_at_every_snapshot_is_said_at_the_start_and_not_at_each(self, digits, tmp_path, sample, caught):
+        module = Classifier()
+        module.net[-1].weight.data[0] = float("nan")
+        fit(digits, tmp_path, [RRACallback({"train": sample})], 11, module=module, limit_train_batches=1)
+        said = warned_about(caught, "no snapshot at")
+        assert [text.partition(",")[0] for text in said] == ["no snapshot at epoch 0", "no snapshot at epoch 9"]
+        assert "(for the 10th time)" in said[1]
+
+    def test_a_quantity_that_always_fails_is_said_once_for_all_layers(self, digits, tmp_path, sample, caught):
+        def failing(graph, labels):
+            raise KeyError("mistake")
+
+        callback = RRACallback({"train": sample}, quantities=[rra.Quantity("mine", failing)])
+        fit(digits, tmp_path, [callback], 2)
+        (said,) = warned_about(caught, "Mine undefined")
+        assert said.startswith("layers input, net.0")
+        assert "KeyError('mistake')" in said
+        assert epochs(callback.store) == [0, 1, 2]
+
     def test_a_layer_that_disappears_costs_the_snapshots_without_it(self, digits, tmp_path, sample, caught):
         class Losing(Classifier):
             def on_train_epoch_start(self):

@@ -156,8 +156,8 @@ class TestRRACallbackTrainers:
             "input, net.0, net.1",
             "views of each layer: full, avg2; 11 different ones in all",
             "before training, every 2 epochs and at the end; each time about",
-            "s and 0.1 MB",
-            f"stored in {tmp_path}/rra; the graphs of 3 snapshots are kept",
+            " kB",
+            f"stored in {tmp_path}/rra; the graphs of 3 snapshots are kept, ",
         ):
             assert words in text
 

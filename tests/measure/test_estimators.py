@@ -55,7 +55,7 @@ def test_a_stored_snapshot_knows_its_estimator(small_net, sample, tmp_path, esti
 
 @pytest.mark.parametrize("estimator", ["ML", "", None, ["ml"], "twonn"])
 def test_another_estimator_is_refused(estimator):
-    with pytest.raises(ValueError, match="expected one of .ml., .regression., .censored."):
+    with pytest.raises(ValueError, match=r"expected one of .ml., .regression., .censored."):
         MonitorOptions(estimator=estimator)
 
 
