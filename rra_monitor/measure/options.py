@@ -77,7 +77,7 @@ class MonitorOptions:
     @property
     def budget(self) -> int:
         """The memory budget in bytes."""
-        return byte_count("memory_budget", self.memory_budget)
+        return int(byte_count("memory_budget", self.memory_budget))
 
     def measured(self) -> tuple[Quantity, ...]:
         """The quantities of a snapshot: the standard ones, then those asked for."""
