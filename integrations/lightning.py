@@ -101,7 +101,7 @@ class RRACallback(Callback):
     @property
     def store(self) -> RunStore | None:
         """The store of the run, on rank zero; None before a fit, and where nothing is stored."""
-        return None if self._fit is None else self._fit.store
+        return None if self._fit is None else self._fit.run.store
 
     @property
     def state_key(self) -> str:
@@ -178,9 +178,9 @@ class RRACallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The run's directory and the token of its claim, so that a resumed run continues in it."""
-        if self._fit is None or self._fit.store is None:
+        if self._fit is None or self._fit.run.store is None:
             return {}
-        path, claim = self._fit.store.path, self._fit.claim
+        path, claim = self._fit.run.store.path, self._fit.run.claim
         token = None if claim is None else claim.token
         return {"dirpath": path if "://" in path else os.path.abspath(path), "token": token}
 

@@ -277,7 +277,7 @@ class TestFailuresInASnapshot:
         callback = RRACallback({"train": sample}, quantities=[rra.Quantity("mine", failing)])
         fit(digits, tmp_path, [callback], 2)
         (said,) = warned_about(caught, "Mine undefined")
-        assert said.startswith("layers input, net.0")
+        assert said.startswith("layers input, net.2")
         assert "KeyError('mistake')" in said
         assert epochs(callback.store) == [0, 1, 2]
 
