@@ -29,7 +29,7 @@ from rra_monitor.measure.estimate import CostEstimate, stored_curves, stored_gra
 from rra_monitor.measure.options import MonitorOptions, check_names
 from rra_monitor.measure.settings import Settings
 from rra_monitor.measure.snapshot import Snapshot
-from rra_monitor.measure.trial import Graphs, graph_seconds, pass_seconds
+from rra_monitor.measure.trial import Graphs, graph_seconds, passes
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
 from rra_monitor.utils.repeated import Repeated
@@ -156,6 +156,7 @@ class Monitor:
         layers = self._layers(model, sample)
         names = [name for layer in layers for name in layer.view_names.values()]
         groups = grouped(layers, sample.n, available(model, budget))
+        tried = passes(model, sample, groups, self._forward, self._batch_size)
         graphs = Graphs(sample.n, k, self.options.backend, sample.labels, self.quantities)
         return CostEstimate(
             layers=layers,
@@ -164,8 +165,7 @@ class Monitor:
             k=k,
             classes=sample.classes,
             passes=sum(any(layer.module for layer in group) for group in groups),
-            seconds=pass_seconds(model, sample, groups, self._forward, self._batch_size)
-            + graph_seconds(graphs, layers, device_of(model), budget),
+            seconds=tried.seconds + graph_seconds(graphs, layers, tried.noise, device_of(model), budget),
             graph_bytes=stored_graphs(sample.n, k, names),
             curve_bytes=stored_curves(names, self.quantities),
         )

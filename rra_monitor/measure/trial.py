@@ -41,24 +41,46 @@ STEEPEST = 1.25
 """Highest exponent with which the time of wide features grows: once they leave the cache, faster than their number."""
 
 PAIRED = 6
-"""Number of layers, at most, whose pairs are timed."""
+"""Number of layers whose pairs are timed."""
+
+COMPARED, NOISE = 16, 0.01
+"""Features are noise where the distances of this many samples have a smaller standard deviation, as a fraction of their
+mean: with neighbours hardly nearer than others a graph takes up to twice as long."""
 
 
-def pass_seconds(
+@dataclass(frozen=True)
+class Passes:
+    """What trial passes tell.
+
+    Attributes:
+        seconds: time of the passes of a sample.
+        noise: names of the layers and views whose features are noise.
+    """
+
+    seconds: float
+    noise: set[str]
+
+
+def passes(
     model: nn.Module,
     sample: FixedSample,
     groups: Sequence[Sequence[Layer]],
     forward: Forward,
     batch_size: BatchSize,
-) -> float:
-    """Seconds of the passes of a sample, one for each group of layers.
+) -> Passes:
+    """Trials of the passes of a sample, one for each group of layers.
 
     No more features are held than in a snapshot: those of one group.
     """
+    noise: set[str] = set()
+
+    def collected(few: FixedSample, group: Sequence[Layer]) -> None:
+        features = collect(model, few, group, forward, batch_size)
+        noise.difference_update(features)
+        noise.update(name for name, values in features.items() if is_noise(values))
 
     def seconds(group: Sequence[Layer], rows: int) -> float:
-        few = sample.head(rows)
-        return quickest(lambda: collect(model, few, group, forward, batch_size))
+        return quickest(partial(collected, sample.head(rows), group))
 
     passing = [group for group in groups if any(layer.module for layer in group)]
     rows, most = 1, min(sample.n, batch_size.size)
@@ -66,9 +88,19 @@ def pass_seconds(
         while (taken := seconds(passing[-1], rows)) < PASS_SECONDS / 10 and rows < most:
             rows = min(4 * rows, most)
         # Not fewer: maps of few samples fit the cache, and pass up to a third faster than those of a batch.
-        rows = min(most, max(rows, sample.n // TRIED, round(rows * PASS_SECONDS / max(taken, 1e-6))))
+        rows = max(rows, sample.n // TRIED, round(rows * PASS_SECONDS / max(taken, 1e-6)))
+    rows = min(most, max(rows, COMPARED))
     fixed = quickest(lambda: _nothing(model))
-    return sum(fixed + max(seconds(group, rows) - fixed, 0.0) * sample.n / rows for group in groups)
+    return Passes(sum(fixed + max(seconds(group, rows) - fixed, 0.0) * sample.n / rows for group in groups), noise)
+
+
+def is_noise(features: torch.Tensor) -> bool:
+    """Whether samples are nearly equally far from each other, as those of noise in many dimensions are."""
+    few = features[:COMPARED].detach().flatten(1).float()
+    if len(few) < COMPARED:
+        return False
+    distances = torch.nn.functional.pdist(few)
+    return bool(distances.std() < NOISE * distances.mean())
 
 
 @dataclass(frozen=True)
@@ -90,16 +122,31 @@ class Graphs:
     quantities: Sequence[Quantity]
 
 
-def graph_seconds(graphs: Graphs, layers: Sequence[Layer], device: torch.device, memory_budget: float) -> float:
-    """Seconds of the graphs of all layers and views, and of what is computed from them."""
-    dims = [dim for layer in layers for dim in view_dims(layer).values()]
+def graph_seconds(
+    graphs: Graphs, layers: Sequence[Layer], noise: set[str], device: torch.device, memory_budget: float
+) -> float:
+    """Seconds of the graphs of all layers and views, and of what is computed from them.
+
+    Args:
+        graphs: what they have in common.
+        layers: layers with their views.
+        noise: names of the layers and views whose features are noise.
+        device: device of the features.
+        memory_budget: bytes of features held at once.
+    """
+    wide = [(dim, layer.view_names[view] in noise) for layer in layers for view, dim in view_dims(layer).items()]
+    dims = [dim for dim, _ in wide]
     rows = min(graphs.n, GRAPH_ROWS if device.type == "cpu" else GRAPH_ROWS_ON_GPU)
     high = max(1, min(max(dims), int(min(GRAPH_BYTES, memory_budget)) // (4 * rows)))
     sizes = sorted({min(SMALL, high), max(min(SMALL, high), high // 8), high})
-    tried, rows = fitted(rows, partial(_tried, graphs, sizes, device), least=10)
-    each = [_of_dim(dim, sizes, tried.seconds) for dim in dims]
-    total = sum(one * _growth(graphs, rows, dim, device) for one, dim in zip(each, dims, strict=True))
-    return total + tried.pairs * (len(dims) / min(len(dims), PAIRED)) ** 2 * graphs.n / rows
+    total = 0.0
+    for kind in (False, True):
+        own = [dim for dim, noisy in wide if noisy == kind]
+        if own:
+            tried, rows = fitted(rows, partial(_tried, graphs, sizes, kind, device), least=10)
+            total += sum(_of_dim(dim, sizes, tried.seconds) * _growth(graphs, rows, dim, device) for dim in own)
+            pairs = tried.pairs
+    return total + pairs * (len(dims) / PAIRED) ** 2 * graphs.n / rows
 
 
 @dataclass(frozen=True)
@@ -110,10 +157,10 @@ class _Tried:
     pairs: float
 
 
-def _tried(graphs: Graphs, dims: Sequence[int], device: torch.device, rows: int) -> _Tried:
+def _tried(graphs: Graphs, dims: Sequence[int], noise: bool, device: torch.device, rows: int) -> _Tried:
     k = _k(graphs, rows)
     labels = None if graphs.labels is None else graphs.labels[:rows]
-    features = cloud(rows, dims[-1]).to(device)
+    features = cloud(rows, dims[-1], noise).to(device)
     found: list[tuple[KnnGraph, torch.Tensor]] = []
     seconds = []
     for dim in dims:
@@ -157,16 +204,19 @@ def _growth(graphs: Graphs, rows: int, dim: int, device: torch.device) -> float:
     return predicted(n, dim, k) / exact_seconds(rows, dim, _k(graphs, rows))
 
 
-def cloud(rows: int, dim: int) -> torch.Tensor:
-    """(rows, dim) float32: points of a curved manifold of 16 dimensions, with noise in all, as features are.
+def cloud(rows: int, dim: int, noise: bool = False) -> torch.Tensor:
+    """(rows, dim) float32: noise, or points of a curved manifold of 16 dimensions with noise in all, as features are.
 
     Points that fill all dimensions are nearly equally far from each other, and their graph takes up to three times as
     long.
     """
     # A generator of its own: the global streams belong to the training.
     random = torch.Generator().manual_seed(0)
+    everywhere = torch.randn(rows, dim, generator=random)
+    if noise:
+        return everywhere
     places, directions = torch.randn(rows, 16, generator=random), torch.randn(16, dim, generator=random)
-    return torch.relu_(places @ directions).add_(torch.randn(rows, dim, generator=random), alpha=0.2)
+    return torch.relu_(places @ directions).add_(everywhere, alpha=0.2)
 
 
 def once(call: Callable[[], Any]) -> float:

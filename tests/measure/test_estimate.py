@@ -24,7 +24,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def no_passes(monkeypatch):
-    monkeypatch.setattr("rra_monitor.measure.monitor.pass_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("rra_monitor.measure.monitor.passes", lambda *_: trial.Passes(0.0, set()))
 
 
 @pytest.fixture
@@ -80,9 +80,10 @@ class TestPasses:
             clock.now += len(batch)
             return model(batch)
 
-        rra.Monitor({"train": sample}, memory_budget=1, forward=forward).plan(small_net)
+        layers = ["input", "0", "1", "2", "3", "4"]
+        rra.Monitor({"train": sample}, layers=layers, memory_budget=1, forward=forward).plan(small_net)
         # Two that find the layers, one that tells how many are enough, and one for each of the layers after the input.
-        assert given == [5, 3, 1, *[12] * 5]
+        assert given == [5, 3, 1, *[16] * 5]
 
     def test_the_input_alone_needs_none(self, sample, small_net, clock, no_graphs):
         plan = rra.Monitor({"train": sample}, layers=["input"]).plan(small_net)["train"]
@@ -97,9 +98,9 @@ class TestPasses:
             held.append(sum(4 * each.numel() for each in found.values()))
             return found
 
-        def made(rows, dim):
+        def made(rows, dim, noise):
             held.append(4 * rows * dim)
-            return cloud(rows, dim)
+            return cloud(rows, dim, noise)
 
         monkeypatch.setattr(trial, "collect", collected)
         monkeypatch.setattr(trial, "cloud", made)
@@ -126,6 +127,18 @@ class TestGraphs:
     def test_each_takes_what_its_number_of_features_makes_it(self, sample, small_net, by_size, no_passes):
         found = self.seconds(rra.Monitor({"train": sample}, layers=["input", "0", "6"]), small_net)
         assert found == pytest.approx(3 + (64 + 144 + 64) / 1000)  # below 64 a graph takes as long as of 64
+
+    @pytest.mark.parametrize("noise", [False, True])
+    def test_features_of_noise_are_timed_as_noise(self, clock, monkeypatch, noise):
+        kinds = []
+        monkeypatch.setattr(
+            trial,
+            "knn_graph",
+            lambda features, k, backend: rra.knn_graph(kinds.append(features) or features, k, backend),
+        )
+        images = trial.cloud(400, 30_000, noise).reshape(400, 3, 100, 100)
+        rra.Monitor({"train": rra.FixedSample.from_tensors(images)}, layers=["input"]).plan(nn.Identity())
+        assert {trial.is_noise(features) for features in kinds if features.shape[1] > 10_000} == {noise}
 
     def test_views_are_included(self, sample, small_net, by_size, no_passes):
         monitor = rra.Monitor({"train": sample}, layers=["0"], views=["full", "avg2", "max-global"])
