@@ -288,7 +288,7 @@ def test_tensorboard_tab_leaves_out_an_estimator_that_none_can_be(estimator):
     titles = {one.title for one in tag_described(json.dumps(about).encode())["quantities"]}
     assert "Intrinsic dimension (censored)" in titles
     about["probes"][0]["estimator"] = estimator
-    with pytest.raises(ValueError, match="expected one of ml, regression, censored"):
+    with pytest.raises(ValueError, match=r"expected one of .ml., .regression., .censored."):
         tag_described(json.dumps(about).encode())
     # Earlier versions wrote none.
     del about["probes"][0]["estimator"]
