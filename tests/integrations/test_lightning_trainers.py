@@ -154,7 +154,7 @@ class TestRRACallbackTrainers:
         for words in (
             "train: 3 layers of 200 samples (10 classes), k = 2",
             "input, net.2, net.6",
-            "views of each layer: full, avg2; 11 different ones in all",
+            "views of each layer: full, avg2; 5 different ones in all",
             "before training, every 2 epochs and at the end; each time about",
             " kB",
             f"stored in {tmp_path}/rra; the graphs of 3 snapshots are kept, ",
