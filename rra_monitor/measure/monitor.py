@@ -2,39 +2,36 @@
 
 import re
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
 from torch import nn
 
-from rra_monitor.capture.channels import with_views
 from rra_monitor.capture.features import (
     Forward,
     available,
     call_model,
     device_of,
-    find_layers,
     grouped,
     iter_features,
 )
 from rra_monitor.capture.layer import Layer
-from rra_monitor.capture.memory import BatchSize, freed
-from rra_monitor.capture.names import displayed
+from rra_monitor.capture.memory import BatchSize, freed, is_out_of_memory
 from rra_monitor.graph import default_k, knn_graph
 from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.estimate import CostEstimate, stored_curves, stored_graphs
 from rra_monitor.measure.options import MonitorOptions, check_names
+from rra_monitor.measure.remarks import Remarks
 from rra_monitor.measure.settings import Settings
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.measure.trial import Graphs, graph_seconds, passes
+from rra_monitor.measure.watched import WatchedLayers
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
 from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.rng import preserved_rng
-from rra_monitor.utils.text import brief, some
+from rra_monitor.utils.text import brief
 
 
 class Monitor:
@@ -80,8 +77,8 @@ class Monitor:
         self.options = options
         self.on_error = on_error
         self.quantities = options.measured()
-        self._undefined: set[tuple[str, str, str]] = set()
-        self._said: set[str] = set()
+        self._remarks = Remarks()
+        self._watched = WatchedLayers(options, self._forward, self._remarks.say)
         self._failures = Repeated()
         self._batch_size = BatchSize(options.batch_size)
 
@@ -153,7 +150,7 @@ class Monitor:
 
     def _estimate(self, model: nn.Module, probe: str) -> CostEstimate:
         sample, k, budget = self.probes[probe], self.k(probe), self.options.budget
-        layers = self._layers(model, sample)
+        layers = self._watched.of(model, probe, sample)
         names = [name for layer in layers for name in layer.view_names.values()]
         groups = grouped(layers, sample.n, available(model, budget))
         tried = passes(model, sample, groups, self._forward, self._batch_size)
@@ -170,22 +167,31 @@ class Monitor:
             curve_bytes=stored_curves(names, self.quantities),
         )
 
-    def _layers(self, model: nn.Module, sample: FixedSample) -> tuple[Layer, ...]:
-        layers = find_layers(model, sample, self.options.layers, self._forward, self._say_once)
-        return with_views(model, layers, tuple(self.options.views))
-
-    def _say_once(self, text: str) -> None:
-        """Warn about the choice of layers, which every snapshot makes anew, the first time."""
-        if text not in self._said:
-            self._said.add(text)
-            warnings.warn(text, stacklevel=6)
-
     def _snapshot(
         self, model: nn.Module, probe: str, step: int, epoch: int, on_graph: Callable[[str, int, int], None] | None
     ) -> Snapshot:
-        started = time.perf_counter()
+        started, sample = time.perf_counter(), self.probes[probe]
+        if known := self._watched.known(model, probe):
+            try:
+                return self._measured(model, probe, known, started, step, epoch, on_graph)
+            except Exception as error:
+                # The same modules may run in another way than before.
+                if is_out_of_memory(error) or self._watched.found(model, probe, sample) == known:
+                    raise
+        layers = self._watched.of(model, probe, sample)
+        return self._measured(model, probe, layers, started, step, epoch, on_graph)
+
+    def _measured(
+        self,
+        model: nn.Module,
+        probe: str,
+        layers: tuple[Layer, ...],
+        started: float,
+        step: int,
+        epoch: int,
+        on_graph: Callable[[str, int, int], None] | None,
+    ) -> Snapshot:
         sample, k = self.probes[probe], self.k(probe)
-        layers = self._layers(model, sample)
         total = sum(len(layer.view_names) for layer in layers)
         if on_graph:
             on_graph(probe, 0, total)
@@ -206,7 +212,7 @@ class Monitor:
             if on_graph:
                 on_graph(probe, len(collector.graphs), total)
         matrices = collector.matrices()
-        self._warn_once(probe, collector.reasons)
+        self._remarks.undefined(probe, self.quantities, collector.reasons)
         snapshot = Snapshot(
             probe=probe,
             step=step,
@@ -220,31 +226,8 @@ class Monitor:
             aliases={name: same for layer in layers for name, same in layer.aliases.items()},
             seconds=time.perf_counter() - started,
         )
-        self._warn_of_samples(snapshot)
+        self._remarks.of_samples(snapshot)
         return snapshot
-
-    def _warn_once(self, probe: str, reasons: Mapping[tuple[str, str], str]) -> None:
-        """Warn once for each quantity that is undefined in a layer: it often stays undefined in later snapshots."""
-        # A standard error or second estimate is undefined where its quantity is, whose warning gives the reason.
-        symbols = {one.name: one.symbol for one in self.quantities if not one.error_of and not one.beside}
-        alike: dict[tuple[str, str], list[str]] = {}
-        for (name, layer), reason in reasons.items():
-            if name in symbols and (probe, name, layer) not in self._undefined:
-                self._undefined.add((probe, name, layer))
-                alike.setdefault((name, reason), []).append(layer)
-        for (name, reason), layers in alike.items():
-            where = f"layers {some(layers)}" if len(layers) > 1 else f"layer {layers[0]!r}"
-            where = where if layers[0] else "pairs of layers"
-            warnings.warn(f"{where} of probe {probe!r}: {symbols[name]} undefined: {reason}", stacklevel=4)
-
-    def _warn_of_samples(self, snapshot: Snapshot) -> None:
-        """Warn once for each quantity that has a warning and is above 0 in some layer."""
-        for quantity, curve in snapshot.measured():
-            layers = [layer for layer, value in zip(displayed(snapshot.layers), curve, strict=True) if value > 0]
-            if quantity.warning and layers and (snapshot.probe, quantity.name, "") not in self._undefined:
-                self._undefined.add((snapshot.probe, quantity.name, ""))
-                most = f"{quantity.symbol} up to {np.nanmax(curve):.3g}"
-                warnings.warn(f"{some(layers)} of probe {snapshot.probe!r}: {quantity.warning} ({most})", stacklevel=4)
 
 
 def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> dict[str, FixedSample]:
