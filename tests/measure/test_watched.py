@@ -56,7 +56,7 @@ def test_another_way_through_the_same_modules_is_noticed(sample, passes):
 
 
 def test_an_error_that_is_not_of_the_layers_is_raised_as_it_is(sample, small_net, passes):
-    sizes, forward = passes
+    _, forward = passes
     monitor = rra.Monitor({"p": sample}, forward=forward, batch_size=200)
     monitor.measure(small_net, step=0, epoch=0)
     with torch.no_grad():
