@@ -62,7 +62,7 @@ class ResidualBlock:
         """The convolutions and norms of the branch by name, as they are registered; or the branch as a whole."""
         children = {name: child for name, child in self.module.named_children() if name not in BESIDE}
         numbered = {name: child for name, child in children.items() if _NUMBERED.match(name)}
-        if len({name for name in numbered if name.startswith("conv")}) > 1:
+        if {match[0] for name in numbered if (match := _NUMBERED.match(name))} >= {"conv1", "conv2"}:
             return numbered
         return {name: child for name, child in children.items() if name in BRANCHES and len(_convolutions(child)) > 1}
 
@@ -86,6 +86,11 @@ class ResidualBlock:
 
         # What cannot be tried is taken to be called in the order in which it is registered.
         return called[-1] if len(branch) > 1 and self.tried(watch) and called else list(branch)[-1]
+
+    @property
+    def ends_with_norm(self) -> bool:
+        """Whether the branch ends with a norm, not with a convolution as that of a pre-activation block."""
+        return not isinstance(self.module.get_submodule(self.end), _ConvNd)
 
     def tried(self, watch: Callable[[nn.Module], object]) -> bool:
         """Whether a copy of the block, without numbers, takes a map.

@@ -61,7 +61,8 @@ def insert_attention(
         network: network, changed in place.
         attention: "stac", "se", "bam", or a function from a channel count to a layer; one for all stages, or a sequence
             with one for each, `None` for stages without new attention.
-        placement: "standard", on the residual branch before the addition; "post", after the addition and its ReLU.
+        placement: "standard", on the residual branch after its last norm, before the addition; "post", after the whole
+            block, also of one whose branch ends with a convolution.
         window: window of "stac": a number of pixels or "global"; a sequence has one for each stage, in which a pair
             is (height, width).
         gate: whether the attention starts without effect, see `Gated`. Together with `replace` it leaves the output
@@ -74,7 +75,8 @@ def insert_attention(
 
     Raises:
         ValueError: no residual blocks, attention that is already there, or that cannot be replaced, a network that is
-            wrapped, scripted or traced, unknown names, sequences whose length is not the number of stages.
+            wrapped, scripted or traced, a branch that ends without a norm, unknown names, sequences whose length is not
+            the number of stages.
 
     Source: thesis, section 7.1, Fig. 7.3.
 
@@ -106,6 +108,11 @@ def insert_attention(
             _check_beside(network, blocks[0])
         for block in blocks if kind is not None else ():
             _check_free(network, block, number, replace)
+            if placement == "standard" and not block.has_slot and not block.ends_with_norm:
+                raise ValueError(
+                    f"the residual branch of {block.name!r} ends with a convolution, as in pre-activation and in "
+                    "norm-free blocks, and attention on a branch follows its last norm. Pass placement='post', after the block"
+                )
             convolution = block.convolution
             layer = attention_layer(kind, convolution.out_channels, size, f"stage {number} ({block.name})")
             weight = convolution.weight

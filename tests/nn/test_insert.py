@@ -46,14 +46,13 @@ NETWORKS = {
     "torchvision regnet_x_400mf": torchvision.models.regnet_x_400mf,
     "timm resnet18": partial(timm.create_model, "resnet18"),
     "timm regnetx_002": partial(timm.create_model, "regnetx_002"),
-    "timm resnetv2_18": partial(timm.create_model, "resnetv2_18"),
     "transformers basic": partial(transformers_resnet, "basic"),
     "transformers bottleneck": partial(transformers_resnet, "bottleneck"),
     "kuangliu's": cifar_network,
-    "kuangliu's pre-activation": partial(cifar_network, PreActivation),
     "weiaicunzai's": partial(cifar_network, ResidualFunction),
     "the thesis's": partial(resnet20, 10),
 }
+RESNETV2 = partial(timm.create_model, "resnetv2_18")
 IMAGES = (2, 3, 64, 64)
 TIMMS = ["se", "ese", "eca", "ecam", "ceca", "gc", "gca", "cbam", "lcbam", "coord", "scoord", "ela", "strip", "nl"]
 """Names of timm's layers that keep the shape and stand after a convolution."""
@@ -184,12 +183,17 @@ class TestInsertAttention:
         insert_attention(holder, "se")
         assert type(holder["backbone"].layer3[0].bn2) is Attended
 
-    @pytest.mark.parametrize("block", [PreActivation, NormsFirst])
-    def test_in_a_block_that_ends_with_a_convolution_it_weighs_that(self, block):
-        network = insert_attention(cifar_network(block), "se")
-        assert {name for name, module in network.named_modules() if isinstance(module, Attended)} == {
-            f"layer{stage}.{number}.conv2" for stage in (1, 2) for number in (0, 1)
-        }
+    @pytest.mark.parametrize(
+        "make", [*(partial(cifar_network, block) for block in (PreActivation, NormsFirst)), RESNETV2]
+    )
+    def test_a_branch_without_a_norm_at_its_end_takes_it_after_the_block_alone(self, make):
+        network, images = make().eval(), torch.ones(IMAGES)
+        expected = network(images)
+        with pytest.raises(ValueError, match=r"ends with a convolution.* Pass placement='post'"):
+            insert_attention(network, "se")
+        assert count(network, Attended) == 0
+        assert torch.equal(insert_attention(network, "se", "post", gate=True)(images), expected)
+        assert count(network, Attended) == count(network, Gated) > 0
 
     @pytest.mark.parametrize("placement", ["standard", "post"])
     def test_a_block_that_is_there_twice_gets_one_layer(self, placement):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rra_monitor.nn import BAM, STAC, ResNet, SqueezeExcitation, insert_attention, resnet20
-from tests.helpers.blocks import Block, WeighedBlock, cifar_network
+from tests.helpers.blocks import Block, PreActivation, WeighedBlock, cifar_network
 from tests.helpers.remedies import Remedy
 
 MAPS = torch.rand(2, 4, 8, 8)
@@ -58,6 +58,11 @@ REMEDIES = [
         "network is a {}, expected a torch.nn.Module",
         lambda: insert_attention("resnet20"),
         lambda: insert_attention(resnet20()),
+    ),
+    Remedy(
+        "and attention on a branch follows its last norm. Pass placement='post', after the block",
+        lambda: insert_attention(cifar_network(PreActivation), "se"),
+        lambda: insert_attention(cifar_network(PreActivation), "se", placement="post"),
     ),
     Remedy(
         "Pass replace=True to put the new attention in its place, where its {} weights are lost, or None as the "
