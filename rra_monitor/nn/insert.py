@@ -111,7 +111,8 @@ def insert_attention(
             if placement == "standard" and not block.has_slot and not block.ends_with_norm:
                 raise ValueError(
                     f"the residual branch of {block.name!r} ends with a convolution, as in pre-activation and in "
-                    "norm-free blocks, and attention on a branch follows its last norm. Pass placement='post', after the block"
+                    "norm-free blocks, and attention on a branch follows its last norm. Pass placement='post', after "
+                    "the block"
                 )
             convolution = block.convolution
             layer = attention_layer(kind, convolution.out_channels, size, f"stage {number} ({block.name})")
