@@ -54,7 +54,21 @@ NETWORKS = {
 }
 RESNETV2 = partial(timm.create_model, "resnetv2_18")
 IMAGES = (2, 3, 64, 64)
-TIMMS = ["se", "ese", "eca", "ecam", "ceca", "gc", "gca", "cbam", "lcbam", "coord", "scoord", "ela", "strip", "nl"]
+
+
+def has_attention(name):
+    try:
+        return timm.layers.get_attn(name) is not None
+    except AssertionError:  # older versions have fewer
+        return False
+
+
+TIMMS = list(
+    filter(
+        has_attention,
+        ["se", "ese", "eca", "ecam", "ceca", "gc", "gca", "cbam", "lcbam", "coord", "scoord", "ela", "strip", "nl"],
+    )
+)
 """Names of timm's layers that keep the shape and stand after a convolution."""
 
 
