@@ -191,11 +191,14 @@ def parallel(calls: Sequence[Call], whole: Call) -> bool:
 
 
 def _parallel(above: Call, one: Call, other: Call) -> bool:
-    """Whether two calls within a third one, or what they part in, share an input and neither feeds the other."""
+    """Whether two calls within a third one, or what they part in, work on the same input and neither feeds the other.
+
+    What else they share, such as a mask, tells nothing.
+    """
     path, other_path = path_to(above, one), path_to(above, other)
     for a, b in zip(path, other_path, strict=False):
         if a is not b:
-            return not a.inputs.isdisjoint(b.inputs) and not a.feeds(b) and not b.feeds(a)
+            return a.first is not None and a.first == b.first and not a.feeds(b) and not b.feeds(a)
     return False
 
 
