@@ -8,7 +8,7 @@ one that adds its input to the output of such a list of plain parts is a residua
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 
 from torch import nn
 
@@ -121,7 +121,13 @@ class Structure:
             return not (plain and not all(map(self.chained, calls)))
         if not all(map(self.chained, calls)):
             return False
-        return any(map(self._strung, parts, calls)) or all(map(self._single, listed, calls))
+        strung = any(map(self._strung, parts, calls)) and not self._of_cells(kind)
+        return strung or all(map(self._single, listed, calls))
+
+    def _of_cells(self, kind: type[nn.Module]) -> bool:
+        """Whether modules of the class are the branches of cells, of which there are several."""
+        cells = [[part for part in self.parts(call) if part.kind is kind] for call in chain.from_iterable(self._by_kind.values())]
+        return sum(map(_branches, cells)) > 1
 
     def _alone(self, kind: type[nn.Module]) -> bool:
         """Whether the network has one module of the class."""
@@ -130,7 +136,9 @@ class Structure:
     def _many(self, parts: Sequence[Call], call: Call) -> bool:
         """Whether the parts are too many for a block: the network itself, within another module."""
         several = max(Counter(part.kind for part in parts).values(), default=0) > 1
-        return several and len(parts) >= NETWORK and not all(_parallel(call, *pair) for pair in pairwise(parts))
+        if not several or len(parts) < NETWORK or _branches(parts):
+            return False
+        return not all(_parallel(call, *pair) for pair in pairwise(parts))
 
     def _alike(self, parts: Sequence[Call], call: Call) -> bool:
         """Whether some list holds several parts of one class that do not all run side by side on the same input.
@@ -174,6 +182,11 @@ class Structure:
         """Whether the module is an item of a list, a dictionary or a sequence."""
         parent, _, last = part.module.rpartition(".")
         return last.isdigit() or isinstance(self._modules.get(parent), CONTAINERS)
+
+
+def _branches(parts: Sequence[Call]) -> bool:
+    """Whether so many of the parts work on the same input as another one that they are the branches of a cell."""
+    return len(parts) >= NETWORK and len({part.first for part in parts}) <= MOST_OF_IT * len(parts)
 
 
 def _varied(parts: Sequence[Sequence[Call]]) -> bool:
