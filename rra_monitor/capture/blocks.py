@@ -118,7 +118,7 @@ class Structure:
         listed = [[part for part in found if self._listed(part)] for found in parts]
         if any(map(self._alike, listed, calls)) or _varied(listed):
             plain = all(self.chained(part) for found in listed for part in found)
-            return not (plain and not all(map(self.chained, calls)))
+            return not (plain and any(not self.chained(call) or _joins(call) for call in calls))
         if not all(map(self.chained, calls)):
             return False
         strung = any(map(self._strung, parts, calls)) and not self._of_cells(kind)
@@ -182,6 +182,17 @@ class Structure:
         """Whether the module is an item of a list, a dictionary or a sequence."""
         parent, _, last = part.module.rpartition(".")
         return last.isdigit() or isinstance(self._modules.get(parent), CONTAINERS)
+
+
+def _joins(call: Call) -> bool:
+    """Whether what one of the inner calls returned is joined with what another, made of it, returned."""
+    made = {call.first: 0}
+    for inner in call.inner:
+        depths = {made[tensor] for tensor in inner.inputs if tensor in made}
+        if len(depths) > 1 and not call.outputs.isdisjoint(inner.outputs):
+            return True
+        made |= dict.fromkeys(inner.outputs - made.keys(), max(depths, default=-1) + 1)
+    return False
 
 
 def _branches(parts: Sequence[Call]) -> bool:

@@ -139,6 +139,40 @@ class Cell(nn.Module):
         return self.a(x) + self.b(x) + self.c(x) + self.d(x)
 
 
+class Added(nn.Module):
+    """Two layers whose result is added to what bypassed them, within the same module."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.join = nn.Linear(4, 8), Join()
+
+    def forward(self, x):
+        return self.join(self.up(x).relu(), x)
+
+
+class Join(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Linear(8, 4)
+
+    def forward(self, hidden, bypassed):
+        return self.down(hidden) + bypassed
+
+
+class Joining(nn.Module):
+    """A block as MobileBERT's: several small networks in a list, and a last part that is given the block's input, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts, self.up, self.join = nn.ModuleList(Added() for _ in range(3)), nn.Linear(4, 8), Join()
+
+    def forward(self, x):
+        hidden = x
+        for part in self.parts:
+            hidden = part(hidden)
+        return self.join(self.up(hidden), x)
+
+
 class TestStages:
     @pytest.mark.parametrize(
         ("depths", "blocks"),
@@ -273,7 +307,7 @@ class TestStages:
         assert names(model, 3, 8, 8) == ["input", "1", "3"]
 
 
-class TestWhatIsShared:
+class TestBlocksByTheirConnections:
     def test_blocks_with_one_mask_and_the_addition_outside_are_blocks(self):
         sample = rra.FixedSample.from_tensors((torch.rand(5, 7, 4), torch.ones(5, 7, 1)))
         found = [layer.name for layer in find_layers(MaskedNetwork(), sample, say=pytest.fail)]
@@ -285,6 +319,10 @@ class TestWhatIsShared:
     def test_cells_with_branches_of_two_convolutions_are_blocks(self):
         found = names(nn.Sequential(nn.Conv2d(3, 4, 1), *(Cell() for _ in range(3))), 3, 8, 8)
         assert found == ["input", "0", "1", "2", "3"]
+
+    def test_blocks_that_hold_a_list_of_plain_parts_and_join_around_it_are_blocks(self):
+        found = names(nn.Sequential(nn.Linear(4, 4), *(Joining() for _ in range(3)), nn.Linear(4, 2)), 4)
+        assert found == ["input", "0", "1", "2", "3", "4"]
 
 
 class TestPlainNetworks:
