@@ -126,7 +126,8 @@ class Structure:
 
     def _of_cells(self, kind: type[nn.Module]) -> bool:
         """Whether modules of the class are the branches of cells, of which there are several."""
-        cells = [[part for part in self.parts(call) if part.kind is kind] for call in chain.from_iterable(self._by_kind.values())]
+        around = chain.from_iterable(self._by_kind.values())
+        cells = [[part for part in self.parts(call) if part.kind is kind] for call in around]
         return sum(map(_branches, cells)) > 1
 
     def _alone(self, kind: type[nn.Module]) -> bool:

@@ -160,7 +160,7 @@ class Join(nn.Module):
 
 
 class Joining(nn.Module):
-    """A block as MobileBERT's: several small networks in a list, and a last part that is given the block's input, too."""
+    """A block as MobileBERT's: a list of small networks, and a last part that gets the block's input, too."""
 
     def __init__(self):
         super().__init__()
