@@ -236,8 +236,9 @@ class _Choice:
         around = path_to(network, block.call)[:-1]
         stages = [call for call in around if not self._structure.container(call)] or around
         inside = set(stages[-1]) if stages else set()
-        outside = [unit for unit in before if unit.call not in inside]
-        return (outside or before)[-1]
+        outside = [unit for unit in before if unit.call not in inside] or before
+        # What is given no tensor, as positions that are computed, tells nothing of the samples.
+        return ([unit for unit in outside if unit.call.inputs] or outside)[-1]
 
     def _whole_stem(self, last: Unit, trunk: Call, blocks: set[Call]) -> Unit:
         """The outermost call that ends with the unit `last` and holds no block: `stem` rather than `stem.2`."""

@@ -8,7 +8,7 @@ one that adds its input to the output of such a list of plain parts is a residua
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 
 from torch import nn
 
@@ -118,10 +118,17 @@ class Structure:
         listed = [[part for part in found if self._listed(part)] for found in parts]
         if any(map(self._alike, listed, calls)) or _varied(listed):
             plain = all(self.chained(part) for found in listed for part in found)
-            return not (plain and not all(map(self.chained, calls)))
+            return not (plain and any(not self.chained(call) or _joins(call) for call in calls))
         if not all(map(self.chained, calls)):
             return False
-        return any(map(self._strung, parts, calls)) or all(map(self._single, listed, calls))
+        strung = any(map(self._strung, parts, calls)) and not self._of_cells(kind)
+        return strung or all(map(self._single, listed, calls))
+
+    def _of_cells(self, kind: type[nn.Module]) -> bool:
+        """Whether modules of the class are the branches of cells, of which there are several."""
+        around = chain.from_iterable(self._by_kind.values())
+        cells = [[part for part in self.parts(call) if part.kind is kind] for call in around]
+        return sum(map(_branches, cells)) > 1
 
     def _alone(self, kind: type[nn.Module]) -> bool:
         """Whether the network has one module of the class."""
@@ -130,7 +137,9 @@ class Structure:
     def _many(self, parts: Sequence[Call], call: Call) -> bool:
         """Whether the parts are too many for a block: the network itself, within another module."""
         several = max(Counter(part.kind for part in parts).values(), default=0) > 1
-        return several and len(parts) >= NETWORK and not all(_parallel(call, *pair) for pair in pairwise(parts))
+        if not several or len(parts) < NETWORK or _branches(parts):
+            return False
+        return not all(_parallel(call, *pair) for pair in pairwise(parts))
 
     def _alike(self, parts: Sequence[Call], call: Call) -> bool:
         """Whether some list holds several parts of one class that do not all run side by side on the same input.
@@ -176,6 +185,22 @@ class Structure:
         return last.isdigit() or isinstance(self._modules.get(parent), CONTAINERS)
 
 
+def _joins(call: Call) -> bool:
+    """Whether what one of the inner calls returned is joined with what another, made of it, returned."""
+    made = {call.first: 0}
+    for inner in call.inner:
+        depths = {made[tensor] for tensor in inner.inputs if tensor in made}
+        if len(depths) > 1 and not call.outputs.isdisjoint(inner.outputs):
+            return True
+        made |= dict.fromkeys(inner.outputs - made.keys(), max(depths, default=-1) + 1)
+    return False
+
+
+def _branches(parts: Sequence[Call]) -> bool:
+    """Whether so many of the parts work on the same input as another one that they are the branches of a cell."""
+    return len(parts) >= NETWORK and len({part.first for part in parts}) <= MOST_OF_IT * len(parts)
+
+
 def _varied(parts: Sequence[Sequence[Call]]) -> bool:
     """Whether modules of one class hold some class several times, and not all of them equally often."""
     counts = [Counter(part.kind for part in found) for found in parts]
@@ -191,11 +216,14 @@ def parallel(calls: Sequence[Call], whole: Call) -> bool:
 
 
 def _parallel(above: Call, one: Call, other: Call) -> bool:
-    """Whether two calls within a third one, or what they part in, share an input and neither feeds the other."""
+    """Whether two calls within a third one, or what they part in, work on the same input and neither feeds the other.
+
+    What else they share, such as a mask, tells nothing.
+    """
     path, other_path = path_to(above, one), path_to(above, other)
     for a, b in zip(path, other_path, strict=False):
         if a is not b:
-            return not a.inputs.isdisjoint(b.inputs) and not a.feeds(b) and not b.feeds(a)
+            return a.first is not None and a.first == b.first and not a.feeds(b) and not b.feeds(a)
     return False
 
 

@@ -92,6 +92,8 @@ def _no_such_layer(pattern: str, model: nn.Module, traced: Trace) -> str:
         if name == pattern:
             known = next(other for other, same in modules.items() if same is module)
             return f"layer {pattern!r} is the same module as {known!r}; watch that one"
+    if pattern.lower() == "auto":
+        return f"no layer is called {pattern!r}; for those that are found pass layers='auto', by itself"
     if pattern == INPUT:
         return "layer 'input' needs a batch that is one tensor of floats or bytes; name modules instead"
     return f"no layer matches {pattern!r}. The nearest names: {', '.join(_nearest(pattern, valid))}"

@@ -2,7 +2,7 @@
 
 | what it returns | what is measured |
 |---|---|
-| a tensor, or tensors in tuples, lists and mappings | the first that is not a single number |
+| a tensor, or tensors in tuples, lists, mappings and data classes | the first that is not a single number |
 | a nested tensor, a `PackedSequence` | the mean over each sample's own tokens |
 | a quantised tensor | the numbers it stands for |
 | a sparse tensor | the dense one |
@@ -12,7 +12,7 @@
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -100,6 +100,8 @@ def dense(output: Any, values: bool = True) -> torch.Tensor | LeftOut:
         return _own_mean(*pad_packed_sequence(part, batch_first=True))
     if values and part.is_meta:
         return LeftOut("tensors on the meta device, which hold no values", remedy=MATERIALISE)
+    if torch.masked.is_masked_tensor(part):
+        return LeftOut("a masked tensor", remedy="let it return a plain one, with what is masked filled in")
     if part.is_nested:
         return _of_nested(part)
     if part.layout is not torch.strided:
@@ -121,6 +123,9 @@ def _parts(tree: Any) -> Iterator[torch.Tensor | PackedSequence]:
     elif isinstance(tree, (list, tuple)):
         for value in tree:
             yield from _parts(value)
+    elif is_dataclass(tree):
+        for each in fields(tree):
+            yield from _parts(getattr(tree, each.name, None))
 
 
 def _names(tensor: torch.Tensor) -> LeftOut:

@@ -16,6 +16,7 @@ from rra_monitor.compare.statistics import mean
 from rra_monitor.conclusions.evidence import TIED
 from rra_monitor.runs.locate import shared_probe
 from rra_monitor.runs.opened import OpenedRun
+from rra_monitor.utils.text import brief
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,7 @@ def compare_runs(
         epoch: epoch at which runs are paired: completed epochs, or "last" for the last snapshot of each.
 
     Raises:
+        TypeError: groups without names.
         ValueError: a group without runs, runs that do not exist or are empty, a run named twice in one group, runs of
             one group that were measured differently, an epoch that a run lacks.
 
@@ -135,6 +137,8 @@ def opened_groups(
     groups: Mapping[str, Sequence[str | os.PathLike[str]]], probe: str | Sequence[str] | None = None
 ) -> dict[str, list[Run]]:
     """Name of each group and probe to its runs, each run opened once; arguments and errors of `compare_runs`."""
+    if not isinstance(groups, Mapping):
+        raise TypeError(f"groups={brief(groups)}; expected names and directories of runs, as {{'A': ['runs/a0']}}")
     if not groups or not all(groups.values()):
         empty = [name for name, runs in groups.items() if not runs]
         raise ValueError(f"no runs to compare in {', '.join(map(repr, empty)) or 'groups, which is empty'}; name some")

@@ -28,7 +28,7 @@ from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.quantity import Quantity
 from rra_monitor.samples.sample import FixedSample
 
-PASS_SECONDS, TRIED = 1.0, 16
+PASS_SECONDS, TRIED = 0.5, 16
 """A pass that takes as long as this, or of one in that many samples, or of a batch, tells how long one of all takes."""
 
 GRAPH_ROWS, GRAPH_ROWS_ON_GPU, GRAPH_BYTES = 2000, 20_000, 64 << 20
@@ -39,6 +39,9 @@ SMALL = 64
 
 STEEPEST = 1.25
 """Highest exponent with which the time of wide features grows: once they leave the cache, faster than their number."""
+
+WARM = 30
+"""Number of samples of the graph that compiles what is then timed."""
 
 PAIRED = 6
 """Number of layers whose pairs are timed."""
@@ -164,9 +167,10 @@ def _tried(graphs: Graphs, dims: Sequence[int], noise: bool, device: torch.devic
     found: list[tuple[KnnGraph, torch.Tensor]] = []
     seconds = []
     for dim in dims:
-        part = features[:, :dim].contiguous()
-        found.append((_measured(graphs, part, k, labels), part))  # compiles
-        seconds.append(quickest(partial(_measured, graphs, part, k, labels)))
+        part, built = features[:, :dim].contiguous(), list[KnnGraph]()
+        _measured(graphs, part[:WARM], 2, None if labels is None else labels[:WARM])  # compiles
+        seconds.append(quickest(partial(_build, built, graphs, part, k, labels)))
+        found.append((built[-1], part))
     collector = Collector([one for one in graphs.quantities if one.of_pairs], labels)
     for position in range(PAIRED):
         collector.add(f"{position}", *found[position % len(found)])
@@ -178,6 +182,10 @@ def _measured(graphs: Graphs, features: torch.Tensor, k: int, labels: npt.NDArra
     collector = Collector([one for one in graphs.quantities if not one.of_pairs], labels)
     collector.add("", knn_graph(features, k, "exact"), features)
     return collector.graphs[""]
+
+
+def _build(into: list[KnnGraph], *given: Any) -> None:
+    into.append(_measured(*given))
 
 
 def _of_dim(dim: int, sizes: Sequence[int], seconds: Sequence[float]) -> float:

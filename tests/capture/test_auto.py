@@ -63,6 +63,116 @@ class Encoder(nn.Module):
 BLOCKS = ["stages.0.blocks.0", "stages.1.blocks.0", "stages.1.blocks.1"]
 
 
+class Masked(nn.Module):
+    """A block whose residual is added outside."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x, mask):
+        return self.down(self.up(x).relu()) * mask
+
+
+class MaskedNetwork(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+        self.blocks = nn.ModuleList(Masked() for _ in range(4))
+
+    def forward(self, batch):
+        x, mask = batch
+        x = self.stem(x)
+        for block in self.blocks:
+            x = x + block(x, mask)
+        return self.head(x.mean(1))
+
+
+class Positions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Linear(1, 4)
+
+    def forward(self, samples, tokens):
+        return self.project(torch.arange(tokens).float()[:, None]).expand(samples, tokens, 4)
+
+
+class WithPositions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.positions = nn.Linear(4, 4), Positions()
+        self.blocks = nn.ModuleList(Masked() for _ in range(3))
+
+    def forward(self, x):
+        x = self.stem(x) + self.positions(*x.shape[:2])
+        for block in self.blocks:
+            x = x + block(x, 1.0)
+        return x
+
+
+class Branch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = Pair(), Pair()
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.depth, self.point = nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        return self.point(self.depth(x))
+
+
+class Cell(nn.Module):
+    """A cell as NASNet's: branches of two separable convolutions, added."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.d = Branch(), Branch(), Branch(), Branch()
+
+    def forward(self, x):
+        return self.a(x) + self.b(x) + self.c(x) + self.d(x)
+
+
+class Added(nn.Module):
+    """Two layers whose result is added to what bypassed them, within the same module."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.join = nn.Linear(4, 8), Join()
+
+    def forward(self, x):
+        return self.join(self.up(x).relu(), x)
+
+
+class Join(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Linear(8, 4)
+
+    def forward(self, hidden, bypassed):
+        return self.down(hidden) + bypassed
+
+
+class Joining(nn.Module):
+    """A block as MobileBERT's: a list of small networks, and a last part that gets the block's input, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts, self.up, self.join = nn.ModuleList(Added() for _ in range(3)), nn.Linear(4, 8), Join()
+
+    def forward(self, x):
+        hidden = x
+        for part in self.parts:
+            hidden = part(hidden)
+        return self.join(self.up(hidden), x)
+
+
 class TestStages:
     @pytest.mark.parametrize(
         ("depths", "blocks"),
@@ -195,6 +305,24 @@ class TestStages:
         normed = nn.utils.parametrizations.spectral_norm
         model = nn.Sequential(normed(nn.Conv2d(3, 4, 1)), nn.ReLU(), nn.Flatten(), normed(nn.Linear(256, 2)))
         assert names(model, 3, 8, 8) == ["input", "1", "3"]
+
+
+class TestBlocksByTheirConnections:
+    def test_blocks_with_one_mask_and_the_addition_outside_are_blocks(self):
+        sample = rra.FixedSample.from_tensors((torch.rand(5, 7, 4), torch.ones(5, 7, 1)))
+        found = [layer.name for layer in find_layers(MaskedNetwork(), sample, say=pytest.fail)]
+        assert found == ["stem", *(f"blocks.{i}" for i in range(4)), "head"]
+
+    def test_positions_that_are_computed_are_no_stem(self):
+        assert names(WithPositions(), 7, 4) == ["input", "stem", "blocks.0", "blocks.1", "blocks.2"]
+
+    def test_cells_with_branches_of_two_convolutions_are_blocks(self):
+        found = names(nn.Sequential(nn.Conv2d(3, 4, 1), *(Cell() for _ in range(3))), 3, 8, 8)
+        assert found == ["input", "0", "1", "2", "3"]
+
+    def test_blocks_that_hold_a_list_of_plain_parts_and_join_around_it_are_blocks(self):
+        found = names(nn.Sequential(nn.Linear(4, 4), *(Joining() for _ in range(3)), nn.Linear(4, 2)), 4)
+        assert found == ["input", "0", "1", "2", "3", "4"]
 
 
 class TestPlainNetworks:

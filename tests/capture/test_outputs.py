@@ -1,6 +1,7 @@
 """Outputs that are no plain tensors of one row per sample are measured rightly, or left out with the reason."""
 
 import warnings
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -35,6 +36,14 @@ class Function(nn.Module):
         return self.function(x)
 
 
+@dataclass
+class Fields:
+    """What a module of a user's own may return."""
+
+    hidden: torch.Tensor
+    step: int = 0
+
+
 def features(network, inputs=FLAT, layers=("1",), batch_size=16, **options):
     torch.manual_seed(0)
     sample = rra.FixedSample.from_tensors(inputs)
@@ -56,6 +65,20 @@ def hidden(network, inputs=FLAT):
 def test_sparse_outputs_are_measured_densely(form):
     network = between(lambda h: getattr(h.relu(), form)(), lambda h: h.to_dense())
     torch.testing.assert_close(features(network)["1"], hidden(network).relu())
+
+
+def test_data_classes_are_looked_into_as_tuples_are():
+    network = between(Fields, lambda fields: fields.hidden)
+    torch.testing.assert_close(features(network)["1"], hidden(network))
+
+
+def test_masked_tensors_are_left_out_with_the_remedy():
+    network = between(lambda h: torch.masked.masked_tensor(h, h > 0), lambda masked: masked.to_tensor(0.0))
+    with pytest.raises(LayerNameError, match="it returns a masked tensor; let it return a plain one"):
+        features(network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert list(features(network, layers="auto")) == ["input", "2", "3"]
 
 
 class TestComplex:

@@ -200,6 +200,11 @@ REMEDIES = [
         lambda: features(Input("stem")),
     ),
     Remedy(
+        "for those that are found pass layers='auto', by itself",
+        lambda: features(Input("stem"), layers=["auto", "fc"]),
+        lambda: features(Input("stem"), layers="auto"),
+    ),
+    Remedy(
         "layer 'input' needs a batch that is one tensor of floats or bytes; name modules instead",
         lambda: features(nn.Sequential(nn.Embedding(9, 4)), NUMBERS, layers=["input"]),
         lambda: features(nn.Sequential(nn.Embedding(9, 4)), NUMBERS, layers=["0"]),

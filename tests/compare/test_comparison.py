@@ -12,6 +12,11 @@ class TestCompareRuns:
 
 
 class TestCompareRunsRefuses:
+    @pytest.mark.parametrize("groups", ["runs/a", ["runs/a", "runs/b"]])
+    def test_runs_without_names_of_groups(self, groups):
+        with pytest.raises(TypeError, match=r"groups=.*; expected names and directories of runs, as \{'A': "):
+            rra.compare_runs(groups)
+
     @pytest.mark.parametrize(
         ("groups", "text"),
         [
