@@ -10,7 +10,7 @@ from rra_monitor.graph.finished import constant_rows, finished_graph, in_units, 
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.graph.on_device import DENSE, graph_on_device
 from rra_monitor.graph.parts import GraphOfParts
-from rra_monitor.graph.parts_plan import in_two_sweeps
+from rra_monitor.graph.part_sizes import in_two_sweeps
 from rra_monitor.graph.points import MEMORY_BUDGET, Points
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.sieve import TooWide, sifted
@@ -24,10 +24,10 @@ RANKED = 32
 """Bytes of a block for each ranked candidate: two blocks hold distances, ids and the arrays that sort them."""
 
 
-WIDE = 1 << 17
-"""From so many features on, chunks of them are multiplied: the sieve's sums of all are too uncertain (2^-24 of the
-squared norms for each) to settle noise, whose distances are nearly equal. Of low-dimensional features the sieve takes
-0.7 to 0.9 of the time; of noise (n = 300, d = 1,048,576) it took 122 s, where chunks take 7."""
+WIDE = 1 << 16
+"""From so many features on, chunks of them are multiplied. The sieve sums all in float32, too uncertain (2^-24 of the
+squared norms for each feature) for noise, whose distances are nearly equal: n = 300, d = 1,048,576 took 122 s, in
+chunks 7. Features of few dimensions take 1.2 to 1.4 times as long as by products in bfloat16."""
 
 
 def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> KnnGraph:

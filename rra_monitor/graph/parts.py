@@ -27,7 +27,7 @@ from rra_monitor.graph.distances import vanished
 from rra_monitor.graph.finished import constant_rows, finished_graph, in_units, ties_of
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph, checked_k
 from rra_monitor.graph.pairs import Pairs
-from rra_monitor.graph.parts_plan import SUMMED, sizes_within
+from rra_monitor.graph.part_sizes import SUMMED, sizes_within
 from rra_monitor.graph.points import MEMORY_BUDGET, Points, as_matrix
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.spot_check import CHECKED, warn
@@ -103,7 +103,7 @@ class GraphOfParts:
                 infinite values, values beyond float32; a part after the last sweep.
         """
         if not self.wants_sweep:
-            raise ValueError("the graph is complete and wants no further part; call graph()")
+            raise ValueError("the graph is complete and wants no further part; call GraphOfParts.graph")
         matrix = as_matrix(part)
         self._check(matrix)
         with full_precision(matrix.device):
@@ -190,7 +190,7 @@ class GraphOfParts:
         if self._seen > dim:
             raise ValueError(
                 f"the parts have {self._seen:,} features so far, expected dim={dim:,} in a sweep; give every part "
-                "once, then call end_sweep()"
+                "once, then call GraphOfParts.end_sweep"
             )
 
     def _multiply(self, points: Points, samples: torch.Tensor) -> None:
@@ -311,7 +311,10 @@ class GraphOfParts:
 
     def _refuse_incomplete(self) -> None:
         if self.wants_sweep:
-            raise ValueError("the graph is not complete; add all parts and call end_sweep() while wants_sweep is true")
+            raise ValueError(
+                "the graph is not complete; add all parts and call GraphOfParts.end_sweep while "
+                "GraphOfParts.wants_sweep is true"
+            )
 
 
 def _sums(samples: torch.Tensor, squares: bool = False) -> torch.Tensor:
