@@ -9,8 +9,8 @@ from rra_monitor.graph.distances import BLOCK_BYTES, CHUNK, nearest, refuse_vani
 from rra_monitor.graph.finished import constant_rows, finished_graph, in_units, ties_of
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.graph.on_device import DENSE, graph_on_device
-from rra_monitor.graph.parts import GraphOfParts
 from rra_monitor.graph.part_sizes import in_two_sweeps
+from rra_monitor.graph.parts import GraphOfParts
 from rra_monitor.graph.points import MEMORY_BUDGET, Points
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.sieve import TooWide, sifted

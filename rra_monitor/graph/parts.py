@@ -3,15 +3,6 @@
 Two sweeps over the parts. In the first, products of centred features are added up to a table of all pairs. By a bound
 on their error it tells for each sample which others may be among its nearest: all of these pairs are measured in the
 second sweep, by differences, which are added up in float64. So no sample is left open.
-
-The bound. A chunk of w features is centred, scaled by a power of two, and multiplied in float32: the product of x and y
-is off by at most (w + c) 2^-24 |x| |y|, with the norms of that chunk (`rra_monitor.graph.bounds`: c are the roundings
-beside those of the sum, centring among them). Chunks are added up in float64, whose roundings are lost in the margin
-of c. The sum of |x| |y| over the chunks is at most |x| |y| of all features, by Cauchy and Schwarz. So the squared
-distance |x|² + |y|² - 2 x·y of all features is off by at most `squared_error(w)` of |x|² + |y|², however many chunks
-there are, and by what vanishes in float32, a sum over the chunks in the units of each. If s is a squared distance by
-products and e its bound, at least k + 1 others lie truly within r, the (k + 1)-th smallest of s + e; so what is truly
-among the k + 1 nearest, or ties with the last of them, has s - e <= r.
 """
 
 from __future__ import annotations
@@ -25,16 +16,14 @@ import torch
 from rra_monitor.graph.bounds import squared_error, vanishing
 from rra_monitor.graph.distances import vanished
 from rra_monitor.graph.finished import constant_rows, finished_graph, in_units, ties_of
-from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph, checked_k
+from rra_monitor.graph.knn import KnnGraph, checked_k
 from rra_monitor.graph.pairs import Pairs
 from rra_monitor.graph.part_sizes import SUMMED, sizes_within
 from rra_monitor.graph.points import MEMORY_BUDGET, Points, as_matrix
 from rra_monitor.graph.precision import full_precision
+from rra_monitor.graph.shells import all_pairs, misses, wanted_pairs
 from rra_monitor.graph.spot_check import CHECKED, warn
 from rra_monitor.graph.tiles import Tiles
-
-ROUNDED = 1 + 2.0**-22
-"""Squared distances that differ by less than this factor may be equal in float32, in which they are ranked."""
 
 DIFFERENT = 0.05
 """Of the norm of all samples: by so much the sums of their features may differ from one sweep to another. Passes on a
@@ -138,8 +127,7 @@ class GraphOfParts:
                 self._squared, self._ids = constant_rows(np.arange(n), self._kept)
                 self._top = n
             elif self._pairs is None:
-                self._pairs = self._wanted_pairs()
-                self._pairs.begin()
+                self._pairs = self._pairs_in_shells()
             else:
                 self._finish_group()
         self._seen, self._first_sweep = 0, False
@@ -210,37 +198,16 @@ class GraphOfParts:
             self._floor += 2 * vanishing(points.dim) * points.scale**2
         self._products.add(samples, points.scale)
 
-    def _wanted_pairs(self) -> Pairs:
-        """The pairs of samples of this group that may be near, each once, and all of a few samples."""
+    def _pairs_in_shells(self) -> Pairs:
+        """The pairs of samples of this group that may be near, and all of a few samples."""
         assert self._products is not None
-        n, norms, pairs = self.sizes.n, self._norms, Pairs()
         error = squared_error(self.sizes.dim, torch.float64) if self.sizes.gram else self._error()
-        everyone = torch.arange(n, device=norms.device)
-        listed = torch.full((n,), -math.inf, dtype=torch.float64, device=norms.device)
-        drawn = self._drawn_rows()
-        for top, bottom in self._products.strips(self.sizes.height):
-            rows = everyone[top:bottom, None]
-            near = self._products.rows(top, bottom).mul_(-2)
-            both = norms + norms[rows]
-            near += both
-            both.mul_(error).add_(self._floor)
-            above = near + both
-            above[rows == everyone] = math.inf
-            radius = above.topk(self._kept, largest=False, sorted=False).values.amax(dim=1).mul_(ROUNDED)
-            del above
-            below = near.sub_(both)
-            below[rows == everyone] = math.inf
-            del both
-            listed[top:bottom] = radius
-            for row in drawn & set(range(top, bottom)):
-                self._shells[row] = below[row - top] <= radius[row - top]
-                listed[row] = torch.finfo(torch.float64).max
-            wanted = below <= listed[top:bottom, None]
-            wanted &= ~((everyone < rows) & (below <= listed))  # the other one has the pair
-            del near, below
-            pairs.append(wanted, top)
+        pairs, self._shells = wanted_pairs(
+            self._products, self._norms, (error, self._floor), self._kept, self._drawn_rows(), self.sizes.height
+        )
         if not self.sizes.gram:
             self._products = None
+        pairs.begin()
         return pairs
 
     def _error(self) -> float:
@@ -262,7 +229,7 @@ class GraphOfParts:
         wrong = 0
         for top, table in self._pairs.tables(self._top, stop, n, self.sizes.height):
             wrong += sum(
-                _misses(table[row - top], shell, self.k)
+                misses(table[row - top], shell, self.k)
                 for row, shell in self._shells.items()
                 if top <= row < top + len(table)
             )
@@ -282,18 +249,8 @@ class GraphOfParts:
             self._top = 0
         self._failed += wrong
         if self._failed and self.wants_sweep:
-            self._pairs = self._all_pairs()
-            self._pairs.begin()
-
-    def _all_pairs(self) -> Pairs:
-        """All pairs of the samples of this group, after a bound did not hold."""
-        n, pairs = self.sizes.n, Pairs()
-        everyone = torch.arange(n, device=self._norms.device)
-        stop = min(self._top + self.sizes.rows, n)
-        for top in range(self._top, stop, self.sizes.height):
-            rows = everyone[top : min(top + self.sizes.height, stop), None]
-            pairs.append((everyone > rows) | (everyone < self._top), top)
-        return pairs
+            stop = min(self._top + self.sizes.rows, n)
+            self._pairs = all_pairs(self._top, stop, n, self.sizes.height, self._norms.device)
 
     def _compare_sweeps(self) -> None:
         """Refuse features that are not those of the first sweep."""
@@ -321,10 +278,3 @@ def _sums(samples: torch.Tensor, squares: bool = False) -> torch.Tensor:
     """(n,) sums over the features, or of their squares, in float64, a strip of samples at a time."""
     strips = (strip.double() for strip in torch.split(samples, max(1, SUMMED // samples.shape[1])))
     return torch.cat([(strip.square() if squares else strip).sum(dim=1) for strip in strips])
-
-
-def _misses(squared: torch.Tensor, shell: torch.Tensor, k: int) -> bool:
-    """Whether the k nearest are not in the shell, but for ties."""
-    true = squared.topk(k, largest=False).values.amax()
-    found = squared[shell].topk(k, largest=False).values.amax()
-    return not bool(found <= true * (1 + TIE_TOLERANCE) ** 2)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import rra_monitor as rra
 from rra_monitor.graph import exact, parts
-from rra_monitor.graph.parts import GraphOfParts
 from rra_monitor.graph.part_sizes import WIDTHS, parts_plan, sizes_within
+from rra_monitor.graph.parts import GraphOfParts
 from rra_monitor.metrics import linear_kernel
 from tests.helpers.clouds import (
     KINDS,
