@@ -32,6 +32,9 @@ DRAWN = 1023
 CONVERTED = 1 << 19
 """Distances that are converted at once."""
 
+FURTHER_PASSES = 1.3
+"""How many times as many passes as with the smallest blocks are accepted for larger ones."""
+
 WORK_SHARE = 20
 """A budget's part that may be spent on larger blocks: they save less time than a further pass of a network takes."""
 
@@ -194,15 +197,25 @@ def parts_plan(n: int, dim: int, k: int, memory_budget: int, itemsize: int = 4, 
         ValueError: a budget below what the least part needs.
     """
     groups = [1 << power for power in range(1 if gram else n.bit_length())]
-    found = []
-    for rows in (math.ceil(n / number) for number in groups):
-        least = _with_blocks(n, dim, k, gram, rows, BLOCKS[-1])
-        for beyond in (max(least.bytes, least.held + memory_budget // WORK_SHARE), least.bytes):
-            width = min(dim, (memory_budget - beyond) // (n * itemsize))
-            if width >= 1:
-                parts = math.ceil(dim / width)
-                width = math.ceil(dim / parts)
-                found.append(PartsPlan(width, parts, least.sweeps, n * itemsize * width, beyond, least.held))
-    if not found:
-        raise ValueError(below_one_block(n, dim, memory_budget, least.bytes + n * itemsize))
-    return min(found, key=lambda plan: plan.passes)
+    best: list[PartsPlan] = []
+    for blocks in BLOCKS:
+        sizes = [_with_blocks(n, dim, k, gram, math.ceil(n / number), blocks) for number in groups]
+        plans = [plan for least in sizes for plan in _plans(least, memory_budget, itemsize)]
+        best += [min(plans, key=lambda plan: plan.passes)] if plans else []
+    if not best:
+        raise ValueError(below_one_block(n, dim, memory_budget, sizes[-1].bytes + n * itemsize))
+    # Large blocks save time, but a pass of the network takes some, too.
+    fewest = min(plan.passes for plan in best)
+    return next(plan for plan in best if plan.passes <= FURTHER_PASSES * fewest)
+
+
+def _plans(least: Sizes, memory_budget: int, itemsize: int) -> list[PartsPlan]:
+    """The plans with blocks of at least these sizes, and a share of the budget for larger ones if it has room."""
+    plans = []
+    for beyond in {max(least.bytes, least.held + memory_budget // WORK_SHARE), least.bytes}:
+        if beyond + least.n * itemsize <= memory_budget:
+            parts = math.ceil(least.dim / min(least.dim, (memory_budget - beyond) // (least.n * itemsize)))
+            width = math.ceil(least.dim / parts)
+            part_bytes = least.n * itemsize * width
+            plans.append(PartsPlan(width, parts, least.sweeps, part_bytes, memory_budget - part_bytes, least.held))
+    return plans

@@ -94,8 +94,8 @@ class GraphOfParts:
         if not self.wants_sweep:
             raise ValueError("the graph is complete and wants no further part; call GraphOfParts.graph")
         matrix = as_matrix(part)
-        self._check(matrix)
         with full_precision(matrix.device):
+            self._check(matrix)
             for features in torch.split(matrix, self.sizes.width, dim=1):
                 points = Points(features)
                 # Rounded to float32 first, whatever the type of the products.
@@ -130,8 +130,8 @@ class GraphOfParts:
                 self._pairs = self._pairs_in_shells()
             else:
                 self._finish_group()
-        self._seen, self._first_sweep = 0, False
-        self._sums = torch.zeros_like(self._sums)
+            self._seen, self._first_sweep = 0, False
+            self._sums = torch.zeros_like(self._sums)
 
     def graph(self) -> KnnGraph:
         """The graph, when no further sweep is wanted.

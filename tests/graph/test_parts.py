@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 import rra_monitor as rra
 from rra_monitor.graph import exact, parts
+from rra_monitor.graph.pairs import _add_by_torch
 from rra_monitor.graph.part_sizes import WIDTHS, parts_plan, sizes_within
 from rra_monitor.graph.parts import GraphOfParts
+from rra_monitor.graph.shells import all_pairs
 from rra_monitor.metrics import linear_kernel
 from tests.helpers.clouds import (
     KINDS,
@@ -254,6 +256,7 @@ def test_graph_of_parts_takes_the_bytes_that_it_says(budget, spread):
     script = f"""
 import torch
 from rra_monitor.graph.parts import GraphOfParts
+from rra_monitor.graph.shells import all_pairs
 def memory(field):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(field))
 torch.set_num_threads(1)
@@ -280,6 +283,23 @@ print(memory("VmHWM") - before, sizes.bytes, sizes.sweeps)
     assert promised <= budget << 20
     assert (sweeps == 2) == (budget == 24)
     assert peak <= promised + (2 << 20)  # the allocator's own
+
+
+def test_parts_are_taken_in_inference_mode_and_within_autocast():
+    points = torch.randn(50, 300, generator=torch.Generator().manual_seed(0))
+    expected = rra.knn_graph(points, 5)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_same_but_for_ties(built(points.clone(), 5).graph(), expected)
+
+
+def test_pairs_are_measured_by_torch_as_they_are_compiled():
+    samples = torch.randn(70, 300, generator=torch.Generator().manual_seed(0))
+    compiled, pairs = (all_pairs(0, 70, 70, 30, torch.device("cpu")) for _ in range(2))
+    compiled.add(samples)
+    for slab in pairs._slabs:
+        _add_by_torch(samples, *slab)
+    for one, other in zip(compiled.tables(0, 70, 70, 40), pairs.tables(0, 70, 70, 40), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=0)
 
 
 def test_half_precision_stays_half_until_it_is_worked_on(monkeypatch):
