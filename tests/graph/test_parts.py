@@ -1,6 +1,7 @@
 """Graphs of features that come in parts: those of the whole features, within the bytes that are promised."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from rra_monitor.graph.part_sizes import WIDTHS, parts_plan, sizes_within
 from rra_monitor.graph.parts import GraphOfParts
 from rra_monitor.graph.shells import all_pairs
 from rra_monitor.metrics import linear_kernel
+from tests.helpers import ROOT
 from tests.helpers.clouds import (
     KINDS,
     assert_exact,
@@ -290,6 +292,12 @@ def test_parts_are_taken_in_inference_mode_and_within_autocast():
     expected = rra.knn_graph(points, 5)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert_same_but_for_ties(built(points.clone(), 5).graph(), expected)
+
+
+def test_the_example_of_the_documentation_runs(capsys):
+    text = (ROOT / "docs" / "graph.md").read_text()
+    exec(re.search(r"```python\n(import torch\nfrom.*?)```", text, re.DOTALL)[1], {})
+    assert re.fullmatch(r"\d parts, \d passes: KnnGraph\(n=500, k=10, .*\n", capsys.readouterr().out)
 
 
 def test_pairs_are_measured_by_torch_as_they_are_compiled():
