@@ -54,6 +54,7 @@ LINES: dict[str, Line] = {
     "trial-shortlists": shortlists.shortlists,
     "trial-profiles": profiles.profiles,
     "resnet50": resnet50.snapshot,
+    "announced": resnet50.announced,
     "out-of-memory": guest.shortage,
     "bit-identity": guest.bit_identity,
     # Kernels late: an illegal access leaves the device unusable for this process, but not for that of the tests.

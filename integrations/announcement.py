@@ -1,4 +1,4 @@
-"""What a fit will measure, in words."""
+"""What a fit will measure and what it costs, in words."""
 
 from collections.abc import Mapping
 
@@ -14,6 +14,8 @@ def announcement(
     path: str | None,
     references: Mapping[str, str],
     remarks: list[str],
+    memory_budget: float,
+    averaged: bool = False,
 ) -> str:
     """Probes, layers, rhythm, cost and place of the snapshots, one line each.
 
@@ -25,6 +27,8 @@ def announcement(
         path: directory of the run; None if nothing is stored.
         references: name to the directory of an earlier run.
         remarks: further lines.
+        memory_budget: bytes of features held at once.
+        averaged: whether averaged weights are measured, too.
     """
     lines = ["RRA monitor:"]
     for probe, plan in plans.items():
@@ -35,12 +39,61 @@ def announcement(
     if len(views) > 1:
         lines.append(f"  views of each layer: {', '.join(views)}; {first.graphs} different ones in all")
     rhythm = "every epoch" if every_n_epochs == 1 else f"every {every_n_epochs} epochs"
-    seconds, size = sum(plan.seconds for plan in plans.values()), sum(plan.bytes for plan in plans.values())
-    cost = f"about {max(seconds, 0.1):.1f} s and {max(size / 1e6, 0.1):.1f} MB"
-    lines.append(f"  before training, {rhythm} and at the end; each time {cost}")
+    each, weights = list(plans.values()), 2 if averaged else 1
+    graphs, curves = (
+        weights * sum(sizes) for sizes in zip(*((p.graph_bytes, p.curve_bytes) for p in each), strict=True)
+    )
+    lasting = graphs + curves if keep_graphs == "all" else curves
+    disk = "" if path is None else f" and {in_bytes(lasting)}"
+    lines.append(
+        f"  before training, {rhythm} and at the end; each time about {in_seconds(total(plans, averaged))}{disk}"
+    )
+    if max(plan.passes for plan in each) > 1:
+        passes = ", ".join(f"{weights * plan.passes} of {probe}" for probe, plan in plans.items())
+        lines.append(
+            f"  passes through the network: {passes}; no more features are held at once than "
+            f"memory_budget={memory_budget / 2**30:.3g} GiB (or half of a GPU's free memory), and a larger one needs "
+            "fewer passes"
+        )
     number = f"the graphs of {keep_graphs} snapshots are kept"
     kept = {"all": "all graphs are kept", "last": "the last graphs are kept"}.get(str(keep_graphs), number)
+    if keep_graphs != "all":
+        kept += f", {in_bytes(graphs * (1 if keep_graphs == 'last' else int(keep_graphs)))}"
     lines.append("  stored nowhere" if path is None else f"  stored in {path}; {kept}")
     if references:
         lines.append(f"  compared with {', '.join(f'{name} ({path})' for name, path in references.items())}")
     return "\n".join([*lines, *(f"  {remark}" for remark in remarks)])
+
+
+def total(plans: Mapping[str, CostEstimate], averaged: bool) -> float:
+    """Seconds of the snapshots of one moment: of the weights in training, and of averaged ones on request."""
+    return (2 if averaged else 1) * sum(plan.seconds for plan in plans.values())
+
+
+def correction(announced: float, taken: float) -> str | None:
+    """What to say where a moment took more than twice what was announced, by more than a second; None otherwise."""
+    if taken <= 2 * announced or taken - announced <= 1:
+        return None
+    return (
+        f"RRA monitor: a moment took {in_seconds(taken)}, with its loggers, not the announced {in_seconds(announced)}"
+    )
+
+
+def in_seconds(seconds: float) -> str:
+    """A time in two digits.
+
+    >>> in_seconds(0.0421), in_seconds(2.345), in_seconds(123.4)
+    ('0.042 s', '2.3 s', '123 s')
+    """
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def in_bytes(size: int) -> str:
+    """A size on disk.
+
+    >>> in_bytes(6_400), in_bytes(213_000), in_bytes(5_930_000), in_bytes(12_300_000_000)
+    ('6 kB', '213 kB', '5.9 MB', '12.3 GB')
+    """
+    if size < 1e6:
+        return f"{size / 1e3:.0f} kB"
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"

@@ -1,6 +1,6 @@
 """One fit as the monitor sees it: its run, its samples, and the snapshots of its moments."""
 
-import os
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,26 +13,20 @@ from torch import nn
 
 from rra_monitor.capture.features import CallError, call_model
 from rra_monitor.capture.layers import LayerNameError
-from rra_monitor.integrations.announcement import announcement
+from rra_monitor.capture.undisturbed import NotInitialisedError
+from rra_monitor.integrations.announcement import announcement, correction, total
 from rra_monitor.integrations.fit_options import FitOptions
+from rra_monitor.integrations.fit_run import FitRun
 from rra_monitor.integrations.input_check import InputCheck
-from rra_monitor.integrations.loggers import logger_sinks
 from rra_monitor.integrations.moments import averaged_module, averaging_callbacks, holds_averages, lent_trainer
 from rra_monitor.integrations.muted import muted
-from rra_monitor.integrations.opening import open_store
 from rra_monitor.integrations.probes import Probes
-from rra_monitor.integrations.wandb.references import reference_path
 from rra_monitor.integrations.watchers import check_watchers, refuse_watchers
 from rra_monitor.measure.estimate import CostEstimate
 from rra_monitor.measure.monitor import Monitor
 from rra_monitor.measure.snapshot import Snapshot
-from rra_monitor.runs.claim import Claim
-from rra_monitor.runs.jsonl import JSONLSink
-from rra_monitor.runs.record import summaries
-from rra_monitor.runs.recorder import Recorder
-from rra_monitor.runs.sinks import Sink
-from rra_monitor.runs.store import RunStore
 from rra_monitor.samples.sample import FixedSample
+from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.text import reason_of
 
 NONE = "no monitor in this training"
@@ -49,8 +43,7 @@ class MonitoredFit:
         resumed: directory and token of the run that is resumed, as a checkpoint has them.
 
     Attributes:
-        store: store of the run on rank zero; None where nothing is stored.
-        claim: claim on its directory.
+        run: the run, which stores and logs.
         values: summaries by key, each as it was last defined.
         measured: step of the last moment.
         inputs: comparison of the samples with real batches.
@@ -59,8 +52,7 @@ class MonitoredFit:
     def __init__(
         self, options: FitOptions, trainer: Trainer, module: LightningModule, resumed: Mapping[str, Any]
     ) -> None:
-        self.store: RunStore | None = None
-        self.claim: Claim | None = None
+        self.run = FitRun(options, trainer, resumed)
         self.values: dict[str, float] = {}
         self.measured: int | None = None
         self.inputs = InputCheck()
@@ -69,9 +61,11 @@ class MonitoredFit:
         self._module = module
         self._probes = Probes(options.probes, options.n, options.seed)
         self._monitor: Monitor | None = None
-        self._recorder: Recorder | None = None
-        self._remarks: list[str] = []
-        self._open_store(resumed)
+        self._initialised = True
+        self._failures = Repeated()
+        self._announced = 0.0
+        self._planned: set[str] = set()
+        self._moments = 0
 
     def start(self) -> bool:
         """Draw the samples, refuse what cannot work, and say what will be measured; whether anything will be.
@@ -83,7 +77,7 @@ class MonitoredFit:
         if not self._attempt(self._draw):
             refuse_watchers(trainer, f"there is {NONE}")
             return False
-        self._open_recorder()
+        self.run.open_recorder(self._monitor)
         if self._monitor is None:
             refuse_watchers(trainer, "its value comes after the first validation")
             return True
@@ -91,7 +85,7 @@ class MonitoredFit:
         if not self._attempt(self._announce):
             refuse_watchers(trainer, f"there is {NONE}")
             return False
-        if trainer.strategy.broadcast(trainer.global_step == 0 or self._lacks_its_start()):
+        if self._initialised and self._is_due_at_start():
             self.measure(trainer.current_epoch)
         return True
 
@@ -102,19 +96,20 @@ class MonitoredFit:
             epoch: epochs completed.
         """
         trainer = self._trainer
-        self.measured = trainer.global_step
+        self.measured, started = trainer.global_step, time.perf_counter()
         found: dict[str, float] = {}
         try:
             if self._probes.awaited(trainer) and trainer.val_dataloaders is not None:
                 self._join()
             snapshots = self._snapshots(epoch)
-            if self._recorder is not None and snapshots:
-                found = summaries(self._recorder.record(snapshots))
+            if (values := self.run.record(snapshots)) is not None:
+                found = values
+                self._correct(time.perf_counter() - started)
         except Exception as error:
             if self._options.on_error == "raise":
                 raise
             where = f"epoch {epoch}, step {trainer.global_step}"
-            warnings.warn(f"no snapshot at {where}; training goes on: {error!r}", stacklevel=3)
+            self._failures.warn(f"no snapshot at {where}; training goes on: {error!r}", stacklevel=3)
             _free_memory_after(error)
         finally:
             # Also by a rank that raises: the others wait for it.
@@ -139,26 +134,18 @@ class MonitoredFit:
             self.inputs.validation(name, self._probes, batch)
 
     def close(self, finished: bool) -> None:
-        """End the fit: sinks write what they hold back, and the claim ends.
+        """End the fit: sinks write what they hold back, the claim ends, and what shows the run is said.
 
         Args:
             finished: whether the training came to its end.
         """
         self.inputs.stop()
-        if self._recorder is not None:
-            self._recorder.close()
-        if self.store is not None:
-            self.store.release(finished)
+        self.run.close(finished, measured=self.measured is not None)
 
-    def _lacks_its_start(self) -> bool:
-        """Whether nothing is stored for the next snapshot to be compared with; on rank zero.
-
-        A process that was killed after its last checkpoint may have pruned the graphs of the checkpoint's step.
-        """
-        step, store = self._trainer.global_step, self.store
-        if store is None or not store.probes():
-            return True
-        return any(step in store.steps(probe) and step not in store.graph_steps(probe) for probe in store.probes())
+    def _is_due_at_start(self) -> bool:
+        """Whether the state in which the fit starts is to be measured."""
+        step = self._trainer.global_step
+        return bool(self._trainer.strategy.broadcast(step == 0 or self.run.lacks_snapshot(step)))
 
     def _forward(self, model: nn.Module, batch: Any) -> Any:
         """The user's forward in the trainer's precision."""
@@ -191,10 +178,9 @@ class MonitoredFit:
         Raises:
             ValueError: none can be drawn, nor will be.
         """
-        probes, stored = self._probes, self.store is not None and "://" not in self.store.path
-        folder = os.path.join(self.store.path, "inputs") if self.store is not None and stored else None
+        probes = self._probes
         refused = set(probes.refused)
-        new = probes.draw(self._trainer, self._module, folder)
+        new = probes.draw(self._trainer, self._module, self.run.input_folder)
         if not probes.ready and not probes.awaited(self._trainer):
             reasons = probes.reasons() or "no data sets"
             raise ValueError(f"no probe can be drawn from the trainer's data ({reasons}); pass probes={{…}}")
@@ -206,25 +192,34 @@ class MonitoredFit:
     def _join(self) -> None:
         """Let the validation data, whose loaders are there now, join the probes."""
         self._draw()
-        if self._recorder is not None and self._monitor is not None:
-            self._recorder.check(self._monitor)
+        self.run.check(self._monitor)
 
     def _announce(self) -> None:
         options, trainer = self._options, self._trainer
         assert self._monitor is not None
-        plans = self._plans()
+        try:
+            plans = self._plans()
+        except NotInitialisedError as error:
+            # Its first batch draws its weights: a pass of the monitor's would draw others.
+            self._initialised = False
+            warnings.warn(f"no snapshot before training: {error}. Later ones are measured", stacklevel=5)
+            return
+        averaged = options.averaged and bool(averaging_callbacks(trainer))
         if self._probes.awaited(trainer):
-            self._remarks.append("val: drawn when the trainer makes its validation loaders")
+            self.run.remarks.append("val: drawn when the trainer makes its validation loaders")
         text = announcement(
             plans,
             views=tuple(options.measuring.views),
             every_n_epochs=options.every_n_epochs,
             keep_graphs=options.keep_graphs,
-            path=self.store.path if self.store is not None and self.store.writable else None,
+            path=self.run.path,
             references=options.references,
-            remarks=self._remarks,
+            remarks=self.run.remarks,
+            memory_budget=options.measuring.budget,
+            averaged=averaged,
         )
         rank_zero_info(text)
+        self._announced, self._planned = total(plans, averaged), set(plans)
         batches, steps = trainer.num_training_batches, trainer.max_steps
         if 0 < steps < batches:
             warnings.warn(
@@ -236,6 +231,16 @@ class MonitoredFit:
             warnings.warn(
                 "averaged=True, but no callback averages weights; add one, such as EMAWeightAveraging", stacklevel=5
             )
+
+    def _correct(self, seconds: float) -> None:
+        """Say what a moment took, where the announcement was wrong; once.
+
+        Not at the first moment, which compiles, nor where the validation data joined after the announcement.
+        """
+        self._moments += 1
+        as_announced = self._monitor is not None and self._monitor.probes.keys() == self._planned
+        if self._moments == 2 and as_announced and (text := correction(self._announced, seconds)):
+            rank_zero_info(text)
 
     def _plans(self) -> dict[str, CostEstimate]:
         """The layers and cost of each probe; a probe that the network does not take goes, with a warning."""
@@ -275,51 +280,6 @@ class MonitoredFit:
                     name = f"{probe}-averaged"
                     found[name] = replace(snapshot, probe=name, weights="averaged")
         return found
-
-    def _open_store(self, resumed: Mapping[str, Any]) -> None:
-        """Claim the run's directory on rank zero, but for a fast_dev_run, which leaves no files."""
-        options, failure = self._options, None
-        if self._trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._remarks.append("this is a fast_dev_run")
-            return
-        if self._trainer.is_global_zero:
-            try:
-                self.store, self.claim = open_store(self._trainer, options, resumed)
-                if self.store.writable:
-                    self._remarks += self.claim.remarks
-                else:
-                    warnings.warn(f"nothing will be stored: {'; '.join(self.claim.remarks)}", stacklevel=5)
-            except Exception as error:  # whatever it is, the others must not wait for this rank
-                failure = error
-        self._raise_on_every_rank(failure if options.on_error == "raise" else None)
-        if failure is not None:
-            warnings.warn(f"nothing will be stored, only logged; training goes on: {reason_of(failure)}", stacklevel=4)
-
-    def _open_recorder(self) -> None:
-        """Open references and sinks on rank zero; what is refused there is raised on every rank."""
-        options, refusal = self._options, None
-        if self._trainer.is_global_zero:
-            try:
-                references = {name: reference_path(path) for name, path in options.references.items()}
-                self._recorder = Recorder(self.store, references=references, align=options.align, sinks=self._sinks())
-                if self._monitor is not None:
-                    self._recorder.check(self._monitor)
-            except Exception as error:  # whatever it is, the others must not wait for this rank
-                refusal = error
-        self._raise_on_every_rank(refusal)
-
-    def _sinks(self) -> list[Sink]:
-        options = self._options
-        if self._trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return []
-        of_loggers = logger_sinks(self._trainer.loggers, self.store, options.artifacts, options.tensorboard_scalars)
-        return of_loggers if self.store is None else [JSONLSink(self.store), *of_loggers]
-
-    def _raise_on_every_rank(self, cause: Exception | None) -> None:
-        """Raise what failed on rank zero on all ranks, since the others would wait for it."""
-        refusal = self._trainer.strategy.broadcast(None if cause is None else reason_of(cause))
-        if refusal is not None:
-            raise ValueError(refusal) from cause
 
 
 def _free_memory_after(error: Exception) -> None:

@@ -12,6 +12,7 @@ from rra_monitor.runs.recorder import Align, Recorder
 from rra_monitor.runs.store import KeepGraphs, RunStore
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.text import brief
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +43,27 @@ class FitOptions:
         whole_number("n", self.n, 3)
         whole_number("seed", self.seed, 0)
         if self.on_error not in ("warn", "raise"):
-            raise ValueError(f"on_error={self.on_error!r}; expected 'warn' or 'raise'")
+            raise ValueError(f"on_error={brief(self.on_error)}; expected 'warn' or 'raise'")
         if self.probes is not None:
             object.__setattr__(self, "probes", checked_probes(self.probes, self.measuring.k))
-        if not isinstance(self.references, Mapping):
-            raise TypeError(
-                f"references={self.references!r:.80}; expected a dictionary of names and directories of runs"
-            )
-        object.__setattr__(self, "references", dict(self.references))
+        object.__setattr__(self, "references", _checked_references(self.references))
         for name in ("averaged", "artifacts"):
             if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name}={getattr(self, name)!r:.80}; expected True or False")
+                raise TypeError(f"{name}={brief(getattr(self, name))}; expected True or False")
         if self.dirpath is not None and not isinstance(self.dirpath, (str, os.PathLike)):
-            raise TypeError(f"dirpath={self.dirpath!r:.80}; expected a path")
+            raise TypeError(f"dirpath={brief(self.dirpath)}; expected the path of a directory")
         checked_choice("tensorboard_scalars", self.tensorboard_scalars)
         # What these two would refuse at fit start. Nothing is opened.
         Recorder(None, align=self.align)
         RunStore("memory://", self.keep_graphs)
+
+
+def _checked_references(references: Mapping[str, str]) -> dict[str, str]:
+    """The directories by name; they are opened at fit start."""
+    form = "expected a dictionary of names and directories of runs, as {'seed0': 'runs/seed0'}"
+    if not isinstance(references, Mapping):
+        raise TypeError(f"references={brief(references)}; {form}")
+    for name, path in references.items():
+        if not isinstance(name, str) or not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"references has {brief(name)}: {brief(path)}; {form}")
+    return dict(references)

@@ -1,5 +1,6 @@
 """RRACallback: the monitor in a Lightning trainer. It only translates the trainer's hooks into calls."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -52,7 +53,7 @@ class RRACallback(Callback):
         tensorboard_scalars: scalars in addition to the tab RRA, which shows everything: "summaries" of each probe, also
             those of single "layers" (three and more for each), or "all", with those of pooled views.
         monitor_options: options of measuring, see `MonitorOptions`: layers, views, k, forward, backend, batch_size,
-            memory_budget, cka, quantities.
+            memory_budget, cka, quantities, estimator.
 
     Example::
 
@@ -76,7 +77,8 @@ class RRACallback(Callback):
         tensorboard_scalars: Choice = "summaries",
         **monitor_options: Any,
     ) -> None:
-        check_names("RRACallback", monitor_options)
+        own = [field.name for field in dataclasses.fields(FitOptions) if field.name != "measuring"]
+        check_names("RRACallback", monitor_options, own)
         self.options = FitOptions(
             probes=probes,
             every_n_epochs=every_n_epochs,
@@ -99,7 +101,7 @@ class RRACallback(Callback):
     @property
     def store(self) -> RunStore | None:
         """The store of the run, on rank zero; None before a fit, and where nothing is stored."""
-        return None if self._fit is None else self._fit.store
+        return None if self._fit is None else self._fit.run.store
 
     @property
     def state_key(self) -> str:
@@ -176,9 +178,9 @@ class RRACallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The run's directory and the token of its claim, so that a resumed run continues in it."""
-        if self._fit is None or self._fit.store is None:
+        if self._fit is None or self._fit.run.store is None:
             return {}
-        path, claim = self._fit.store.path, self._fit.claim
+        path, claim = self._fit.run.store.path, self._fit.run.claim
         token = None if claim is None else claim.token
         return {"dirpath": path if "://" in path else os.path.abspath(path), "token": token}
 

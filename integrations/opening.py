@@ -48,6 +48,7 @@ def configuration_of(options: FitOptions) -> str:
     samples = None if given is None else {name: [_digest(one), one.fingerprint] for name, one in given.items()}
     quantities = [one.name for one in asked.measured()]
     told = [samples, options.n, options.seed, asked.layers, asked.views, asked.k, asked.backend, quantities]
+    told += [asked.estimator]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

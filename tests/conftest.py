@@ -22,6 +22,8 @@ FOREIGN = (
     "tests/capture/test_channels.py",
     "tests/capture/test_features.py",
     "tests/capture/test_layers.py",
+    "tests/capture/test_outputs.py",
+    "tests/capture/test_padding.py",
     "tests/capture/test_state.py",
     "tests/capture/test_undisturbed.py",
     "tests/capture/test_views.py",

@@ -1,6 +1,6 @@
-"""Lines about memory: a snapshot of a ResNet50 at 224 pixels in mixed precision."""
+"""Lines about a snapshot of a ResNet50 at 224 pixels in mixed precision: its memory, and what is announced of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,11 +15,8 @@ GIB = 1 << 30
 
 
 def snapshot(bench: Bench) -> Iterator[Row]:
-    torch.manual_seed(0)
-    network = ResNet(BasicBlock, [1, 1, 1, 1]) if bench.tiny else ResNet(Bottleneck, [3, 4, 6, 3])
-    network = network.to(bench.device)
-    n, side = (40, 32) if bench.tiny else (2000, 224)
-    sample = rra.FixedSample.from_tensors(torch.randn(n, 3, side, side), torch.arange(n) % 10)
+    network, sample, side = _subject(bench, 2000)
+    n = sample.n
     if not bench.tiny:
         measured(bench, network, sample.head(100), {})  # libraries take their workspace
     title = f"snapshot of a ResNet50 at {side} px, n = {n:,}, bf16-mixed"
@@ -38,14 +35,38 @@ def snapshot(bench: Bench) -> Iterator[Row]:
             yield Row(f"{title}, {name}: time", in_units(seconds, "s"), value=seconds)
 
 
-def measured(bench: Bench, network: nn.Module, sample: rra.FixedSample, options: dict[str, Any]) -> tuple[float, int]:
-    """Seconds of a snapshot, and the bytes that it took beyond what was allocated before."""
+def announced(bench: Bench) -> Iterator[Row]:
+    network, sample, side = _subject(bench, 500)
+    monitor = rra.Monitor({"p": sample}, forward=_in_bfloat16(bench))
+    estimate = monitor.plan(network)["p"].seconds
+    seconds = bench.seconds(lambda: monitor.measure(network, step=0, epoch=0), 3)
+    title = (
+        f"snapshot of a ResNet50 at {side} px, n = {sample.n:,}: announced and taken time, the longer over the shorter"
+    )
+    off = max(estimate / seconds, seconds / estimate)
+    yield bench.at_most(title, off, 2, "", announced=estimate, taken=seconds)
 
-    def in_bfloat16(model: nn.Module, batch: Any) -> Any:
+
+def _subject(bench: Bench, n: int) -> tuple[nn.Module, rra.FixedSample, int]:
+    """A network, a sample of random images, and the side of these."""
+    torch.manual_seed(0)
+    network = ResNet(BasicBlock, [1, 1, 1, 1]) if bench.tiny else ResNet(Bottleneck, [3, 4, 6, 3])
+    n, side = (40, 32) if bench.tiny else (n, 224)
+    sample = rra.FixedSample.from_tensors(torch.randn(n, 3, side, side), torch.arange(n) % 10)
+    return network.to(bench.device), sample, side
+
+
+def _in_bfloat16(bench: Bench) -> Callable[[nn.Module, Any], Any]:
+    def forward(model: nn.Module, batch: Any) -> Any:
         with torch.autocast(bench.device.type, torch.bfloat16):
             return model(batch)
 
-    monitor = rra.Monitor({"p": sample}, forward=in_bfloat16, **options)
+    return forward
+
+
+def measured(bench: Bench, network: nn.Module, sample: rra.FixedSample, options: dict[str, Any]) -> tuple[float, int]:
+    """Seconds of a snapshot, and the bytes that it took beyond what was allocated before."""
+    monitor = rra.Monitor({"p": sample}, forward=_in_bfloat16(bench), **options)
     before = 0
     if bench.on_gpu:
         torch.cuda.empty_cache()

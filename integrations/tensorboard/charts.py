@@ -10,6 +10,7 @@ from rra_monitor.measure.quantity import PAIRED, Quantity
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.keys import metric_key
 from rra_monitor.runs.record import PREVIOUS_MEAN, Record, main_curves, scalars
+from rra_monitor.utils.text import brief
 
 Choice = Literal["summaries", "layers", "all"]
 
@@ -17,7 +18,7 @@ Choice = Literal["summaries", "layers", "all"]
 def checked_choice(option: str, choice: Choice) -> Choice:
     """The choice itself, if the option has it."""
     if choice not in (choices := get_args(Choice)):
-        raise ValueError(f"{option}={choice!r}; expected {', '.join(map(repr, choices))}")
+        raise ValueError(f"{option}={brief(choice)}; expected {', '.join(map(repr, choices))}")
     return choice
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from rra_monitor.measure.description import described_only, present_quantities
 from rra_monitor.measure.quantities import STANDARD
 from rra_monitor.measure.quantities.layer_similarity import NNLS
+from rra_monitor.measure.settings import ESTIMATORS, check_estimator
 
 LONGEST = 1_000
 """Longest name in characters."""
@@ -34,10 +35,14 @@ def described_curves(about: dict[str, Any]) -> dict[str, Any]:
             check_whole("classes", probe["classes"], 1, probe["n"])
         chances = _chances(probe)
         axes = {part: names(part, probe.get(part), 1) for part in ("layers", "views")}
+        estimator = check_estimator(probe.get("estimator", ESTIMATORS[0]))
         known = {name: probe.get(name) for name in ("name", "n", "k", "classes")} | {"chances": chances}
+        known["estimator"] = estimator
         probes.append(known | axes | {"curves": frozenset(names("curves", probe.get("curves")))})
     metrics = names("metrics", about.get("metrics"))
-    quantities = present_quantities(described_only(about.get("quantities", [])), metrics)
+    # The probes of a run are measured by one monitor.
+    estimator = check_estimator(probes[0]["estimator"])
+    quantities = present_quantities(described_only(about.get("quantities", [])), metrics, estimator)
     return {"kind": about["kind"], "metrics": metrics, "probes": probes, "quantities": quantities}
 
 

@@ -74,6 +74,7 @@ def _curves(moments: Mapping[str, ProbeFrame], snapshots: Mapping[str, Snapshot]
                 "k": snapshot.settings.k,
                 "classes": None if labels is None else len(np.unique(labels)),
                 "chances": snapshot.chances(),
+                "estimator": snapshot.settings.estimator,
                 "layers": moment.layers,
                 "views": moment.views,
                 "curves": [name for name in metrics if name in moment.curves or name.startswith(PAIRED)],

@@ -22,7 +22,7 @@ from rra_monitor.page.series import Frame, RunSeries, stacked
 Event = tuple[int, float]
 """A step and a wall time, which the tensors of one record share."""
 
-ABOUT = ("n", "k", "classes", "chances")
+ABOUT = ("n", "k", "classes", "chances", "estimator")
 
 
 @dataclass

@@ -14,10 +14,10 @@ values and values that were not measured are NaN, too.
 A tag's description is JSON in its summary metadata. TensorBoard keeps the first one it finds under a tag in a run, so
 it has to be constant: the digest is of the description, and a training that is resumed with other layers or another k
 continues under another tag. All have "schema" and "kind". Kind `curves` has {"metrics": [str, …], "probes": [{"name",
-"n", "k", "classes", "chances", "layers", "views", "curves"}, …], "quantities": [description, …]}: "curves" names the
-metrics that the probe has, "chances" has levels by quantity, and "quantities" describes those that a reader may not
-know, see `measure.description`. Kind `nnls` has {"matrix": str, "probes": [{"name", "rows", "columns", "views"}, …],
-"quantities": [description, …]}.
+"n", "k", "classes", "chances", "estimator", "layers", "views", "curves"}, …], "quantities": [description, …]}: "curves"
+names the metrics that the probe has, "chances" has levels by quantity, and "quantities" describes those that a reader
+may not know, see `measure.description`. Kind `nnls` has {"matrix": str, "probes": [{"name", "rows", "columns",
+"views"}, …], "quantities": [description, …]}.
 """
 
 import hashlib

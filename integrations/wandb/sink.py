@@ -199,6 +199,7 @@ def settings_of(snapshot: Snapshot) -> dict[str, Any]:
         "ndr": settings.ndr,
         "metric": settings.metric,
         "backend": settings.backend,
+        "estimator": settings.estimator,
         "fingerprint": settings.fingerprint,
         "labelled": settings.labels is not None,
         "views": list(settings.views),

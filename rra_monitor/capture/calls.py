@@ -2,7 +2,7 @@
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from rra_monitor.capture.layer import Layer, named_modules
 from rra_monitor.capture.names import INPUT
+from rra_monitor.capture.outputs import OTHER_ROWS, Form, LeftOut, form_of
 from rra_monitor.utils.trees import first_tensor, iter_tensors
 
 
@@ -22,7 +23,7 @@ class Call:
         module: the module's name within the model; empty for the whole pass.
         kind: the module's class.
         index: number of earlier calls of the module.
-        shape: shape of the first tensor it returned; None where there is none to watch.
+        form: form of what it returned, or why it cannot be measured.
         inputs: numbers of the tensors that it was given; a tensor that is changed in place gets another number.
         first: number of the first of them; None where there is none.
         outputs: numbers of the tensors that it returned.
@@ -33,7 +34,7 @@ class Call:
     module: str
     kind: type[nn.Module]
     index: int = 0
-    shape: tuple[int, ...] | None = None
+    form: Form | LeftOut | None = None
     inputs: frozenset[int] = frozenset()
     first: int | None = None
     outputs: frozenset[int] = frozenset()
@@ -58,41 +59,57 @@ class Trace:
     Attributes:
         whole: the pass, with all calls in it.
         layers: the calls that can be watched, in the order in which they returned, after the raw data.
+        left_out: name of each other call to the reason.
         rows: number of samples.
     """
 
     whole: Call
     layers: tuple[Layer, ...]
+    left_out: Mapping[str, LeftOut]
     rows: int
 
 
 def trace(model: nn.Module, batch: Any, forward: Callable[[nn.Module, Any], Any]) -> Trace:
     """Every call of every module in one forward pass of `batch`.
 
-    TorchScript modules are left out. Calls whose output is not a real tensor with one row per sample are in the tree
-    but are no layers; nor are the items of a list of which some got other rows than the rest, as experts do.
+    TorchScript modules are left out. Calls whose output cannot be measured, see `form_of`, are in the tree but are no
+    layers; nor are the items of a list of which some got other rows than the rest, as experts do.
     """
     inputs = first_tensor(batch)
     if inputs is None:
         raise TypeError(f"a batch of type {type(batch).__name__} holds no tensor")
     rows = len(inputs)
     whole = Call("", type(model))
-    returned = _followed(model, whole, lambda: forward(model, batch))
+    returned = _followed(model, whole, inputs, lambda: forward(model, batch))
     times = Counter(call.module for call in returned)
-    layers = []
-    # Only floating data, or bytes of an image, have a Euclidean geometry; token numbers have none.
-    if isinstance(batch, torch.Tensor) and (batch.is_floating_point() or batch.dtype is torch.uint8):
-        layers.append(Layer(INPUT, "", 0, tuple(batch.shape[1:])))
-    routed = _routed(model, returned, rows)
+    layers, left_out = [], dict[str, LeftOut]()
+    raw = form_of(batch, rows, not inputs.is_meta) if isinstance(batch, torch.Tensor) else None
+    if isinstance(raw, Form):
+        layers.append(_layer(INPUT, "", 0, raw))
+    routed = _routed(model, returned)
     for call in returned:
-        if call.shape and call.shape[0] == rows and not call.module.startswith(routed):
-            name = call.module if times[call.module] == 1 else f"{call.module}#{call.index + 1}"
-            layers.append(Layer(name, call.module, call.index, call.shape[1:]))
-    return Trace(whole, tuple(layers), rows)
+        name = call.module if times[call.module] == 1 else f"{call.module}#{call.index + 1}"
+        form = LeftOut(OTHER_ROWS) if call.module.startswith(routed) else call.form
+        if isinstance(form, Form):
+            layers.append(_layer(name, call.module, call.index, form))
+        elif form is not None:
+            left_out[name] = form
+    return Trace(whole, tuple(layers), left_out, rows)
 
 
-def _followed(model: nn.Module, whole: Call, run: Callable[[], object]) -> list[Call]:
-    """The calls of all modules while `run` lasts, in the order in which they returned; `whole` gets the tree."""
+def _layer(name: str, module: str, index: int, form: Form) -> Layer:
+    return Layer(name, module, index, form.shape, is_complex=form.is_complex, sample_axis=form.sample_axis)
+
+
+def _followed(model: nn.Module, whole: Call, inputs: torch.Tensor, run: Callable[[], object]) -> list[Call]:
+    """The calls of all modules while `run` lasts, in the order in which they returned; `whole` gets the tree.
+
+    Args:
+        model: the network.
+        whole: call of the whole pass.
+        inputs: the samples.
+        run: function that passes them through the network.
+    """
     numbers = _Numbers()
     running, returned, calls = [whole], list[Call](), Counter[str]()
     given: dict[Call, tuple[torch.Tensor, int] | None] = {}
@@ -115,7 +132,7 @@ def _followed(model: nn.Module, whole: Call, run: Callable[[], object]) -> list[
             call.same = _same_numbers(given.pop(call), tensor)
             call.index = calls[name]
             calls[name] += 1
-            call.shape = None if tensor is None or tensor.is_complex() else tuple(tensor.shape)
+            call.form = form_of(output, len(inputs), not inputs.is_meta)
             call.outputs = frozenset(map(numbers.of, iter_tensors(output)))
             returned.append(call)
 
@@ -135,15 +152,17 @@ def _followed(model: nn.Module, whole: Call, run: Callable[[], object]) -> list[
     return returned
 
 
-def _routed(model: nn.Module, returned: list[Call], rows: int) -> tuple[str, ...]:
+def _routed(model: nn.Module, returned: list[Call]) -> tuple[str, ...]:
     """Beginnings of the names of modules in lists of which only some items got one row per sample."""
     modules = named_modules(model)
     lists: dict[str, set[bool]] = {}
     for call in returned:
         parent = call.module.rpartition(".")[0]
-        if isinstance(modules.get(parent), (nn.ModuleList, nn.ModuleDict)) and call.shape:
-            lists.setdefault(f"{parent}.", set()).add(call.shape[0] == rows)
-    return tuple(name for name, whole in lists.items() if len(whole) > 1)
+        whole = isinstance(call.form, Form)
+        partial = isinstance(call.form, LeftOut) and call.form.reason == OTHER_ROWS
+        if (whole or partial) and isinstance(modules.get(parent), (nn.ModuleList, nn.ModuleDict)):
+            lists.setdefault(f"{parent}.", set()).add(whole)
+    return tuple(name for name, found in lists.items() if len(found) > 1)
 
 
 class _Numbers:
@@ -169,7 +188,9 @@ def _version(tensor: torch.Tensor) -> int:
 
 def _same_numbers(given: tuple[torch.Tensor, int] | None, returned: torch.Tensor | None) -> bool:
     """Whether a tensor is the one that was given, unchanged, or another view of all its numbers."""
-    if given is None or returned is None or returned.numel() != given[0].numel():
+    if given is None or returned is None or given[0].is_nested or returned.is_nested:
+        return False
+    if returned.numel() != given[0].numel():
         return False
     if returned.shape[:1] != given[0].shape[:1]:
         return False
@@ -178,12 +199,6 @@ def _same_numbers(given: tuple[torch.Tensor, int] | None, returned: torch.Tensor
     if not strided or _version(tensor) != version:
         return False
     return returned is tensor or returned.untyped_storage()._cdata == tensor.untyped_storage()._cdata
-
-
-def with_same_rows(larger: Trace, smaller: Trace) -> Trace:
-    """The larger of two traces with those of its layers that have a row per sample in both."""
-    both = set(smaller.layers)
-    return Trace(larger.whole, tuple(layer for layer in larger.layers if layer in both), larger.rows)
 
 
 def named(layers: Sequence[Layer]) -> dict[tuple[str, int], Layer]:

@@ -34,7 +34,8 @@ def with_views(model: nn.Module, layers: Iterable[Layer], views: Sequence[str]) 
 
 def view_dims(layer: Layer) -> dict[str, int]:
     """Number of features of one sample in each distinct view of a layer."""
-    return {view: pooled_dim(layer.shape, view, layer.channels_last) for view in layer.view_names}
+    parts = 2 if layer.is_complex else 1
+    return {view: parts * pooled_dim(layer.shape, view, layer.channels_last) for view in layer.view_names}
 
 
 def has_channels_last(modules: Mapping[str, nn.Module], layer: Layer) -> bool:

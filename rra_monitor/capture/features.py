@@ -3,19 +3,22 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch import nn
 
-from rra_monitor.capture.calls import Trace, trace, with_same_rows
+from rra_monitor.capture.calls import Trace, trace
 from rra_monitor.capture.channels import view_dims, with_views
-from rra_monitor.capture.layer import Layer, named_modules, network_of
-from rra_monitor.capture.layers import choose_layers, warn
+from rra_monitor.capture.hooks import Capture
+from rra_monitor.capture.layer import Layer, network_of
+from rra_monitor.capture.layers import LayerNameError, choose_layers, warn
+from rra_monitor.capture.left_out import agreed, nothing_left, refusal, remark, varying, without, without_values
 from rra_monitor.capture.memory import BatchSize, fitted, is_out_of_memory
 from rra_monitor.capture.names import FULL
-from rra_monitor.capture.undisturbed import undisturbed
+from rra_monitor.capture.outputs import LeftOut, dense
+from rra_monitor.capture.padding import trial_positions
+from rra_monitor.capture.undisturbed import NotInitialisedError, undisturbed
 from rra_monitor.capture.views import checked_views, pooled
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.trees import first_tensor, map_tensors
@@ -32,62 +35,6 @@ def call_model(model: nn.Module, batch: Any) -> Any:
     return network_of(model)(batch)
 
 
-class Capture:
-    """Hooks that pass on the output of each chosen layer; added on entering, always removed on leaving.
-
-    Args:
-        model: the network, compiled or not.
-        layers: calls of modules to record.
-        receive: function of a layer's name and its output (the first tensor of a nested output). The next module may
-            change the tensor in place: copy it at once.
-    """
-
-    def __init__(self, model: nn.Module, layers: Sequence[Layer], receive: Callable[[str, torch.Tensor], None]) -> None:
-        self._modules = named_modules(model)
-        self._receive = receive
-        self._names: dict[str, dict[int, str]] = {}
-        for layer in layers:
-            if layer.module:
-                self._names.setdefault(layer.module, {})[layer.call] = layer.name
-        self._calls = Counter[str]()
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
-
-    def __enter__(self) -> "Capture":
-        try:
-            for name in self._names:
-                self._handles.append(self._modules[name].register_forward_hook(self._hook(name)))
-        except BaseException:
-            self.remove()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self.remove()
-
-    def remove(self) -> None:
-        """Remove the hooks."""
-        while self._handles:
-            self._handles.pop().remove()
-
-    def start_pass(self) -> None:
-        """Start a new forward pass: calls are counted from 0 again."""
-        self._calls.clear()
-
-    def _hook(self, module_name: str) -> Callable[..., None]:
-        names = self._names[module_name]
-
-        def hand_on(_module: nn.Module, _args: Any, output: Any) -> None:
-            call = self._calls[module_name]
-            self._calls[module_name] += 1
-            tensor = first_tensor(output)
-            if call in names and tensor is not None:
-                self._receive(names[call], tensor)
-
-        return hand_on
-
-
 class CallError(ValueError):
     """The network does not run on the sample; the cause is the error that it raised."""
 
@@ -102,35 +49,70 @@ def find_layers(
     """The layers to watch and their shapes, from two forward passes of a few samples.
 
     Args:
-        model: network.
-        sample: sample of which a few pass through it.
-        layers: layers to find, see `choose_layers`.
-        forward: function of the model and a batch.
-        say: function for a remark on the choice.
+        model: the network.
+        sample: inputs to pass through it.
+        layers: layers to watch, see `choose_layers`.
+        forward: function of the model and a batch on the model's device.
+        say: function for a remark on the choice, such as layers that are left out.
 
     Raises:
         CallError: the network does not run on the sample.
-        ValueError: see `choose_layers`.
+        NotInitialisedError: it has lazy modules that have not seen a batch.
+        ValueError: no layer can be measured; see also `choose_layers`.
     """
     traced, _ = fitted(TRACED_SAMPLES, lambda size: _traced(model, sample, size, forward), least=2)
-    return choose_layers(model, with_same_rows(*traced), layers, say)
+    asked = [layers] if isinstance(layers, str) else list(layers)
+    if layers == "auto" and (reason := nothing_left(traced)):
+        raise ValueError(reason)
+    try:
+        chosen = choose_layers(model, traced, layers, say)
+    except LayerNameError as error:
+        if reason := refusal(asked, traced):
+            raise LayerNameError(reason) from error
+        raise
+    if said := remark(model, traced, chosen, None if layers == "auto" else asked):
+        say(said)
+    return chosen
 
 
-def _traced(model: nn.Module, sample: FixedSample, size: int, forward: Forward) -> list[Trace]:
-    larger = min(size, sample.n)
+def _traced(model: nn.Module, sample: FixedSample, size: int, forward: Forward) -> Trace:
+    """The calls that can be measured in a pass of few samples and in one of fewer, and the others with the reason."""
+    trials = trial_positions(sample.inputs, sample.n, min(size, sample.n))
     with undisturbed(model, copy_all=True):
         try:
-            return [
-                trace(model, _to_device(sample.read(range(rows)), model), forward)
-                for rows in (larger, (larger + 1) // 2)
-            ]
+            larger, smaller = (trace(model, _trial(model, sample, positions), forward) for positions in trials)
+            found = agreed(larger, smaller)
+            averaged = [layer for layer in found.layers if layer.token_axis is not None]
+            for positions in trials if averaged else ():
+                found = without(found, _unmasked(model, averaged, _trial(model, sample, positions), forward))
+        except NotInitialisedError:
+            raise
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             raise CallError(
-                f"the network does not run on the sample: {error}. If it is not called with one float32 tensor of "
-                "inputs, pass forward=lambda model, batch: …"
+                f"the network does not run on the sample: {error}. {without_values(model)}If it is not called with one "
+                "float32 tensor of inputs, pass forward=lambda model, batch: …"
             ) from error
+    return found
+
+
+def _trial(model: nn.Module, sample: FixedSample, positions: Sequence[int]) -> Any:
+    return _to_device(sample.read(positions), model)
+
+
+def _unmasked(model: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward) -> dict[str, LeftOut]:
+    """Those of the layers with varying tokens of which it is not known which tokens are a sample's own."""
+    left_out: dict[str, LeftOut] = {}
+
+    def receive(name: str, found: torch.Tensor | LeftOut) -> None:
+        if isinstance(found, LeftOut):
+            left_out[name] = found
+
+    with Capture(model, layers, receive) as capture:
+        capture.start_pass(batch)
+        forward(model, batch)
+    return left_out
 
 
 def collect(
@@ -158,12 +140,17 @@ def _collected(
     features: dict[str, torch.Tensor] = {}
     start = stop = 0
 
-    def receive(name: str, output: torch.Tensor) -> None:
+    def receive(name: str, output: torch.Tensor | LeftOut) -> None:
+        if isinstance(output, LeftOut):
+            raise RuntimeError(f"layer {name!r} cannot be measured: it returns {output}")
         if output.shape[:1] != (stop - start,):
             raise RuntimeError(
                 f"layer {name!r} returned shape {tuple(output.shape)} for a batch of {stop - start} samples"
             )
         layer = by_name[name]
+        if tuple(output.shape[1:]) != layer.shape:
+            shapes = varying(layer.shape, tuple(output.shape[1:]))
+            raise RuntimeError(f"layer {name!r} cannot be measured: it returns {shapes}")
         for view, key in layer.view_names.items():
             values = pooled(output.detach(), view, layer.channels_last)
             if key not in features:
@@ -179,9 +166,9 @@ def _collected(
             inputs = first_tensor(batch)
             start, stop = stop, stop + (0 if inputs is None else len(inputs))
             batch = _to_device(batch, model)
-            capture.start_pass()
+            capture.start_pass(batch)
             for name in raw:
-                receive(name, batch)
+                receive(name, dense(batch))
             if len(raw) < len(layers):
                 forward(model, batch)
     for layer in layers:
@@ -248,8 +235,9 @@ def available(model: nn.Module, budget: int) -> int:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Device of the model's first parameter or buffer."""
-    tensor = next(chain(model.parameters(), model.buffers()), None)
+    """Device of the model's first parameter or buffer that has values."""
+    tensors = (tensor for tensor in chain(model.parameters(), model.buffers()) if not tensor.is_meta)
+    tensor = next(tensors, None)
     return torch.device("cpu") if tensor is None else tensor.device
 
 

@@ -18,9 +18,13 @@ def preserved_flags() -> Iterator[None]:
     """Restore global switches on leaving: of precision, determinism, autocast, threads, anomalies and the like.
 
     Within the block autocast keeps no casts of weights: those made without gradients would be used by the training.
+    Attention leaves its fused path, as it does in training: there the layers of an encoder are not called, an encoder
+    makes a nested tensor of a padded batch before its layers find that they have hooks and cannot take it, and whether
+    the path is taken, and so the last bits, would depend on which layers are watched.
     """
     before = [(read, write, value) for read, write in _switches() if (value := _value(read)) is not None]
     torch.set_autocast_cache_enabled(False)
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
@@ -44,6 +48,7 @@ def _switches() -> Iterator[tuple[Callable[[], Any], Callable[[Any], object]]]:
         yield partial(getattr, owner, name), partial(setattr, owner, name)
     for name in ("flash", "mem_efficient", "math", "cudnn"):
         yield getattr(torch.backends.cuda, f"{name}_sdp_enabled"), getattr(torch.backends.cuda, f"enable_{name}_sdp")
+    yield torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled
     yield torch.get_default_dtype, torch.set_default_dtype
     yield _determinism, lambda state: torch.use_deterministic_algorithms(state[0], warn_only=state[1])
     yield _anomalies, lambda state: torch.autograd.set_detect_anomaly(*state)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
+from torch.nn.parameter import is_lazy
 
 from rra_monitor.capture.memory import is_out_of_memory
 from rra_monitor.capture.reach import Reached
@@ -77,9 +78,10 @@ def kept_tensors(found: Reached, copy_all: bool) -> Callable[[], list[torch.Tens
         found: what was reached.
         copy_all: whether all parameters are copied; otherwise all if they are small, or those known to change.
     """
-    kept = _each(found.buffers.values(), lambda _: True)
+    # Those of a lazy module hold nothing before its first call, which is left to the training.
+    kept = _each((one for one in found.buffers.values() if not is_lazy(one)), lambda _: True)
     if not found.sharded:
-        parameters = list(found.parameters.values())
+        parameters = [one for one in found.parameters.values() if not is_lazy(one)]
         gradients = [one.grad for one in parameters if one.is_leaf and one.grad is not None]
         kept += _parameters([*parameters, *gradients], copy_all)
     arrays, used = [], 0

@@ -23,6 +23,10 @@ class Layer:
         shape: shape of one sample's output.
         channels_last: whether the last axis of that shape holds the channels, as in (tokens, channels).
         views: each requested view to the distinct one with the same numbers, see `views.resolve`.
+        is_complex: whether the output holds complex numbers, so that each gives two features.
+        sample_axis: axis of the output that is that of the samples: 0, or 1 as in (tokens, samples, features).
+        token_axis: axis of (samples, …) along which the mean over each sample's own tokens is taken, since their number
+            differs between batches; the shape is without it. None for most layers.
     """
 
     name: str
@@ -31,11 +35,14 @@ class Layer:
     shape: tuple[int, ...]
     channels_last: bool = False
     views: Mapping[str, str] = field(default_factory=lambda: {FULL: FULL}, hash=False)
+    is_complex: bool = False
+    sample_axis: int = 0
+    token_axis: int | None = None
 
     @property
     def dim(self) -> int:
         """Number of features of one sample."""
-        return int(torch.Size(self.shape).numel())
+        return int(torch.Size(self.shape).numel()) * (2 if self.is_complex else 1)
 
     @property
     def view_names(self) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """Using a network in the middle of its training without changing it."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,10 @@ from torch.nn.parameter import is_lazy
 from rra_monitor.capture.flags import preserved_flags
 from rra_monitor.capture.state import recorded
 from rra_monitor.utils.rng import preserved_rng
+
+
+class NotInitialisedError(ValueError):
+    """A lazy module that has not seen a batch was called."""
 
 
 @contextmanager
@@ -24,23 +29,17 @@ def undisturbed(model: nn.Module, *, copy_all: bool = False) -> Iterator[None]:
     `no_grad`, not `inference_mode`: a tensor that a module caches here may be part of a backward pass later. Each
     module's `training` flag is set directly, not by `model.eval()`, which some networks override with side effects
     (merging adapters, for example). Compiled modules run eagerly, because hooks added after the first compiled call are
-    skipped. Modules that are distributed over processes, as `DistributedDataParallel`, do not wait for the others.
+    skipped, and attention without its fused path, see `preserved_flags`. Modules that are distributed over processes,
+    as `DistributedDataParallel`, do not wait for the others.
 
     Args:
         model: network, compiled or not.
         copy_all: whether all parameters are copied first, whatever their size, see `recorded`.
 
     Raises:
-        ValueError: the network has lazy modules that have not seen a batch; initialising them is left to the training.
+        NotInitialisedError: a lazy module is called that has not seen a batch; initialising it is left to the training.
     """
     modules = list(model.modules())
-    for module in modules:
-        if any(
-            is_lazy(tensor) for held in ("_parameters", "_buffers") for tensor in vars(module).get(held, {}).values()
-        ):
-            raise ValueError(
-                f"{type(module).__name__} is not initialised yet; pass one batch through the network first"
-            )
     flags = [module.training for module in modules]
     with (
         preserved_rng(),
@@ -49,6 +48,7 @@ def undisturbed(model: nn.Module, *, copy_all: bool = False) -> Iterator[None]:
         torch.no_grad(),
         _eagerly(),
         recorded(model, copy_all),
+        _uninitialised_refused(modules),
     ):
         try:
             for module in modules:
@@ -61,6 +61,29 @@ def undisturbed(model: nn.Module, *, copy_all: bool = False) -> Iterator[None]:
         finally:
             for module, training in zip(modules, flags, strict=True):
                 module.training = training
+
+
+@contextmanager
+def _uninitialised_refused(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Refuse calls of modules whose first call would make their parameters, which draws random numbers."""
+
+    def refuse(module: nn.Module, _args: Any) -> None:
+        raise NotInitialisedError(
+            f"{type(module).__name__} is not initialised yet; pass one batch through the network first"
+        )
+
+    def own(module: nn.Module) -> Iterator[Any]:
+        for held in ("_parameters", "_buffers"):
+            yield from vars(module).get(held, {}).values()
+
+    handles = [
+        module.register_forward_pre_hook(refuse, prepend=True) for module in modules if any(map(is_lazy, own(module)))
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _eagerly() -> AbstractContextManager[object]:

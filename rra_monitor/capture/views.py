@@ -20,6 +20,7 @@ from collections.abc import Iterable
 import torch
 
 from rra_monitor.capture.names import CLASS_TOKEN, FULL, VIEW_FORMS, is_view
+from rra_monitor.utils.text import brief
 
 Shape = tuple[int, ...]
 """Shape of one sample's features, without the axis of samples."""
@@ -34,11 +35,11 @@ def checked_views(views: str | Iterable[str]) -> tuple[str, ...]:
         ValueError: an unknown name, or views without "full", which summaries and inter matrices need.
     """
     if not isinstance(views, (str, Iterable)):
-        raise TypeError(f"views={views!r:.80}; expected names of views: {VIEW_FORMS}")
+        raise TypeError(f"views={brief(views)}; expected names of views: {VIEW_FORMS}")
     asked = tuple(dict.fromkeys([views] if isinstance(views, str) else views))
     for view in asked:
         if not isinstance(view, str) or not is_view(view):
-            raise ValueError(f"unknown view {view!r}; expected {VIEW_FORMS}")
+            raise ValueError(f"unknown view {brief(view)}; expected {VIEW_FORMS}")
     if FULL not in asked:
         raise ValueError(
             f"views={asked!r} lacks 'full', which summaries and the comparison of scales need; pass {(FULL, *asked)!r}"
@@ -79,7 +80,8 @@ def pooled(features: torch.Tensor, view: str, channels_last: bool = False) -> to
 
     Returns:
         The features themselves for the full view; else (n, …) with shorter or no spatial axes, in float32 or float64:
-        half precision would round averages to a few values, and equal averages are ties in a graph.
+        half precision would round averages to a few values, and equal averages are ties in a graph. Of complex
+        features, the views of real and imaginary parts side by side, (n, …, 2).
 
     Raises:
         ValueError: an unknown view, or one that the features' shape cannot have.
@@ -96,6 +98,9 @@ def pooled(features: torch.Tensor, view: str, channels_last: bool = False) -> to
     shape = tuple(features.shape[1:])
     if 0 in shape:
         raise ValueError(f"features of shape {tuple(features.shape)} are empty; there is nothing to pool")
+    if features.is_complex():
+        # The distance of complex vectors is that of these parts.
+        return torch.stack([pooled(part, view, channels_last) for part in (features.real, features.imag)], dim=-1)
     if view not in (found := resolve(shape, [view], channels_last)):
         raise ValueError(f"features of shape {tuple(features.shape)} have no {view!r}; it is of (n, tokens, channels)")
     view = found[view]

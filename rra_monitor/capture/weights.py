@@ -1,6 +1,7 @@
 """Which modules hold weights."""
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
 
@@ -11,7 +12,7 @@ def weighted(module: nn.Module) -> bool:
         return False
     # Quantised modules hold theirs in another form, parametrised ones compute them: both have `weight` as a member.
     computed = hasattr(type(module), "weight")
-    return computed or any(weight.dim() >= 2 for weight in module.parameters(recurse=False))
+    return computed or any(is_lazy(weight) or weight.dim() >= 2 for weight in module.parameters(recurse=False))
 
 
 def layers_with_weights(module: nn.Module) -> int:
@@ -20,5 +21,5 @@ def layers_with_weights(module: nn.Module) -> int:
 
 
 def number_of_parameters(module: nn.Module) -> int:
-    """Number of parameters in the module and those within it."""
-    return sum(weight.numel() for weight in module.parameters())
+    """Number of parameters in the module and those within it, without those of lazy modules before their first call."""
+    return sum(weight.numel() for weight in module.parameters() if not is_lazy(weight))

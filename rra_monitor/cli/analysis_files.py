@@ -32,6 +32,7 @@ def layer_rows(snapshot: Snapshot) -> list[Row]:
             **_values(snapshot, at, chances),
             "n": settings.n,
             "k": settings.k,
+            "estimator": settings.estimator,
         }
         for at, layer in enumerate(snapshot.layers)
     ]
@@ -71,6 +72,7 @@ def write_analysis(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
             "n": snapshot.settings.n,
             "k": snapshot.settings.k,
             "metric": snapshot.settings.metric,
+            "estimator": snapshot.settings.estimator,
             "fingerprint": snapshot.settings.fingerprint,
             "layers": snapshot.layers,
             **{one.name: _as_json(snapshot, one) for one in snapshot.quantities},

@@ -190,7 +190,7 @@ def refuse_mixing(store: RunStore, monitor: Monitor, step: int) -> None:
     Several checkpoints of one training may share a folder: each is a snapshot of one run.
 
     Raises:
-        ValueError: the folder holds this step, or snapshots of other samples, n or k.
+        ValueError: the folder holds this step, or snapshots of other samples, n, k or estimator.
     """
     for probe in store.probes():
         if probe in monitor.probes:
@@ -200,18 +200,29 @@ def refuse_mixing(store: RunStore, monitor: Monitor, step: int) -> None:
                     f"{store.path} holds step {step} of probe {probe!r} already; give another --out, or delete it"
                 )
             earlier = store.load(probe, steps[-1], graphs=False).settings
+            asked = monitor.options.estimator
+            if asked != earlier.estimator:
+                raise ValueError(
+                    f"{store.path} holds IDs by {earlier.estimator!r}, these would be by {asked!r}; give another --out "
+                    f"or --estimator {earlier.estimator}"
+                )
             what = f"what {store.path} holds (give another --out)"
             for remark in check_comparable(monitor.settings(probe), earlier, what):
                 warnings.warn(remark, stacklevel=2)
 
 
 def table(snapshot: Snapshot) -> Table:
-    """The quantities of every layer, but for those that only check the graphs."""
-    shown = [(quantity, curve) for quantity, curve in snapshot.measured() if quantity.rank != "check"]
+    """The quantities of every layer, but for those that only check the graphs, and second estimates without need."""
+    asks = {one.name for one, curve in snapshot.measured() if (curve > 0).any()}
+    shown = [
+        (quantity, curve)
+        for quantity, curve in snapshot.measured()
+        if quantity.rank != "check" and (not quantity.beside or quantity.beside_where in asks)
+    ]
     found = Table()
     found.add_column("layer")
     for quantity, _ in shown:
-        found.add_column(heading(quantity.symbol), justify="right")
+        found.add_column(heading(quantity.symbol.replace(" (", "\n(")), justify="right")
     for at, layer in enumerate(displayed(snapshot.layers)):
         found.add_row(cell(layer), *(_cell(float(curve[at]), quantity.digits) for quantity, curve in shown))
     return found

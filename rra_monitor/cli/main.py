@@ -1,16 +1,18 @@
 """The command `rra-monitor`. Each subcommand imports what it needs when it runs, so that --help is instant."""
 
 import inspect
+import re
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
 
 from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.options_file import OptionsFile, refused_words
+from rra_monitor.utils.nearest import nearest
 from rra_monitor.utils.terminal import one_sentence, print_trace
 
 
@@ -131,6 +133,7 @@ def analyze(
     size: int | None = None,
     seed: int = 0,
     backend: str | None = None,
+    estimator: str | None = None,
     cka: bool = False,
 ) -> None:
     """Analyse one network on one data set, without training: ID, NNCS and the health of every layer's graph.
@@ -171,6 +174,8 @@ def analyze(
         size: size of the images of a folder: their shorter side is scaled to it and the centre cut out.
         seed: seed of the draw of the samples, and of the weights without a checkpoint.
         backend: backend of the graphs, `exact`, `nndescent` or `auto`; `auto` by default.
+        estimator: estimator of the ID, `ml`, `regression` or `censored`; `ml` by default, as in the thesis. The others
+            are not lowered by near-duplicates among the samples.
         cka: whether to compute the linear CKA, too.
     """
     from rra_monitor.cli.analyze import run_analyze
@@ -191,6 +196,7 @@ def analyze(
             views=_listed(views),
             layers=layers if layers == "auto" else _listed(layers),
             backend=backend,
+            estimator=estimator,
             cka=cka or None,
         )
 
@@ -262,7 +268,7 @@ def train(name: str | None = None, config: Sequence[dict[str, Any]] = (), **opti
 
 
 def _train_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=_description(train), formatter_class=_Help)
+    parser = _Parser(description=_description(train), formatter_class=_Help)
     parser.add_argument(
         "--config",
         action=OptionsFile,
@@ -326,9 +332,21 @@ class _Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
     """Keeps the lines of a description, and its examples with them."""
 
 
+class _Parser(ArgumentParser):
+    """Names the nearest option to an unknown one."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if message.startswith("unrecognized arguments:"):
+            known = re.findall(r"(?<![\w-])--[a-z][a-z-]*", self.format_help())
+            unknown = [word for word in message.split() if word.startswith("--")]
+            near = [found for word in unknown if (found := nearest(word.partition("=")[0], known))]
+            message += f"; did you mean {', '.join(near)}?" if near else ""
+        super().error(message, ex)
+
+
 def _parser(command: Callable[..., None], skip: set[str] | None = None) -> ArgumentParser:
     """A parser of a function's arguments, with its docstring as the help."""
-    parser = ArgumentParser(description=_description(command), formatter_class=_Help)
+    parser = _Parser(description=_description(command), formatter_class=_Help)
     parser.add_function_arguments(command, as_group=False, skip=set(skip or ()))
     return parser
 
@@ -349,7 +367,7 @@ def main() -> None:
         suggest: _suggest_parser(),
     }
     sys.excepthook = print_trace
-    parser = ArgumentParser(prog="rra-monitor", description=main.__doc__, formatter_class=_Help)
+    parser = _Parser(prog="rra-monitor", description=main.__doc__, formatter_class=_Help)
     choice = parser.add_subcommands()
     for command, own in commands.items():
         choice.add_subcommand(command.__name__, own, help=_description(command).split("\n")[0])

@@ -154,7 +154,7 @@ def print_report(console: Console, plan: TrainingPlan, folder: Path, result: dic
     )
     lines = [f"Files: {folder}/ ({METRICS}, {CHECKPOINT}, config.json, run.json)"]
     if plan.options.monitor:
-        lines += [f"Report: rra-monitor report {folder}", f"Windows for STAC: rra-monitor suggest {folder}"]
+        lines += [f"Windows for STAC: rra-monitor suggest {folder}"]  # the callback has named the report
     if find_spec("tensorboard"):
         lines += [f"Curves: tensorboard --logdir {folder.parent}"]
     for line in lines:

@@ -49,6 +49,8 @@ def comparability(group_a: Group, group_b: Group, a: Sequence[Run], b: Sequence[
         elif here.metric != there.metric:
             metrics = f"metric {here.metric} in {group_a.name}, {there.metric} in {group_b.name}"
             refused[name] = f"{metrics}; measure both with one"
+        elif (methods := _methods(name, group_a, group_b)) is not None:
+            refused[name] = f"the {symbol} is by {methods}; measure both with one estimator"
         elif quantity.depends_on_k and not dense:
             refused[name] = f"{symbol} needs the same k/n: {needs}; {_remedy(here, there)}"
         elif not quantity.depends_on_k and here.n != there.n and not dense:
@@ -69,6 +71,12 @@ def comparability(group_a: Group, group_b: Group, a: Sequence[Run], b: Sequence[
 def main_quantities(groups: Iterable[Group]) -> list[Quantity]:
     """The main quantities of layers that any of the groups has, each once."""
     return list({one.name: one for group in groups for one in group.quantities if one.rank == "main"}.values())
+
+
+def _methods(name: str, group_a: Group, group_b: Group) -> str | None:
+    """The two methods by which groups have a quantity, in words; None where they are the same."""
+    here, there = (next(one.method for one in group.quantities if one.name == name) for group in (group_a, group_b))
+    return None if here == there else f"{here!r} in {group_a.name}, by {there!r} in {group_b.name}"
 
 
 def _remedy(here: Settings, there: Settings) -> str:

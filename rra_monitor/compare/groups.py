@@ -69,7 +69,7 @@ class Group:
         probe: name of the sample.
         runs: (R,) paths.
         layers: (L,) names in execution order.
-        settings: settings of the first run's last snapshot; all runs have its n, k and metric.
+        settings: settings of the first run's last snapshot; all runs have its n, k, metric and estimator.
         epochs: (E,) completed epochs at which all runs have a snapshot, ascending.
         last_epochs: (R,) epoch of each run's last snapshot.
         quantities: quantities of layers that any run has, in the order in which they are shown.
@@ -129,7 +129,7 @@ def read_run(opened: OpenedRun, probe: str) -> Run:
         ValueError: no such probe, or no readable snapshot of it.
 
     Warns:
-        UserWarning: snapshots with other layers, n, k or metric than the last, which are left out.
+        UserWarning: snapshots with other layers, n, k, metric or estimator than the last, which are left out.
     """
     store = opened.store
     if probe not in store.probes():
@@ -155,7 +155,7 @@ def group_of(name: str, runs: Sequence[Run]) -> Group:
     """The curves of runs that were measured with the same settings.
 
     Raises:
-        ValueError: other layers, n, k, metric, or labels in some runs alone; both values are named.
+        ValueError: other layers, n, k, metric, estimator, or labels in some runs alone; both values are named.
     """
     first = runs[0]
     for run in runs[1:]:
@@ -198,6 +198,7 @@ def _facts(snapshot: Snapshot) -> dict[str, Any]:
         "n": settings.n,
         "k": settings.k,
         "metric": settings.metric,
+        "estimator": settings.estimator,
         "labels": "absent" if snapshot.nncs is None else "present",
         "layers": snapshot.layers,
     }
@@ -205,7 +206,7 @@ def _facts(snapshot: Snapshot) -> dict[str, Any]:
 
 def _difference(here: dict[str, Any], there: dict[str, Any]) -> str | None:
     """The first fact in which two snapshots differ, with both values; None if there is none."""
-    for name in ("n", "k", "metric", "labels"):
+    for name in ("n", "k", "metric", "estimator", "labels"):
         if here[name] != there[name]:
             return f"{name} {here[name]} against {there[name]}"
     if here["layers"] == there["layers"]:

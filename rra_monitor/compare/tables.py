@@ -128,6 +128,7 @@ def comparison_as_json(comparison: Comparison, runs: Sequence[Settling] = ()) ->
                 "n": settings.n,
                 "k": settings.k,
                 "metric": settings.metric,
+                "estimator": settings.estimator,
                 "layers": group.layers,
                 "moments": group.moments,
                 "last_epochs": group.last_epochs,

@@ -31,7 +31,8 @@ class Finding:
 
     Attributes:
         kind: `id_peak`, `hunchback`, `double_hunchback`, `initial_contraction`, `cluster_spike`, `overfitting`,
-            `drift`, `redundant_layers`, `collapse`, `unsettled`, `pooling_window`; or `not_comparable`, a note on
+            `drift`, `redundant_layers`, `collapse`, `unsettled`, `pooling_window`,
+            `near_duplicates`; or `not_comparable`, a note on
             two probes.
         probe: probe in which it was found; of a comparison the one that is not `train`.
         layers: layers concerned, in execution order.

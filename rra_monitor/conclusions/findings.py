@@ -18,6 +18,7 @@ from rra_monitor.conclusions.layers import (
     redundant_layers,
     unsettled,
 )
+from rra_monitor.conclusions.near_duplicates import ruling_near_duplicates
 from rra_monitor.conclusions.pooling import pooling_windows
 from rra_monitor.conclusions.probes import drift, overfitting
 from rra_monitor.measure.match import check_comparable
@@ -47,9 +48,11 @@ def findings(snapshots: Mapping[str, Snapshot], previous: Mapping[str, Snapshot]
         if before is not None:
             check_comparable(snapshot.settings, before.settings, f"the earlier snapshot of {probe!r}")
             before = _full(before)
+        found += [ruling_near_duplicates(snapshot)]
         found += [id_peak(snapshot), hunchback(snapshot), initial_contraction(snapshot), cluster_spike(snapshot)]
         found += redundant_layers(snapshot)
-        found += [collapse(snapshot, before)]
+        same = before is not None and before.settings.estimator == snapshot.settings.estimator
+        found += [collapse(snapshot, before if same else None)]
         found += [] if before is None else [unsettled(snapshot, before)]
         found += pooling_windows(snapshots[probe])
     if train := full.get("train"):

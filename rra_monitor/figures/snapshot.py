@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from rra_monitor.capture.names import FULL, displayed, split_view
 from rra_monitor.measure.match import Match, other_of
+from rra_monitor.measure.quantity import Quantity
 from rra_monitor.measure.settings import Curve
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.utils.text import PICTURED_LETTERS, in_picture
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 INCH_PER_LAYER = 0.24
 INCH_PER_LETTER = 0.065
-LEGEND_COLUMNS = 5
+LEGEND_COLUMNS = 4
 NAMED = 400
 """Largest number of layer names at an axis; of more, some are left out evenly."""
 
@@ -35,7 +36,8 @@ Panel = tuple[str, tuple[str, ...], tuple[str, ...], Curve]
 def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure":
     """The main quantities over the layers, with their chance levels and, faintly, an earlier snapshot.
 
-    Pooled views are thinner lines in colours of their own.
+    Pooled views are thinner lines in colours of their own. Where near-duplicates rule the ID, its censored estimate is
+    a thin dashed line.
     """
     panels = snapshot.main()
     chances = snapshot.chances()
@@ -43,7 +45,8 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
     shown = displayed(layers)
     names, left = _letters(shown), 0.7
     width, height = max(6.4, 1.6 + INCH_PER_LAYER * len(layers)), 2.5 * len(panels)
-    legend = ceil((2 + len(snapshot.settings.views)) / LEGEND_COLUMNS)
+    more = sum(len(_beside(snapshot, quantity)) for quantity, _ in panels)
+    legend = ceil((2 + len(snapshot.settings.views) + more) / LEGEND_COLUMNS)
     top = 0.15 + 0.2 * legend
     figure, axes = _panels(width, height, len(panels), 1, left=left, right=0.15, bottom=names, top=top, gap=0.15)
     where = np.arange(len(layers))
@@ -53,6 +56,8 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
             axis.plot(where, earlier, "o-", color=FAINT, markersize=3, label=f"epoch {first.epoch}")
         full = curve[snapshot.view().indices]
         axis.plot(where, full, "o-", color=BOLD, markersize=4, label=f"epoch {snapshot.epoch}")
+        for second, values in _beside(snapshot, quantity):
+            axis.plot(where, values, ".--", color=BOLD, linewidth=0.9, markersize=3, label=second.symbol)
         for number, view in enumerate(snapshot.settings.views):
             if view != FULL:
                 rows = snapshot.view(view)
@@ -81,6 +86,14 @@ def curves_figure(snapshot: Snapshot, first: Snapshot | None = None) -> "Figure"
     handles, labels = _legend(axes)
     figure.legend(handles, labels, loc="upper right", ncols=LEGEND_COLUMNS, frameon=False, fontsize=8)
     return figure
+
+
+def _beside(snapshot: Snapshot, quantity: Quantity) -> list[tuple[Quantity, Curve]]:
+    """What is drawn in the panel of a quantity, too: curves of full views, where another curve is above 0 in some."""
+    rows = snapshot.view().indices
+    measured = {one.name: curve[rows] for one, curve in snapshot.measured()}
+    found = [one for one, _ in snapshot.measured() if one.beside == quantity.name]
+    return [(one, measured[one.name]) for one in found if np.any(measured.get(one.beside_where, np.zeros(1)) > 0)]
 
 
 def _before(first: Snapshot, snapshot: Snapshot) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from reprlib import repr as short
 from typing import Any
 
-from rra_monitor.measure.quantities import KNOWN, ON_REQUEST, STANDARD
+from rra_monitor.measure.quantities import ON_REQUEST, STANDARD, is_ours, standard
 from rra_monitor.measure.quantity import Quantity
-from rra_monitor.measure.settings import Settings
+from rra_monitor.measure.settings import ESTIMATORS, Settings
 
 TEXTS = ("title", "symbol", "unit", "rank", "error_of", "of")
 SWITCHES = ("needs_labels", "depends_on_k")
@@ -25,7 +25,7 @@ def described(quantities: Iterable[Quantity], settings: Settings) -> list[dict[s
     Returns:
         A dictionary of plain values for each, which can be written as JSON.
     """
-    return [_plain(one, settings) for one in quantities if KNOWN.get(one.name) is not one]
+    return [_plain(one, settings) for one in quantities if not is_ours(one)]
 
 
 def described_only(descriptions: object) -> tuple[Quantity, ...]:
@@ -47,15 +47,18 @@ def described_only(descriptions: object) -> tuple[Quantity, ...]:
     return own
 
 
-def present_quantities(own: Sequence[Quantity], present: Iterable[str]) -> tuple[Quantity, ...]:
+def present_quantities(
+    own: Sequence[Quantity], present: Iterable[str], estimator: str = ESTIMATORS[0]
+) -> tuple[Quantity, ...]:
     """The quantities of stored numbers: the standard ones, those on request that are present, those described.
 
     Args:
         own: quantities of the stored descriptions.
         present: names of the stored numbers.
+        estimator: method by which the stored IDs were estimated.
     """
     there = set(present) - {one.name for one in own}
-    return (*STANDARD, *(one for one in ON_REQUEST if one.name in there), *own)
+    return (*standard(estimator), *(one for one in ON_REQUEST if one.name in there), *own)
 
 
 def _plain(quantity: Quantity, settings: Settings) -> dict[str, Any]:

@@ -1,15 +1,14 @@
 """Time and disk space of a snapshot, estimated before the training."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from rra_monitor.capture.layer import Layer
+from rra_monitor.graph.knn import graph_bytes
+from rra_monitor.measure.quantity import Quantity
 
-CALIBRATION_ROWS, CALIBRATION_DIMS = 2000, (64, 2048)
-"""Sizes of the graphs that are timed to estimate the seconds of a snapshot."""
+NUMBER, FACTS = 8 + 20, 140
+"""Bytes of a value in the two places where it is stored, a file and a line of JSON; those of a quantity's own facts."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,12 @@ class CostEstimate:
         n: number of samples.
         k: number of neighbours.
         classes: number of classes, None for unlabelled data.
-        seconds: time, estimated from two small graphs and one batch; accurate to a factor of two.
-        bytes: size of the stored graphs.
+        passes: number of times that the sample passes through the network: one for each group of layers whose features
+            fit the memory budget together.
+        seconds: time, estimated from passes of a few samples and from graphs of made-up features; accurate to a factor
+            of two. The first snapshot of a process may take some seconds longer, since it compiles.
+        graph_bytes: size of the stored graphs.
+        curve_bytes: size of what is stored beside the graphs, and stays where `keep_graphs` removes them.
     """
 
     layers: tuple[Layer, ...]
@@ -31,16 +34,29 @@ class CostEstimate:
     n: int
     k: int
     classes: int | None
+    passes: int
     seconds: float
-    bytes: int
+    graph_bytes: int
+    curve_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that is stored of a snapshot."""
+        return self.graph_bytes + self.curve_bytes
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Seconds of the second call: the first one warms up."""
-    for _ in range(2):
-        started = time.perf_counter()
-        call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
-    return seconds
+def stored_graphs(n: int, k: int, names: Sequence[str]) -> int:
+    """Bytes of the graphs with their names."""
+    return graph_bytes(n, k, len(names)) + sum(2 * 90 + 2 * len(name) for name in names) + FACTS
+
+
+def stored_curves(names: Sequence[str], quantities: Sequence[Quantity]) -> int:
+    """Bytes of everything else, in two files: values, similarities of all pairs of layers, and one comparison.
+
+    Args:
+        names: names of the layers and of their views.
+        quantities: quantities that are measured.
+    """
+    pairs = sum(one.of_pairs for one in quantities) + 1
+    values = len(names) * (NUMBER * (len(quantities) - pairs + 1) + NUMBER)
+    return 8 * pairs * len(names) ** 2 + values + FACTS * (len(quantities) + 1) + 4 * sum(map(len, names))

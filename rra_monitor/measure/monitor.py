@@ -2,29 +2,36 @@
 
 import re
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
-from rra_monitor.capture.channels import view_dims, with_views
-from rra_monitor.capture.features import Forward, call_model, collect, device_of, find_layers, iter_features
+from rra_monitor.capture.features import (
+    Forward,
+    available,
+    call_model,
+    device_of,
+    grouped,
+    iter_features,
+)
 from rra_monitor.capture.layer import Layer
-from rra_monitor.capture.memory import BatchSize, fitted, freed
+from rra_monitor.capture.memory import BatchSize, freed, is_out_of_memory
 from rra_monitor.graph import default_k, knn_graph
-from rra_monitor.graph.knn import graph_bytes
 from rra_monitor.measure.collector import Collector
-from rra_monitor.measure.estimate import CALIBRATION_DIMS, CALIBRATION_ROWS, CostEstimate, timed
+from rra_monitor.measure.estimate import CostEstimate, stored_curves, stored_graphs
 from rra_monitor.measure.options import MonitorOptions, check_names
+from rra_monitor.measure.remarks import Remarks
 from rra_monitor.measure.settings import Settings
 from rra_monitor.measure.snapshot import Snapshot
+from rra_monitor.measure.trial import Graphs, graph_seconds, passes
+from rra_monitor.measure.watched import WatchedLayers
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.rng import preserved_rng
+from rra_monitor.utils.text import brief
 
 
 class Monitor:
@@ -35,7 +42,8 @@ class Monitor:
         options: options of measuring; made from the keywords if None.
         on_error: effect of a failing measurement: an error ("raise"), or a warning and no snapshots ("warn").
         more: options of measuring by keyword, see `MonitorOptions`: layers, views, k, backend, forward, batch_size,
-            memory_budget, cka, quantities. If `options` are given, too, these replace those of the same name.
+            memory_budget, cka, quantities, estimator. If `options` are given, too, these replace those of the same
+            name.
 
     Raises:
         TypeError: probes that are not samples by name; options that are not `MonitorOptions`; an unknown keyword.
@@ -56,21 +64,22 @@ class Monitor:
         on_error: Literal["raise", "warn"] = "raise",
         **more: Any,
     ) -> None:
-        check_names("Monitor", more)
+        check_names("Monitor", more, ("probes", "options", "on_error"))
         if on_error not in ("raise", "warn"):
-            raise ValueError(f"on_error={on_error!r:.80}; expected 'raise' or 'warn'")
+            raise ValueError(f"on_error={brief(on_error)}; expected 'raise' or 'warn'")
         if options is None:
             options = MonitorOptions(**more)
         elif not isinstance(options, MonitorOptions):
-            raise TypeError(f"options={options!r:.80}; expected MonitorOptions(…), or options by keyword")
+            raise TypeError(f"options={brief(options)}; expected MonitorOptions(…), or options by keyword")
         else:
             options = replace(options, **more)
         self.probes = checked_probes(probes, options.k)
         self.options = options
         self.on_error = on_error
         self.quantities = options.measured()
-        self._undefined: set[tuple[str, str, str]] = set()
-        self._said: set[str] = set()
+        self._remarks = Remarks()
+        self._watched = WatchedLayers(options, self._forward, self._remarks.say)
+        self._failures = Repeated()
         self._batch_size = BatchSize(options.batch_size)
 
     def k(self, probe: str) -> int:
@@ -94,6 +103,7 @@ class Monitor:
             labels=sample.labels,
             fingerprint=sample.fingerprint,
             views=tuple(self.options.views),
+            estimator=self.options.estimator,
         )
 
     def measure(
@@ -126,44 +136,62 @@ class Monitor:
         except Exception as error:
             if self.on_error == "raise":
                 raise
-            warnings.warn(f"no snapshot at epoch {epoch}, step {step}; training goes on: {error!r}", stacklevel=2)
+            self._failures.warn(f"no snapshot at epoch {epoch}, step {step}; training goes on: {error!r}")
         freed()  # the error held what had been collected
         return {}
 
     def plan(self, model: nn.Module) -> dict[str, CostEstimate]:
-        """The layers that a snapshot of each probe will watch, and its estimated cost."""
-        plans = {}
-        for probe, sample in self.probes.items():
-            layers = self._layers(model, sample)
-            graphs = sum(len(layer.view_names) for layer in layers)
-            k = self.k(probe)
-            plans[probe] = CostEstimate(
-                layers=layers,
-                graphs=graphs,
-                n=sample.n,
-                k=k,
-                classes=sample.classes,
-                seconds=self._seconds(model, sample, layers),
-                bytes=graph_bytes(sample.n, k, graphs),
-            )
-        return plans
+        """The layers that a snapshot of each probe will watch, and its estimated cost.
 
-    def _layers(self, model: nn.Module, sample: FixedSample) -> tuple[Layer, ...]:
-        layers = find_layers(model, sample, self.options.layers, self._forward, self._say_once)
-        return with_views(model, layers, tuple(self.options.views))
+        Takes a tenth of a snapshot, or a second or two. Quantities of your own are called with made-up features.
+        """
+        with preserved_rng():
+            return {probe: self._estimate(model, probe) for probe in self.probes}
 
-    def _say_once(self, text: str) -> None:
-        """Warn about the choice of layers, which every snapshot makes anew, the first time."""
-        if text not in self._said:
-            self._said.add(text)
-            warnings.warn(text, stacklevel=6)
+    def _estimate(self, model: nn.Module, probe: str) -> CostEstimate:
+        sample, k, budget = self.probes[probe], self.k(probe), self.options.budget
+        layers = self._watched.of(model, probe, sample)
+        names = [name for layer in layers for name in layer.view_names.values()]
+        groups = grouped(layers, sample.n, available(model, budget))
+        tried = passes(model, sample, groups, self._forward, self._batch_size)
+        graphs = Graphs(sample.n, k, self.options.backend, sample.labels, self.quantities)
+        return CostEstimate(
+            layers=layers,
+            graphs=len(names),
+            n=sample.n,
+            k=k,
+            classes=sample.classes,
+            passes=sum(any(layer.module for layer in group) for group in groups),
+            seconds=tried.seconds + graph_seconds(graphs, layers, tried.noise, device_of(model), budget),
+            graph_bytes=stored_graphs(sample.n, k, names),
+            curve_bytes=stored_curves(names, self.quantities),
+        )
 
     def _snapshot(
         self, model: nn.Module, probe: str, step: int, epoch: int, on_graph: Callable[[str, int, int], None] | None
     ) -> Snapshot:
-        started = time.perf_counter()
+        started, sample = time.perf_counter(), self.probes[probe]
+        if known := self._watched.known(model, probe):
+            try:
+                return self._measured(model, probe, known, started, step, epoch, on_graph)
+            except Exception as error:
+                # The same modules may run in another way than before.
+                if is_out_of_memory(error) or self._watched.found(model, probe, sample) == known:
+                    raise
+        layers = self._watched.of(model, probe, sample)
+        return self._measured(model, probe, layers, started, step, epoch, on_graph)
+
+    def _measured(
+        self,
+        model: nn.Module,
+        probe: str,
+        layers: tuple[Layer, ...],
+        started: float,
+        step: int,
+        epoch: int,
+        on_graph: Callable[[str, int, int], None] | None,
+    ) -> Snapshot:
         sample, k = self.probes[probe], self.k(probe)
-        layers = self._layers(model, sample)
         total = sum(len(layer.view_names) for layer in layers)
         if on_graph:
             on_graph(probe, 0, total)
@@ -175,7 +203,7 @@ class Monitor:
             views=tuple(self.options.views),
             forward=self._forward,
             batch_size=self._batch_size,
-            memory_budget=self.options.memory_budget,
+            memory_budget=self.options.budget,
         ):
             try:
                 collector.add(layer, knn_graph(features, k, self.options.backend), features)
@@ -184,8 +212,8 @@ class Monitor:
             if on_graph:
                 on_graph(probe, len(collector.graphs), total)
         matrices = collector.matrices()
-        self._warn_once(probe, collector.reasons)
-        return Snapshot(
+        self._remarks.undefined(probe, self.quantities, collector.reasons)
+        snapshot = Snapshot(
             probe=probe,
             step=step,
             epoch=epoch,
@@ -198,32 +226,8 @@ class Monitor:
             aliases={name: same for layer in layers for name, same in layer.aliases.items()},
             seconds=time.perf_counter() - started,
         )
-
-    def _warn_once(self, probe: str, reasons: Mapping[tuple[str, str], str]) -> None:
-        """Warn once for each quantity that is undefined in a layer: it often stays undefined in later snapshots."""
-        # A standard error is undefined where its quantity is, and that one's warning gives the reason.
-        symbols = {one.name: one.symbol for one in self.quantities if not one.error_of}
-        for (name, layer), reason in reasons.items():
-            if name in symbols and (probe, name, layer) not in self._undefined:
-                self._undefined.add((probe, name, layer))
-                where = f"layer {layer!r}" if layer else "pairs of layers"
-                warnings.warn(f"{where} of probe {probe!r}: {symbols[name]} undefined: {reason}", stacklevel=4)
-
-    def _seconds(self, model: nn.Module, sample: FixedSample, layers: tuple[Layer, ...]) -> float:
-        few = sample.head(min(self._batch_size.size, sample.n))
-        watched = [layer for layer in layers if layer.module]
-        passes = timed(lambda: collect(model, few, watched, self._forward, self._batch_size)) * sample.n / few.n
-        rows = min(sample.n, CALIBRATION_ROWS)
-        low, high = CALIBRATION_DIMS
-        # A generator of its own: the global streams belong to the training.
-        cloud = torch.rand(rows, high, generator=torch.Generator().manual_seed(0)).to(device_of(model))
-        # Seconds of a graph = n² (base + slope · dim), from the two sizes.
-        (at_low, at_high), rows = fitted(
-            rows, lambda rows: [timed(partial(knn_graph, cloud[:rows, :dim], 2)) for dim in CALIBRATION_DIMS], least=10
-        )
-        slope = max(at_high - at_low, 0.0) / (high - low)
-        dims = [dim for layer in layers for dim in view_dims(layer).values()]
-        return passes + sum((sample.n / rows) ** 2 * (at_low + slope * max(dim - low, 0)) for dim in dims)
+        self._remarks.of_samples(snapshot)
+        return snapshot
 
 
 def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> dict[str, FixedSample]:
@@ -233,15 +237,19 @@ def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> d
         TypeError: anything but samples by name.
         ValueError: no sample, a name that cannot be a key, a k below 2 or too large for a sample.
     """
+    if isinstance(probes, FixedSample):
+        raise TypeError("probes is a FixedSample without a name; pass {'train': sample}")
     if not isinstance(probes, Mapping):
         raise TypeError(
-            f"probes={probes!r:.80}; expected names and samples, as {{'train': FixedSample.from_dataset(…)}}"
+            f"probes={brief(probes)}; expected names and samples, as {{'train': FixedSample.from_dataset(…)}}"
         )
     if not probes:
         raise ValueError("probes is empty; pass at least one sample, as {'train': FixedSample.from_dataset(…)}")
     for name, sample in probes.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise ValueError(f"probe name {name!r}: letters, digits, '_' and '-' only, since keys and files carry it")
+            raise ValueError(
+                f"probe name {name!r:.80}: letters, digits, '_' and '-' only, since keys and files carry it"
+            )
         if not isinstance(sample, FixedSample):
             raise TypeError(
                 f"probe {name!r} is a {type(sample).__name__}, expected a FixedSample; make one with "

@@ -28,6 +28,7 @@ PAIRED = "nnls_"
 RESERVED = {
     "aliases",
     "epoch",
+    "estimator",
     "fingerprint",
     "group",
     "k",
@@ -88,6 +89,10 @@ class Quantity:
         rank: prominence. "main" is logged layer by layer to every tracker and shown first, "side" is shown after the
             comparisons, "check" is in files and at the end of lists.
         error_of: name of the quantity whose standard error this is; empty if it is none.
+        beside: name of the quantity in whose chart it is drawn, too, as a thin second line; empty for none.
+        beside_where: name of the quantity that is above 0 in some layer where this line is drawn.
+        method: name of the method, where there are several; values of different ones are not compared.
+        warning: sentence that is said once, in a warning that names the layers, where the value is above 0.
         summaries: suffix to function of the (M,) values of the layers without their pooled views, for one number per
             probe: `rra/<probe>/<name>_<suffix>`.
         worst: function of the (L,) values of all layers and views, for one number per probe that is logged as
@@ -124,6 +129,10 @@ class Quantity:
     depends_on_k: bool = True
     rank: Rank = "main"
     error_of: str = ""
+    beside: str = ""
+    beside_where: str = ""
+    method: str = ""
+    warning: str = ""
     summaries: Mapping[str, Callable[[Curve], float]] = field(default_factory=_last_layer_only)
     worst: Callable[[Curve], float] | None = None
     always: bool = False
@@ -186,8 +195,9 @@ class Quantity:
 
     @property
     def phrase(self) -> str:
-        """Title and symbol within a sentence: "intrinsic dimension (ID)"."""
-        return self.lower_title if self.symbol == self.title else f"{self.lower_title} ({self.symbol})"
+        """Title and symbol within a sentence: "intrinsic dimension (ID)"; the title alone if it ends in brackets."""
+        whole = self.symbol == self.title or self.title.endswith(")")
+        return self.lower_title if whole else f"{self.lower_title} ({self.symbol})"
 
     @property
     def fraction(self) -> bool:

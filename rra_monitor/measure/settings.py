@@ -6,6 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.capture.names import FULL
+from rra_monitor.utils.text import brief
+
+ESTIMATORS = ("ml", "regression", "censored")
+"""The methods by which the intrinsic dimension is estimated, see `twonn`; the first one is the default."""
 
 Curve = npt.NDArray[np.float64]
 """(L,) values, one per layer (and view) in execution order; (L, L) for pairs of layers."""
@@ -24,6 +28,7 @@ class Settings:
         labels: (n,) classes, or None for unlabelled data.
         fingerprint: hash of the inputs.
         views: requested views of every layer, see `pooled`.
+        estimator: method by which the ID is estimated, see `twonn`; IDs of different ones are not compared.
     """
 
     n: int
@@ -34,6 +39,7 @@ class Settings:
     labels: npt.NDArray[np.int64] | None
     fingerprint: str
     views: tuple[str, ...] = (FULL,)
+    estimator: str = ESTIMATORS[0]
 
     @property
     def ndr(self) -> float:
@@ -43,6 +49,17 @@ class Settings:
     def dense_as(self, other: "Settings") -> bool:
         """Whether k / n is equal to within a tenth; k is a whole number, so small samples cannot be closer."""
         return same_density(self.k, self.n, other.k, other.n)
+
+
+def check_estimator(value: object) -> str:
+    """The estimator itself.
+
+    Raises:
+        ValueError: anything but one of the `ESTIMATORS`.
+    """
+    if not isinstance(value, str) or value not in ESTIMATORS:
+        raise ValueError(f"estimator={brief(value)}; expected one of {', '.join(map(repr, ESTIMATORS))}")
+    return value
 
 
 def same_density(k: int, n: int, other_k: int, other_n: int) -> bool:

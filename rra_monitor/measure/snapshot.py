@@ -78,6 +78,22 @@ class Snapshot:
         return self.curves["id_error"]
 
     @property
+    def id_censored(self) -> Curve | None:
+        """(L,) IDs by the censored estimate, which near-duplicates do not lower.
+
+        None where `id` is by another estimator than maximum likelihood, and in a run stored by 0.2.0 or before.
+        """
+        return self.curves.get("id_censored")
+
+    @property
+    def near_duplicates(self) -> Curve | None:
+        """(L,) fractions of samples with a near-duplicate, in layers whose ID these rule, else 0.
+
+        None in a run stored by 0.2.0 or before.
+        """
+        return self.curves.get("near_duplicates")
+
+    @property
     def nncs(self) -> Curve | None:
         """(L,) class similarities, 0 to 1, higher is more separable; None for unlabelled data."""
         return self.curves.get("nncs")

@@ -21,6 +21,8 @@ from ._health import k_occurrence as k_occurrence
 from ._induced_errors import InducedErrors as InducedErrors
 from ._induced_errors import induced_errors as induced_errors
 from ._levina_bickel import levina_bickel as levina_bickel
+from ._near_duplicates import NearDuplicates as NearDuplicates
+from ._near_duplicates import near_duplicates as near_duplicates
 from ._nncs import nncs as nncs
 from ._nncs import nncs_per_sample as nncs_per_sample
 from ._nncs_by_class import ClassSimilarity as ClassSimilarity

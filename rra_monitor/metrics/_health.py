@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
 from rra_monitor.metrics._checks import checked_neighbours
+from rra_monitor.metrics._near_duplicates import near_duplicates
 from rra_monitor.metrics._reduction import sums_over_samples
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class GraphHealth:
         recall: fraction of the true neighbours that were found, 1.0 for an exact graph.
         checked: number of rows of an exact graph that were compared with float64, see `KnnGraph`.
         failed: number of these that were wrong, so that the graph was built again; normally 0.
+        near_duplicates: fraction of samples with a near-duplicate, 0 to 1, see `near_duplicates`; a few of them can
+            rule the ID by maximum likelihood. NaN for k = 1.
     """
 
     hubness: float
@@ -45,6 +49,7 @@ class GraphHealth:
     recall: float
     checked: int = 0
     failed: int = 0
+    near_duplicates: float = 0.0
 
 
 def k_occurrence(graph: KnnGraph, group: ProcessGroup | None = None) -> npt.NDArray[np.int64]:
@@ -131,6 +136,7 @@ def graph_health(graph: KnnGraph, group: ProcessGroup | None = None) -> GraphHea
         recall=graph.recall,
         checked=graph.checked,
         failed=graph.failed,
+        near_duplicates=near_duplicates(graph, group).share if k > 1 else math.nan,
     )
 
 

@@ -13,6 +13,7 @@ from rra_monitor.conclusions.findings import findings
 from rra_monitor.measure.match import Match
 from rra_monitor.measure.quantities import STANDARD
 from rra_monitor.measure.quantity import Quantity
+from rra_monitor.measure.settings import ESTIMATORS
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.page.arrays import Floats, Matrix, ProbeFrame
 from rra_monitor.page.budget import Budget, too_large
@@ -55,6 +56,7 @@ class ProbeSeries:
         views: (V,) measured views.
         curves: name to (M, V, L) values, NaN where undefined or not measured at that frame.
         matrices: kind to matrix over the frames.
+        estimator: method by which the ID was estimated.
     """
 
     n: int
@@ -65,6 +67,7 @@ class ProbeSeries:
     views: tuple[str, ...]
     curves: Mapping[str, Floats]
     matrices: Mapping[str, Matrix]
+    estimator: str = ESTIMATORS[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +125,7 @@ def stored_series(run: OpenedRun | RunStore, name: str, group: str | None = None
             k=last.settings.k,
             classes=None if labels is None else len(np.unique(labels)),
             chances=last.chances(),
+            estimator=last.settings.estimator,
         )
     named = {one.name: one for last in before.values() for one in last.quantities}
     return RunSeries(name, tuple(frames), probes, group, tuple(named.values()))

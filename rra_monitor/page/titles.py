@@ -1,9 +1,12 @@
 """What the curves and matrices of a run are called on the page, and the scale that each is drawn on.
 
 An entry is {"title": str, "symbol": str, "choice": str, "unit": str, "digits": int, "low": x, "high": x,
-"better": str or null, "depends_on_k": bool, "order": int, "error": str or null, "chance": str or null}: `choice` stands
-in a selector, `low` and `high` are null where there is no bound, `error` names the curve of its standard errors, and
-`chance` its level among a probe's chances. The lowest `order` is shown first, and always below `MAIN`.
+"better": str or null, "depends_on_k": bool, "method": str, "order": int, "error": str or null, "chance": str or null,
+"beside": {"curve": str, "where": str, "text": str} or null}: `choice` stands
+in a selector, `low` and `high` are null where there is no bound, `error` names the curve of its standard errors,
+`chance` its level among a probe's chances, and `beside` a curve that is drawn with it where another one is above 0.
+What has a `method` is compared among probes of one estimator alone. The lowest `order` is shown first, and always below
+`MAIN`.
 """
 
 import math
@@ -24,12 +27,18 @@ RANKS = {"main": 0, "side": 2000, "check": 3000}
 def curve_titles(quantities: Sequence[Quantity], names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Name of each curve to its entry."""
     known = {one.name: (at, one) for at, one in enumerate(quantities)}
+    names = list(names)
     errors = {one.error_of: one.name for one in quantities if one.error_of}
+    beside = {
+        one.beside: {"curve": one.name, "where": one.beside_where, "text": one.symbol}
+        for one in quantities
+        if one.beside and one.name in names
+    }
     found = {}
     for name in names:
         if name in known:
             at, one = known[name]
-            found[name] = _entry(one, RANKS[one.rank] + at) | {"error": errors.get(name)}
+            found[name] = _entry(one, RANKS[one.rank] + at) | {"error": errors.get(name), "beside": beside.get(name)}
         else:
             what = comparison_title(name.removeprefix(PAIRED))
             order = MAIN + (name != f"{PAIRED}{PREVIOUS}")
@@ -76,5 +85,7 @@ def _entry(quantity: Quantity, order: int, title: str = "", choice: str = "") ->
         "depends_on_k": quantity.depends_on_k,
         "order": order,
         "error": None,
+        "beside": None,
+        "method": quantity.method,
         "chance": None if quantity.chance is None else quantity.name,
     }

@@ -45,6 +45,9 @@ class TrainOptions:
     k: int | None = _option(None, "neighbours of each sample; n / (10 · classes) by default, as in the thesis")
     views: str = _option(VIEWS, "views of every layer, with commas")
     every: int | None = _option(None, "epochs between snapshots; a tenth of all epochs by default, at least 1")
+    estimator: Literal["ml", "regression", "censored"] | None = _option(
+        None, "estimator of the ID: ml by default, as in the thesis; near-duplicates do not lower the others"
+    )
     keep_graphs: str = _option("last", "which graphs stay on disk: all, last, or the number of newest snapshots")
 
     loader: Literal["device", "workers"] = _option(

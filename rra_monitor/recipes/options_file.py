@@ -1,6 +1,5 @@
 """A file of options for `rra-monitor train --config`. Imports nothing heavy, since --help reads it."""
 
-import difflib
 import json
 import os
 import shlex
@@ -13,6 +12,7 @@ import yaml  # type: ignore[import-untyped] # comes with jsonargparse
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
 from rra_monitor.recipes.options import FLAGS, TrainOptions
+from rra_monitor.utils.nearest import nearest
 from rra_monitor.utils.text import sentence, visible
 
 COMMAND_LINE_ALONE = ("data", "download", "out", "resume", "allow_pickle")
@@ -58,9 +58,9 @@ def options_of(file: Path) -> dict[str, Any]:
     known = [option.name for option in fields(TrainOptions)]
     for name, value in found.items():
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
+            near = nearest(str(name), known)
             raise ValueError(
-                f"--config {file}: there is no option {name!r:.80}" + (f"; did you mean {near[0]}?" if near else "")
+                f"--config {file}: there is no option {name!r:.80}" + (f"; did you mean {near}?" if near else "")
             )
         if isinstance(value, str) and not value.isprintable():
             raise ValueError(f"--config {file}: {name} is {value!r:.80}, expected visible letters")

@@ -19,6 +19,7 @@ from rra_monitor.datasets.catalogue import DATA
 from rra_monitor.datasets.images import Normalised, Splits
 from rra_monitor.datasets.read import read_splits
 from rra_monitor.integrations.lightning import RRACallback
+from rra_monitor.measure.settings import ESTIMATORS
 from rra_monitor.recipes.choices import AUGMENTATIONS, SAMPLE_SEED
 from rra_monitor.recipes.classifier import Classifier
 from rra_monitor.recipes.data_module import Loading, RecipeData
@@ -223,6 +224,7 @@ def _monitoring(
         keep_graphs=int(keep) if keep.isdecimal() else keep,  # type: ignore[arg-type]
         views=[view.strip() for view in options.views.split(",")],
         k=options.k,
+        estimator=options.estimator or ESTIMATORS[0],
         forward=in_single_precision,
     )
     return [monitor, LastSnapshot(monitor)]

@@ -17,7 +17,7 @@ from rra_monitor.capture.names import FULL, check_file_name, check_name, is_view
 from rra_monitor.measure.description import described_only, present_quantities
 from rra_monitor.measure.match import Match
 from rra_monitor.measure.quantity import Quantity
-from rra_monitor.measure.settings import Curve
+from rra_monitor.measure.settings import ESTIMATORS, Curve, check_estimator
 from rra_monitor.measure.snapshot import WEIGHTS, Weights
 from rra_monitor.runs.format import Arrays
 
@@ -56,6 +56,7 @@ class About:
         metric: distance metric.
         backend: requested backend.
         backends: (L,) backends that built the graphs.
+        estimator: method by which the ID was estimated; "ml" in a run of 0.2.0 and before.
         fingerprint: hash of the inputs.
         sample: digest that names the file of ids and labels.
         pair: mark that both files of a snapshot have if they were written together.
@@ -76,6 +77,7 @@ class About:
     metric: str
     backend: str
     backends: tuple[str, ...]
+    estimator: str
     fingerprint: str
     sample: str
     pair: str
@@ -111,6 +113,7 @@ def checked_about(metadata: Mapping[str, Any], probe: str, step: int) -> About:
             metric=check_name(metadata["metric"], "metric"),
             backend=check_name(metadata["backend"], "backend"),
             backends=_names(metadata["backends"], "backend", different=False),
+            estimator=check_estimator(metadata.get("estimator", ESTIMATORS[0])),
             fingerprint=check_name(metadata["fingerprint"], "fingerprint"),
             sample=check_digest(metadata["sample"]),
             pair=check_pair(metadata["pair"]),
@@ -137,7 +140,7 @@ def checked_curves(arrays: Arrays, about: About) -> tuple[tuple[Quantity, ...], 
     count = len(about.layers)
     full = sum(split_view(layer)[1] == FULL for layer in about.layers)
     shapes = {"graph pairs": (count, count), "gram pairs": (full, full)}
-    quantities = present_quantities(about.described, arrays)
+    quantities = present_quantities(about.described, arrays, about.estimator)
     curves: dict[str, Curve] = {}
     matrices: dict[str, Curve] = {}
     for one in quantities:

@@ -100,14 +100,17 @@ def configuration(settings: Mapping[str, Settings], layers: Iterable[str], quant
     """A digest of what makes two runs the same configuration; their snapshots can be compared one by one.
 
     Args:
-        settings: probe to its settings. Samples, labels, k, metric, fingerprint and views count, the backend does not.
+        settings: probe to its settings. Samples, labels, k, metric, fingerprint, views and
+            estimator count, the backend does not.
         layers: layers, as they are asked for or as they are measured, but always in the same one of the two ways.
         quantities: names of the quantities.
     """
     digest = hashlib.sha256()
     for probe in sorted(settings):
         one = settings[probe]
-        digest.update(repr((probe, one.n, one.k, one.metric, one.fingerprint, tuple(one.views))).encode())
+        digest.update(
+            repr((probe, one.n, one.k, one.metric, one.fingerprint, tuple(one.views), one.estimator)).encode()
+        )
         for array in (one.ids, one.labels):
             digest.update(b"none" if array is None else np.ascontiguousarray(array, np.int64).tobytes())
     digest.update(repr((tuple(layers), sorted(quantities))).encode())
@@ -163,7 +166,7 @@ def objection(
     if resumes and token is not None and token != holder.token:
         return "it holds another run than the one that this training resumes"
     if holder.configuration != asked:
-        return "it holds a run of another configuration (other samples, k, layers, views or quantities)"
+        return "it holds a run of another configuration (other samples, k, layers, views, quantities or estimator)"
     return "it holds a run that is finished" if holder.state == "finished" and not resumes else None
 
 

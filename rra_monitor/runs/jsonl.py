@@ -46,6 +46,7 @@ def record_as_json(record: Record) -> dict[str, Any]:
             "weights": snapshot.weights,
             "n": snapshot.settings.n,
             "k": snapshot.settings.k,
+            "estimator": snapshot.settings.estimator,
             **{f"{name}_chance": chance for name, chance in _chances(snapshot).items()},
             "nnls": {
                 name: {"epoch": match.epoch, "step": match.step, "layers": _plain(match.same_layer(snapshot.layers))}

@@ -32,6 +32,7 @@ def metadata_of(snapshot: Snapshot, matches: Mapping[str, Match], digest: str, p
         "k": operator.index(settings.k),
         "metric": settings.metric,
         "backend": settings.backend,
+        "estimator": settings.estimator,
         "fingerprint": settings.fingerprint,
         "sample": digest,
         "backends": [snapshot.graphs[layer].backend for layer in snapshot.layers],

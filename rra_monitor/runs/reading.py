@@ -121,6 +121,7 @@ class SnapshotReader:
             labels=sample.get("labels"),
             fingerprint=about.fingerprint,
             views=about.views,
+            estimator=about.estimator,
         )
         snapshot = Snapshot(
             probe=about.probe,

@@ -20,6 +20,8 @@ from rra_monitor.runs.record import Record
 from rra_monitor.runs.sinks import FanOut, Sink
 from rra_monitor.runs.store import RunStore
 from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.repeated import Repeated
+from rra_monitor.utils.text import brief
 
 STORE_SECONDS = 600.0
 """Longest time that the training waits for the disk; large graphs may take a while on object storage."""
@@ -62,7 +64,7 @@ class Recorder:
         resume_step: int | None = None,
     ) -> None:
         if align not in ("epoch", "last"):
-            raise ValueError(f"align={align!r}; expected 'epoch' or 'last'")
+            raise ValueError(f"align={brief(align)}; expected 'epoch' or 'last'")
         self.store = store
         self.references = {name: _reference(name, path) for name, path in (references or {}).items()}
         self.align = align
@@ -70,6 +72,7 @@ class Recorder:
         self._sinks = FanOut(sinks)
         self._storing = Bounded("rra-RunStore")
         self._said = False
+        self._failures = Repeated()
         self._claims = store is not None
         self._end: weakref.finalize[[RunStore, int], Recorder] | None = None
         self._epochs: dict[tuple[str, str], dict[int, int]] = {}
@@ -130,7 +133,7 @@ class Recorder:
         conclusions = self._findings(snapshots)
         self._newest |= snapshots
         if self.store is not None and self.store.writable:
-            self._on_disk(partial(_save, self.store, snapshots, matches))
+            self._on_disk(partial(self._save, self.store, snapshots, matches))
         now = time.perf_counter()
         seconds = sum(snapshot.seconds for snapshot in snapshots.values()) + now - started
         self._spent += seconds
@@ -170,7 +173,7 @@ class Recorder:
                     matches[name] = match(snapshot, other, name)
             except Exception as error:
                 where = f"probe {snapshot.probe!r}, step {snapshot.step}"
-                warnings.warn(f"{where}: no NNLS to {name!r}{places.get(name, '')}: {error}", stacklevel=2)
+                self._failures.warn(f"{where}: no NNLS to {name!r}{places.get(name, '')}: {error}")
         return matches
 
     def _claim(self, store: RunStore, snapshots: Mapping[str, Snapshot]) -> None:
@@ -196,13 +199,22 @@ class Recorder:
                 stacklevel=3,
             )
 
+    def _save(
+        self, store: RunStore, snapshots: Mapping[str, Snapshot], matches: Mapping[str, Mapping[str, Match]]
+    ) -> None:
+        for probe, snapshot in snapshots.items():
+            try:
+                store.save(snapshot, matches[probe])
+            except Exception as error:
+                self._failures.warn(f"step {snapshot.step} of probe {probe!r} is not stored: {error!r}")
+
     def _findings(self, snapshots: Mapping[str, Snapshot]) -> tuple[Finding, ...]:
         try:
             before = {probe: earlier for probe, each in snapshots.items() if (earlier := self._previous(each))}
             return tuple(findings(snapshots, before))
         except Exception as error:
             where = "" if self.store is None else f" in {self.store.path}"
-            warnings.warn(f"no findings{where}: {error!r}", stacklevel=3)
+            self._failures.warn(f"no findings{where}: {error!r}", stacklevel=3)
             return ()
 
     def _previous(self, snapshot: Snapshot) -> Snapshot | None:
@@ -220,14 +232,6 @@ class Recorder:
             self._epochs[name, probe] = reference.epochs(probe)
         step = self._epochs[name, probe].get(snapshot.epoch)
         return None if step is None else reference.load(probe, step)
-
-
-def _save(store: RunStore, snapshots: Mapping[str, Snapshot], matches: Mapping[str, Mapping[str, Match]]) -> None:
-    for probe, snapshot in snapshots.items():
-        try:
-            store.save(snapshot, matches[probe])
-        except Exception as error:
-            warnings.warn(f"step {snapshot.step} of probe {probe!r} is not stored: {error!r}", stacklevel=2)
 
 
 def _release(store: RunStore, process: int) -> None:

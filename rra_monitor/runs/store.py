@@ -27,6 +27,7 @@ from rra_monitor.runs.metadata import metadata_of
 from rra_monitor.runs.reading import SAMPLES, SNAPSHOTS, SnapshotReader, digest_of, naming, sample_file, snapshot_file
 from rra_monitor.runs.storage import files_of
 from rra_monitor.runs.take import Asked, give_back, let_go, take, write
+from rra_monitor.utils.text import brief
 
 KeepGraphs = Literal["all", "last"] | int
 
@@ -61,7 +62,7 @@ class RunStore:
         count = isinstance(keep_graphs, int) and not isinstance(keep_graphs, bool) and keep_graphs >= 1
         if keep_graphs not in ("all", "last") and not count:
             raise ValueError(
-                f"keep_graphs={keep_graphs!r}; expected 'all', 'last' or a number of snapshots, at least 1"
+                f"keep_graphs={brief(keep_graphs)}; expected 'all', 'last' or a number of snapshots, at least 1"
             )
         self.keep_graphs = keep_graphs
         self.writable = True

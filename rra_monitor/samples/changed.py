@@ -13,7 +13,7 @@ from rra_monitor.samples.drawing import fingerprint
 from rra_monitor.samples.items import Place, split_item
 from rra_monitor.samples.kept import found, kept
 from rra_monitor.samples.repeated import prepared_twice
-from rra_monitor.samples.stacked import as_inputs, rows, take, tensor_bytes
+from rra_monitor.samples.stacked import RaggedError, as_inputs, rows, take, tensor_bytes
 from rra_monitor.samples.streams import Streams
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.trees import map_tensors
@@ -84,7 +84,10 @@ def changed_inputs(
                 for later in range(number + 1, len(parts)):
                     yield len(parts[later]), changed(later)
 
-            return kept(batches(), n, limit, folder, origin.hexdigest()[:16])
+            try:
+                return kept(batches(), n, limit, folder, origin.hexdigest()[:16])
+            except RaggedError as error:
+                raise RaggedError(f"{error}, batch by batch; let what changes a batch pad all to one shape") from error
         finally:
             for restore in restorers:
                 restore()

@@ -110,6 +110,11 @@ class FixedSample:
         return None if self.labels is None else len(np.unique(self.labels))
 
     @property
+    def inputs(self) -> Any:
+        """All inputs as one batch, not a copy: to look at, and not to pass through a network, see `read`."""
+        return self._inputs
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the inputs."""
         return tensor_bytes(self._inputs) * self.n // max(1, len(next(iter_tensors(self._inputs), self.ids)))

@@ -3,6 +3,8 @@
 import operator
 from typing import Any
 
+from rra_monitor.utils.text import brief
+
 
 def whole_number(name: str, value: Any, least: int | None = None) -> int:
     """The argument as an int.
@@ -24,8 +26,11 @@ def whole_number(name: str, value: Any, least: int | None = None) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, bool):
+        quoted = isinstance(value, str) and value.strip().isdecimal()
         raise TypeError(
-            f"{name}={value!r:.80}; expected a whole number" + ("" if least is None else f", {least} or more")
+            f"{name}={brief(value)}; expected a whole number"
+            + ("" if least is None else f", {least} or more")
+            + (", without quotes" if quoted else "")
         )
     if least is not None and number < least:
         raise ValueError(f"{name}={number}; expected {least} or more")

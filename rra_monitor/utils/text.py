@@ -1,7 +1,9 @@
 """Texts from files, made safe for a terminal and a picture."""
 
 import math
+import reprlib
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,16 @@ LETTERS = 100
 
 PICTURED_LETTERS = 60
 """Longest name in a picture, in characters, so that the cost of a picture is bounded."""
+
+
+class _Brief(reprlib.Repr):
+    def repr_instance(self, x: Any, level: int) -> str:
+        """A number or a path as it is; of anything else, which may be a whole data set, the class."""
+        short = isinstance(x, (bool, float, complex, np.generic, PurePath, type(None)))
+        return repr(x) if short else f"<{type(x).__name__}>"
+
+
+_BRIEF = _Brief()
 
 
 def visible(text: str) -> str:
@@ -47,6 +59,15 @@ def sentence(error: object) -> str:
     'no weights: layer1\\x07'
     """
     return visible(" ".join(line.strip() for line in str(error).split("\n")).strip())
+
+
+def brief(value: object) -> str:
+    """A value for an error: on one line, of at most 80 characters; of what may be large the class alone.
+
+    >>> brief("4GB"), brief([1, object()]), brief(np.zeros(9))
+    ("'4GB'", '[1, <object>]', '<ndarray>')
+    """
+    return shortened(visible(_BRIEF.repr(value)), 80)
 
 
 def shortened(text: str, most: int) -> str:

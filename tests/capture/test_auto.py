@@ -239,7 +239,9 @@ class TestPlainNetworks:
                 x = self.stem(x)
                 return self.head(self.experts[1](x) + 0 * self.experts[0](x[:0]).sum())
 
-        assert names(Experts(), 3) == ["input", "stem", "head"]
+        said = []
+        assert names(Experts(), 3, say=said.append) == ["input", "stem", "head"]
+        assert said == ["not measured: 'experts.1', 'experts.0' return another number of rows than samples"]
 
 
 class Both(nn.Module):

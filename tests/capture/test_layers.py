@@ -98,14 +98,17 @@ class TestFindLayersAuto:
             assert names(Net(), (3,)) == ["input", "head"]
 
     def test_an_axis_as_long_as_the_trial_batch_is_no_axis_of_samples(self):
-        class Transposed(nn.Module):
-            def forward(self, x):
-                return x.transpose(0, 1)
+        class Table(nn.Module):
+            """The same for all samples: five rows, as many as there are samples in the trial batch."""
 
-        # Five time steps, as many as there are samples in the trial batch.
+            def forward(self, x):
+                return torch.ones(5, 4)
+
         sample = rra.FixedSample.from_tensors(torch.rand(20, 5, 3))
-        model = nn.Sequential(nn.Linear(3, 3), Transposed())
+        model = nn.Sequential(nn.Linear(3, 3), Table())
         assert [layer.name for layer in find_layers(model, sample)] == ["input", "0"]
+        with pytest.raises(ValueError, match="'1' cannot be watched: it returns another number of rows than samples"):
+            find_layers(model, sample, ["1"])
 
     def test_torchscript_is_passed_over(self):
         model = nn.Sequential(torch.jit.trace(nn.Linear(3, 4), torch.rand(2, 3)), nn.Linear(4, 2))
@@ -157,5 +160,5 @@ class TestFindLayersNamed:
             def forward(self, x):
                 return x.mean()
 
-        with pytest.raises(ValueError, match="no row per sample"):
+        with pytest.raises(ValueError, match="'1' cannot be watched: it returns a single number"):
             names(nn.Sequential(nn.Linear(3, 3), Mean()), (3,), ["1"])

@@ -13,6 +13,10 @@ from tests.helpers.remedies import Remedy
 IMAGES = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 CLASSES = torch.arange(60) % 3
 SAMPLE = FixedSample.from_tensors(IMAGES, CLASSES)
+VIEWS = FixedSample.from_tensors((IMAGES, IMAGES))
+FILMS = FixedSample.from_tensors(IMAGES.reshape(20, 3, 1, 8, 8))
+LENGTHS = 2 + torch.arange(20) % 5
+TEXTS = torch.ones(20, 6, 3) * (torch.arange(6) < LENGTHS[:, None])[..., None]
 NUMBERS = FixedSample.from_tensors(torch.arange(40).reshape(20, 2) % 9)
 
 
@@ -72,6 +76,53 @@ class Transposed(nn.Module):
         return features.T
 
 
+class Mean(nn.Module):
+    def __init__(self, *axes):
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, numbers):
+        return numbers.float().mean(*self.axes)
+
+
+class Function(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Frames(nn.Module):
+    """Films whose frames pass one network, each a sample to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.mean = nn.Flatten(), Mean(1)
+
+    def forward(self, films):
+        return self.mean(self.net(films.flatten(0, 1)).unflatten(0, films.shape[:2]))
+
+
+class Cut(nn.Sequential):
+    """Cuts a batch to its longest sample."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(3, 2))
+
+    def forward(self, texts):
+        return self[0](texts[:, (texts != 0).any(2).any(0)])
+
+
+def as_nested(images):
+    return torch.nested.nested_tensor(list(images))
+
+
+def on_floats(model, batch):
+    return model(batch.float())
+
+
 def nested():
     return torch.nested.nested_tensor(list(IMAGES))
 
@@ -86,6 +137,7 @@ class Limited(nn.Flatten):
 
 
 def features(network, sample=SAMPLE, **options):
+    sample = sample if isinstance(sample, FixedSample) else FixedSample.from_tensors(sample)
     return list(iter_features(network, sample, **options))
 
 
@@ -154,18 +206,52 @@ REMEDIES = [
     ),
     Remedy(
         "put the axis of samples first in the output of the layers to watch",
-        lambda: features(SamplesLast(), NUMBERS),
-        lambda: features(nn.Sequential(SamplesLast(), Transposed()), NUMBERS),
+        lambda: features(nn.Sequential(Mean()), NUMBERS),
+        lambda: features(nn.Sequential(Mean(1)), NUMBERS),
     ),
     Remedy(
         "layers='auto' finds no layer that changes the neighbourhoods; name the layers to watch: layers=[…] out of {}",
-        lambda: features(nn.Sequential(nn.Flatten()), NUMBERS),
-        lambda: features(nn.Sequential(nn.Flatten()), NUMBERS, layers=["0"]),
+        lambda: features(nn.Sequential(nn.Flatten()), NUMBERS, forward=on_floats),
+        lambda: features(nn.Sequential(nn.Flatten()), NUMBERS, forward=on_floats, layers=["0"]),
     ),
     Remedy(
         "pass one batch through the network first",
         lambda: features(nn.Sequential(nn.Flatten(), nn.LazyLinear(4))),
         lambda: features(passed(nn.Sequential(nn.Flatten(), nn.LazyLinear(4)))),
+    ),
+    Remedy(
+        "give the network memory with to_empty(device=…) and load its weights with load_state_dict(…)",
+        lambda: features(nn.Sequential(nn.Flatten(), nn.Linear(64, 4, device="meta"))),
+        lambda: features(materialised(nn.Sequential(nn.Flatten(), nn.Linear(64, 4, device="meta")))),
+    ),
+    Remedy(
+        "if they are quantities, let it return them with float()",
+        lambda: features(nn.Sequential(nn.Flatten()), NUMBERS, layers=["0"]),
+        lambda: features(nn.Sequential(nn.Flatten(), Function(lambda numbers: numbers.float())), NUMBERS, layers=["1"]),
+    ),
+    Remedy(
+        "let it return to_padded_tensor(0.0) of it",
+        lambda: features(nn.Sequential(Function(as_nested)), layers=["0"]),
+        lambda: features(nn.Sequential(Function(lambda x: as_nested(x).to_padded_tensor(0.0))), layers=["0"]),
+    ),
+    Remedy(
+        "pass one view through the network: forward=lambda model, batch: model(batch[0])",
+        lambda: features(nn.Sequential(nn.Flatten()), VIEWS, forward=lambda model, batch: model(torch.cat(batch))),
+        lambda: features(
+            nn.Sequential(nn.Flatten()), VIEWS, layers=["0"], forward=lambda model, batch: model(batch[0])
+        ),
+    ),
+    Remedy(
+        "watch a module that returns one for each, or let forward=… pass one of them",
+        lambda: features(Frames(), FILMS, layers=["net"]),
+        lambda: features(Frames(), FILMS, layers=["mean"]),
+        lambda: features(Frames(), FILMS, layers=["net"], forward=lambda model, batch: model(batch[:, :1])),
+    ),
+    Remedy(
+        "pad all samples to one length, or put a mask of their tokens into the batch, for the mean over those",
+        lambda: features(Cut(), TEXTS, layers=["0"], forward=lambda model, batch: model(batch)),
+        lambda: features(Cut(), torch.ones(20, 6, 3), layers=["0"]),
+        lambda: features(Cut(), (TEXTS, LENGTHS), layers=["0"], forward=lambda model, batch: model(batch[0])),
     ),
     Remedy(
         "lacks 'full', which summaries and the comparison of scales need; pass {}",
@@ -189,6 +275,12 @@ REMEDIES = [
         lambda: pooled(torch.as_tensor(IMAGES.numpy()), "avg2"),
     ),
 ]
+
+
+def materialised(network):
+    weights = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).state_dict()
+    network.to_empty(device="cpu").load_state_dict(weights)
+    return network
 
 
 def passed(network):

@@ -13,6 +13,7 @@ from torch.utils.data import TensorDataset
 
 import rra_monitor as rra
 from rra_monitor.cli.analyze import computed_anew, run_analyze
+from rra_monitor.metrics import twonn
 from tests.helpers import ROOT
 from tests.helpers.checkpoints import save_checkpoints
 from tests.helpers.digit_runs import network, overlap
@@ -138,11 +139,16 @@ class TestAnalyze:
                 assert min(picture.size) > 200
                 assert len(picture.convert("L").getcolors()) > 20
 
-    def test_cka_is_measured_on_request(self, here, tmp_path):
-        asked = {"cka": True, "n": 60, "k": 5, "layers": ["input", "1"]}
+    def test_cka_and_another_estimator_are_measured_on_request(self, here, tmp_path, capsys):
+        asked = {"cka": True, "estimator": "censored", "n": 60, "k": 5, "layers": ["input", "1"]}
         run_analyze("own_code:build", "own_code:data", None, str(tmp_path), "val", 0, **asked)
         rows = list(csv.DictReader((tmp_path / "layer_pairs.csv").open()))
         assert [float(row["cka"]) == 1 for row in rows] == [True, False, False, True]
+        rows = list(csv.DictReader((tmp_path / "layers.csv").open()))
+        graphs = stored(tmp_path, ".").graphs
+        assert [float(row["id"]) for row in rows] == [twonn(each, method="censored") for each in graphs.values()]
+        assert {row["estimator"] for row in rows} == {"censored"}
+        assert "(censored)" in capsys.readouterr().out
 
     def test_a_network_that_does_not_take_the_data_is_told_in_the_commands_own_words(self, here, tmp_path):
         found = r"MODEL does not run on the data, whose items have the shape \(1, 8, 8\): .*--arguments"
@@ -162,6 +168,8 @@ class TestAnalyze:
         torch.save({"state_dict": torch.load("weights.pt"), "global_step": 20}, "later.ckpt")
         with pytest.raises(ValueError, match=r"what series holds \(give another --out\): k=6 here, k=5 there"):
             add("later.ckpt", k=6)
+        with pytest.raises(ValueError, match="series holds IDs by 'ml', these would be by 'censored'"):
+            add("later.ckpt", estimator="censored")
         assert rra.RunStore("series").steps("data") == (0, 10)
 
     def test_compare_reads_an_analysis(self, done, here, capsys):

@@ -3,6 +3,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.helpers.recipe_runs import run
+
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
 
 
@@ -20,3 +24,18 @@ def test_an_unknown_command_is_an_error_that_names_the_known():
     done = subprocess.run([COMMAND, "dmeo"], capture_output=True, text=True)
     assert done.returncode != 0
     assert all(command in done.stderr for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["train", "resnet20-digits", "--max-epohcs"], "; did you mean --max-epochs?"),
+        (["report", "x", "--grup=b"], "; did you mean --group?"),
+        (["analyze", "--daat=x"], "; did you mean --data?"),
+        (["report", "x", "--zzzzzzz"], ""),
+    ],
+)
+def test_an_unknown_option_is_an_error_that_names_the_nearest(words, meant, capsys):
+    with pytest.raises(SystemExit):
+        run(*words)
+    assert capsys.readouterr().err.rstrip().endswith(f"unrecognized arguments: {words[-1]}{meant}")

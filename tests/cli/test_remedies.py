@@ -119,6 +119,12 @@ REMEDIES = [
         command(f"{OF_DATA} --k 4 --out of4 --checkpoint later.ckpt"),
     ),
     Remedy(
+        "{} holds IDs by {}, these would be by {}; give another --out or --estimator {}",
+        command(f"{OF_DATA} --out plain", f"{OF_DATA} --estimator censored --out plain --checkpoint later.ckpt"),
+        command(f"{OF_DATA} --estimator censored --out censored --checkpoint later.ckpt"),
+        command(f"{OF_DATA} --estimator ml --out plain --checkpoint later.ckpt"),
+    ),
+    Remedy(
         "differ in size; --size 224 makes them alike",
         command(f"{ANALYZE} --data odd"),
         command(f"{ANALYZE} --data odd --size 224 --arguments side=224,channels=3"),

@@ -5,6 +5,7 @@ import pytest
 
 import rra_monitor as rra
 from rra_monitor.compare import comparability
+from rra_monitor.measure.quantities import standard
 from tests.helpers.digit_runs import matrix, stored, train
 from tests.helpers.snapshots import snapshot_of
 
@@ -76,6 +77,20 @@ class TestComparability:
             "nnls",
             "nnls_within_run",
         }
+
+    def test_another_estimator_refuses_the_id_alone(self, tmp_path):
+        a, other = snapshot_of(0), snapshot_of(0)
+        b = dataclasses.replace(
+            other,
+            settings=dataclasses.replace(other.settings, estimator="censored"),
+            quantities=standard("censored"),
+        )
+        runs = {"A": [stored(tmp_path / "a", a)], "B": [stored(tmp_path / "b", b)]}
+        refused = rra.compare_runs(runs).between("A", "B").refused
+        assert set(refused) == {"id"}
+        assert "is by 'ml' in A, by 'censored' in B; measure both with one estimator" in refused["id"]
+        with pytest.raises(ValueError, match="estimator ml against censored"):
+            rra.compare_runs({"both": [runs["A"][0], runs["B"][0]]})
 
     def test_labels_in_one_group_alone_refuse_what_needs_them(self, tmp_path):
         a, b = stored(tmp_path / "a", snapshot_of(0)), stored(tmp_path / "b", snapshot_of(0, labelled=False))

@@ -105,3 +105,11 @@ def test_figures_leave_pyplot_and_the_backend_alone():
 
     assert plt.get_fignums() == []
     assert matplotlib.get_backend() == before
+
+
+def test_a_second_estimate_is_drawn_where_near_duplicates_rule_the_first():
+    sound = snapshot_of(5).changed(id_censored=np.array([9.0, 8.0, 7.0]), near_duplicates=np.zeros(3))
+    ruled = sound.changed(near_duplicates=np.array([0.0, 0.02, 0.0]))
+    drawn = [[line.get_ydata().tolist() for line in curves_figure(each).axes[0].lines] for each in (sound, ruled)]
+    assert drawn[1] == [*drawn[0], [9.0, 8.0, 7.0]]
+    assert "ID (censored)" in {text.get_text() for text in curves_figure(ruled).legends[0].get_texts()}

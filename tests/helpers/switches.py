@@ -19,6 +19,7 @@ def switches():
         ),
         torch.get_float32_matmul_precision,
         backends.cuda.flash_sdp_enabled,
+        backends.mha.get_fastpath_enabled,
         torch.get_default_dtype,
         torch.are_deterministic_algorithms_enabled,
         torch.is_deterministic_algorithms_warn_only_enabled,

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
 
-import rra_monitor.measure.monitor
+import rra_monitor.measure.trial
 from rra_monitor.integrations.lightning import RRACallback
 from tests.helpers.bit_identity import ACCELERATOR, IMAGES, LABELS, TRAINING, Module, loaders, network, trained
 
@@ -205,6 +205,22 @@ class Bank(nn.Module):
         return self.head(features + 0.01 * self.bank.mean(0))
 
 
+class Padded(nn.Module):
+    """An encoder of the rows of a digit, of which the empty ones are padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(8, 16), nn.Linear(16, 10)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2)
+
+    def forward(self, x):
+        rows = x.squeeze(1)
+        valid = (rows > 0.3).any(2)
+        valid[:, 0] = True
+        hidden = self.encoder(self.embed(rows), src_key_padding_mask=~valid)
+        return self.head((hidden * valid[..., None]).sum(1))
+
+
 class Limited(nn.Sequential):
     """Memory ends beyond the training's own batch."""
 
@@ -319,6 +335,10 @@ TRAININGS = {
     "hooks of the user": Training(of(Hooked)),
     "a teacher in forward": Training(lambda: (Module(Teaching()), loaders())),
     "a bank of features": Training(lambda: (Module(Bank()), loaders()), slow=True),
+    "an encoder of padded sequences": Training(lambda: (Module(Padded()), loaders())),
+    "lazy layers": Training(
+        lambda: (Module(nn.Sequential(nn.Flatten(), nn.LazyLinear(16), nn.ReLU(), nn.LazyLinear(10))), small_loaders())
+    ),
     "no memory for more": Training(lambda: (Module(Limited(*network())), small_loaders())),
     "a rate by the plateau, stopped early": Training(
         of(Module, schedule="plateau"),
@@ -341,7 +361,7 @@ TRAININGS = {
 @pytest.fixture(autouse=True)
 def _quick_estimate(monkeypatch, one_thread):
     """The graphs that are timed before a training take most of such a small one."""
-    monkeypatch.setattr(rra_monitor.measure.monitor, "CALIBRATION_ROWS", 40)
+    monkeypatch.setattr(rra_monitor.measure.trial, "GRAPH_ROWS", 40)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class TestRRACallbackDirectory:
         fit(digits, tmp_path, callbacks[:1], epochs=1)
         before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
         fit(digits, tmp_path, callbacks[1:], epochs=1)
-        assert callbacks[1]._fit.claim.remarks == [
+        assert callbacks[1]._fit.run.claim.remarks == [
             f"{tmp_path}/run is left alone: it holds a run that is finished",
             f"this run is stored in {tmp_path}/run-1",
         ]
@@ -115,7 +115,7 @@ class TestRRACallbackDirectory:
                     fit(digits, tmp_path, [inner], epochs=1)
 
         fit(digits, tmp_path, [outer], epochs=1, module=Nesting())
-        assert inner._fit.claim.remarks[0].startswith(f"{tmp_path}/rra is left alone: process ")
+        assert inner._fit.run.claim.remarks[0].startswith(f"{tmp_path}/rra is left alone: process ")
         assert [one.store.path for one in (outer, inner)] == [str(tmp_path / "rra"), str(tmp_path / "rra-1")]
         assert epochs(outer.store) == epochs(inner.store) == [0, 1]
 

@@ -18,7 +18,7 @@ import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
 from rra_monitor.integrations.watchers import _watchers
 from tests.helpers import ROOT
-from tests.helpers.training import Classifier, epochs, fit
+from tests.helpers.training import Classifier, epochs, fit, loaders
 
 
 def warned_about(caught, word):
@@ -68,6 +68,18 @@ class TestFailuresAtTheStart:
         (said,) = warned_about(caught, "no monitor")
         assert "does not run on the sample" in said
         assert "pass forward=" in said
+
+    def test_lazy_layers_are_measured_after_the_first_epoch(self, digits, tmp_path, caught):
+        class Lazy(Classifier):
+            def __init__(self):
+                super().__init__()
+                self.net = nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(10))
+
+        monitor = RRACallback({"p": rra.FixedSample.from_tensors(digits[0][:60], digits[1][:60])})
+        fit(digits, tmp_path, [monitor], 2, module=Lazy(), data=loaders(digits)[0])
+        (said,) = warned_about(caught, "no snapshot")
+        assert "no snapshot before training: LazyLinear is not initialised yet" in said
+        assert [monitor.store.load("p", step).epoch for step in monitor.store.steps("p")] == [1, 2]
 
     def test_it_ends_the_training_on_request(self, digits, tmp_path):
         probe = rra.FixedSample.from_tensors({"image": digits[0][:60]}, digits[1][:60])
@@ -249,6 +261,25 @@ class TestFailuresInASnapshot:
         (said,) = warned_about(caught, "no snapshot at epoch 2")
         assert "layer 'net." in said
         assert "nan" in said.lower()
+
+    def test_what_fails_at_every_snapshot_is_said_at_the_start_and_not_at_each(self, digits, tmp_path, sample, caught):
+        module = Classifier()
+        module.net[-1].weight.data[0] = float("nan")
+        fit(digits, tmp_path, [RRACallback({"train": sample})], 11, module=module, limit_train_batches=1)
+        said = warned_about(caught, "no snapshot at")
+        assert [text.partition(",")[0] for text in said] == ["no snapshot at epoch 0", "no snapshot at epoch 9"]
+        assert "(for the 10th time)" in said[1]
+
+    def test_a_quantity_that_always_fails_is_said_once_for_all_layers(self, digits, tmp_path, sample, caught):
+        def failing(graph, labels):
+            raise KeyError("mistake")
+
+        callback = RRACallback({"train": sample}, quantities=[rra.Quantity("mine", failing)])
+        fit(digits, tmp_path, [callback], 2)
+        (said,) = warned_about(caught, "Mine undefined")
+        assert said.startswith("layers input, net.2")
+        assert "KeyError('mistake')" in said
+        assert epochs(callback.store) == [0, 1, 2]
 
     def test_a_layer_that_disappears_costs_the_snapshots_without_it(self, digits, tmp_path, sample, caught):
         class Losing(Classifier):

@@ -1,14 +1,18 @@
 import json
 import warnings
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import TensorDataset
 
 import rra_monitor as rra
+from rra_monitor.integrations.fit_options import FitOptions
 from rra_monitor.integrations.lightning import RRACallback
+from rra_monitor.measure.options import MonitorOptions
 from tests.helpers import training
 from tests.helpers.training import Classifier, epochs, fit
 
@@ -127,6 +131,16 @@ class TestRRACallbackReferences:
         assert module.steps == 0
 
 
+def test_the_chosen_estimator_is_that_of_the_stored_snapshots(digits, tmp_path, sample):
+    callback = RRACallback(probes={"train": sample}, estimator="regression")
+    fit(digits, tmp_path, [callback], epochs=1)
+    (line, *_) = (json.loads(line) for line in (tmp_path / "rra" / "records.jsonl").read_text().splitlines())
+    assert line["probes"]["train"]["estimator"] == "regression"
+    snapshot = callback.store.load("train", callback.store.steps("train")[0])
+    graph = snapshot.graphs[snapshot.layers[0]]
+    assert snapshot.id[0] == rra.metrics.twonn(graph, method="regression")
+
+
 class TestRRACallbackOptions:
     @pytest.mark.parametrize(
         ("options", "error", "words"),
@@ -139,9 +153,17 @@ class TestRRACallbackOptions:
                 "tensorboard_scalars='few'; expected 'summaries', 'layers', 'all'",
             ),
             ({"layer": ["fc"]}, TypeError, "no option layer; did you mean layers?"),
+            ({"every_n_epoch": 2}, TypeError, r"no option every_n_epoch; did you mean every_n_epochs\?"),
+            ({"probe": {}}, TypeError, r"no option probe; did you mean probes\?"),
+            ({"options": 2}, TypeError, "no option options; options is an option of Monitor"),
+            ({"xyz": 2}, TypeError, "no option xyz; it takes probes, every_n_epochs, .*, layers, views"),
             ({"every_n_epochs": 1.5}, TypeError, "every_n_epochs=1.5; expected a whole number"),
             ({"every_n_epochs": float("nan")}, TypeError, "every_n_epochs=nan; expected a whole number"),
-            ({"every_n_epochs": "2"}, TypeError, "every_n_epochs='2'"),
+            (
+                {"every_n_epochs": "2"},
+                TypeError,
+                "every_n_epochs='2'; expected a whole number, 1 or more, without quotes",
+            ),
             ({"every_n_epochs": True}, TypeError, "every_n_epochs=True"),
             ({"align": "x"}, ValueError, "align='x'"),
             ({"keep_graphs": 0}, ValueError, "keep_graphs=0"),
@@ -152,6 +174,7 @@ class TestRRACallbackOptions:
             ({"k": "a"}, TypeError, "k='a'"),
             ({"n": 0}, ValueError, "n=0"),
             ({"n": "x"}, TypeError, "n='x'"),
+            ({"seed": None}, TypeError, "seed=None; expected a whole number, 0 or more$"),
             ({"seed": -1}, ValueError, "seed=-1"),
             ({"dirpath": 5}, TypeError, "dirpath=5"),
             ({"batch_size": 0}, ValueError, "batch_size=0"),
@@ -163,11 +186,39 @@ class TestRRACallbackOptions:
             ({"forward": 5}, TypeError, "forward=5"),
             ({"artifacts": "x"}, TypeError, "artifacts='x'"),
             ({"references": ["a"]}, TypeError, "references="),
+            (
+                {"references": "x"},
+                TypeError,
+                "references='x'; expected a dictionary of names and directories of runs, as",
+            ),
+            ({"references": {"a": 5}}, TypeError, "references has 'a': 5; expected a dictionary"),
         ],
     )
     def test_bad_options_are_refused(self, options, error, words):
         with pytest.raises(error, match=words):
             RRACallback(**options)
+
+    @pytest.mark.parametrize(
+        "option",
+        [field.name for kind in (FitOptions, MonitorOptions) for field in fields(kind) if field.name != "measuring"],
+    )
+    def test_a_data_set_for_any_option_is_an_error_of_one_line(self, option):
+        class Large(TensorDataset):
+            def __repr__(self):
+                raise AssertionError("this takes minutes")
+
+        with pytest.raises((TypeError, ValueError)) as refused:
+            RRACallback(**{option: Large(torch.zeros(3))})
+        assert "<Large>" in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+    def test_every_option_of_the_callback_is_named_to_whom_gives_it_to_a_monitor(self, sample):
+        both = ("probes", "on_error", "measuring")
+        for option in (field.name for field in fields(FitOptions) if field.name not in both):
+            with pytest.raises(
+                TypeError, match=f"Monitor has no option {option}; {option} is an option of RRACallback"
+            ):
+                rra.Monitor({"train": sample}, **{option: 1})
 
     def test_options_of_the_monitor_and_the_store_are_refused_at_fit_start(self, digits, tmp_path, sample):
         module = Classifier()

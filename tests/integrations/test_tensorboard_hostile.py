@@ -9,6 +9,7 @@ from tensorboard.util import tensor_util
 
 import rra_monitor as rra
 from rra_monitor.integrations.tensorboard.arrays import Unreadable, bounded_arrays
+from rra_monitor.integrations.tensorboard.tags import described as tag_described
 from rra_monitor.measure.description import described
 from rra_monitor.page import budget
 from tests.helpers.page_runs import array
@@ -277,3 +278,18 @@ def test_tensorboard_tab_shows_5000_moments_in_bounded_memory(tmp_path):
     assert found["notes"] == []
     assert [frame["step"] for frame in found["frames"]] == list(range(5000))
     assert array(found["probes"]["train"]["matrices"]["prev"]["values"]).shape == (5000, 1, 13, 13)
+
+
+@pytest.mark.parametrize("estimator", ["twonn", None, 5, ["ml"]])
+def test_tensorboard_tab_leaves_out_an_estimator_that_none_can_be(estimator):
+    tensors = {tag: content for tag, content, _ in tensors_of(made_up_record(0))}
+    about = json.loads(next(content for content in tensors.values() if json.loads(content)["kind"] == "curves"))
+    about["probes"][0]["estimator"] = "censored"
+    titles = {one.title for one in tag_described(json.dumps(about).encode())["quantities"]}
+    assert "Intrinsic dimension (censored)" in titles
+    about["probes"][0]["estimator"] = estimator
+    with pytest.raises(ValueError, match=r"expected one of .ml., .regression., .censored."):
+        tag_described(json.dumps(about).encode())
+    # Earlier versions wrote none.
+    del about["probes"][0]["estimator"]
+    assert tag_described(json.dumps(about).encode())["probes"][0]["estimator"] == "ml"

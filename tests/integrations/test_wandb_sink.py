@@ -68,7 +68,7 @@ class TestWandbSinkBesideOtherLoggers:
                         if not math.isnan(value):
                             expected[rra.metric_key(probe, quantity, layer)] = value
                 expected[f"rra/{probe}/id_peak"] = np.nanmax(snapshot.id[snapshot.view().indices])
-            assert len(expected) > 40
+            assert len(expected) > 25
             for key, value in expected.items():
                 assert row[key] == pytest.approx(value), key
                 assert logged[key, row["rra/epoch"]] == 1
@@ -80,7 +80,7 @@ class TestWandbSinkBesideOtherLoggers:
     def test_each_key_is_defined_with_the_epoch_as_its_axis(self, together):
         run = together[2]
         keys = {key for row in run.history for key in row if key.startswith("rra/")}
-        assert len(keys) > 80
+        assert len(keys) > 45
         assert keys <= run.metrics.keys()
         for key in keys - {"rra/epoch"}:
             (defined,) = run.metrics[key]

@@ -38,7 +38,7 @@ def ranks(tmp_path_factory):
 
 
 LAYERS = {
-    "alone": ["input", "0", "1", "2", "4"],
+    "alone": ["input", "2", "4"],
     "by the names in the wrapper": ["0", "4"],
     "by a forward of ones own": ["1#1", "1#2"],
     "as parts of a network": ["first.module.1"],

@@ -15,6 +15,7 @@ from tests.helpers.snapshots import snapshot_of
 IMAGES = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 DATA = TensorDataset(IMAGES, torch.arange(40) % 2)
 SAMPLE = FixedSample.from_dataset(DATA, n=40)
+COPIED = FixedSample.from_tensors(torch.cat([IMAGES[:39], IMAGES[:1] * (1 + 1e-6)]), torch.arange(40) % 2)
 NETWORK = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
 SNAPSHOT = snapshot_of(0)
 
@@ -57,6 +58,16 @@ REMEDIES = [
         lambda: measured(k=5),
     ),
     Remedy(
+        "RRACallback and of RunStore",
+        lambda: measured(keep_graphs="last"),
+        lambda: rra.RunStore("memory://run", keep_graphs="last"),
+    ),
+    Remedy(
+        "quantities={}; expected a list of names and quantities, as ['cka']",
+        lambda: measured(quantities="cka"),
+        lambda: measured(quantities=["cka"]),
+    ),
+    Remedy(
         "expected a name, or Quantity('name', function)",
         lambda: measured(quantities=[nearest]),
         lambda: measured(quantities=["cka"]),
@@ -81,6 +92,11 @@ REMEDIES = [
         "expected names and samples, as {'train': FixedSample.from_dataset(…)}",
         lambda: measured([SAMPLE]),
         lambda: measured({"train": FixedSample.from_dataset(DATA, n=40)}),
+    ),
+    Remedy(
+        "probes is a FixedSample without a name; pass {'train': sample}",
+        lambda: measured(SAMPLE),
+        lambda: measured({"train": SAMPLE}),
     ),
     Remedy(
         "probes is empty; pass at least one sample, as {'train': FixedSample.from_dataset(…)}",
@@ -115,6 +131,13 @@ REMEDIES = [
         "expected a function of the model and a batch",
         lambda: measured(forward=2),
         lambda: measured(forward=lambda model, batch: model(batch)),
+    ),
+    Remedy(
+        "near-duplicates rule the ID; measure with estimator='censored', or look at the samples "
+        "(rra_monitor.metrics.near_duplicates)",
+        lambda: measured({"train": COPIED}),
+        lambda: measured({"train": COPIED}, estimator="censored"),
+        lambda: rra.metrics.near_duplicates(rra.knn_graph(COPIED.read(range(40)), 2)),
     ),
     Remedy(
         "variants is empty; pass at least one, as {'noise': lambda x: x + 0.1 * torch.randn_like(x)}",

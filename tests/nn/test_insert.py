@@ -2,27 +2,61 @@
 
 import copy
 import pickle
+import re
 from functools import partial
 
 import pytest
 import timm
 import torch
 import torchvision
+import transformers
 from torch import nn
+from torchvision.models.resnet import Bottleneck
 
 import rra_monitor as rra
 from rra_monitor.capture.features import find_layers
 from rra_monitor.nn import BAM, STAC, SqueezeExcitation, insert_attention, resnet20
-from rra_monitor.nn.insert import Attended, Gated
+from rra_monitor.nn.blocks import Attended, residual_stages
+from rra_monitor.nn.insert import Gated
+from tests.helpers.blocks import (
+    MapWeights,
+    NormsFirst,
+    PreActivation,
+    ResidualFunction,
+    SEFunction,
+    SqueezeExcitedBlock,
+    WeighedBlock,
+    cifar_network,
+)
+
+
+def transformers_resnet(layer_type):
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [2, 1]}
+    return transformers.ResNetForImageClassification(transformers.ResNetConfig(layer_type=layer_type, **sizes))
+
+
+def logits(network, images):
+    found = network(images)
+    return getattr(found, "logits", found)
+
 
 NETWORKS = {
     "torchvision resnet18": torchvision.models.resnet18,
-    "torchvision resnet50": torchvision.models.resnet50,
+    "torchvision bottlenecks": partial(torchvision.models.ResNet, Bottleneck, [1, 1, 1, 1]),
+    "torchvision regnet_x_400mf": torchvision.models.regnet_x_400mf,
     "timm resnet18": partial(timm.create_model, "resnet18"),
-    "timm seresnet50": partial(timm.create_model, "seresnet50"),
+    "timm regnetx_002": partial(timm.create_model, "regnetx_002"),
+    "timm resnetv2_18": partial(timm.create_model, "resnetv2_18"),
+    "transformers basic": partial(transformers_resnet, "basic"),
+    "transformers bottleneck": partial(transformers_resnet, "bottleneck"),
+    "kuangliu's": cifar_network,
+    "kuangliu's pre-activation": partial(cifar_network, PreActivation),
+    "weiaicunzai's": partial(cifar_network, ResidualFunction),
     "the thesis's": partial(resnet20, 10),
 }
 IMAGES = (2, 3, 64, 64)
+TIMMS = ["se", "ese", "eca", "ecam", "ceca", "gc", "gca", "cbam", "lcbam", "coord", "scoord", "ela", "strip", "nl"]
+"""Names of timm's layers that keep the shape and stand after a convolution."""
 
 
 @pytest.fixture(params=NETWORKS)
@@ -44,9 +78,9 @@ class TestInsertAttention:
     def test_a_gate_leaves_the_output_unchanged_and_every_weight_as_it_was(self, network, placement):
         images, before = torch.randn(IMAGES), weights_by_value(network)
         with torch.no_grad():
-            expected = network(images)
-            inserted = insert_attention(network, "stac", placement, window=2, gate=True)
-            found = network(images)
+            expected = logits(network, images)
+            inserted = insert_attention(network, "se", placement, gate=True)
+            found = logits(network, images)
         assert inserted is network
         assert torch.equal(found, expected)
         kept = {id(weights): weights for weights in network.parameters() if id(weights) in before}
@@ -56,8 +90,8 @@ class TestInsertAttention:
     def test_without_a_gate_the_output_changes(self, network):
         images = torch.randn(IMAGES)
         with torch.no_grad():
-            expected = network(images)
-            found = insert_attention(network, "stac", "post", window=2)(images)
+            expected = logits(network, images)
+            found = logits(insert_attention(network, "se", "post"), images)
         assert not torch.allclose(found, expected)
 
     @pytest.mark.parametrize("kind", ["stac", "se", "bam"])
@@ -101,12 +135,6 @@ class TestInsertAttention:
         assert not any(isinstance(module, Attended) for module in network.layer2.modules())
         assert (count(network, STAC), count(network, BAM), count(network, SqueezeExcitation)) == (4, 2, 0)
         assert network.layer3[0].bn3.attention.channel[0].in_channels == 1024
-
-    def test_squeeze_and_excitation_that_timm_put_there_stays(self):
-        network = timm.create_model("seresnet18")
-        parts = count(network, timm.layers.SEModule)
-        insert_attention(network, "stac", window=2)
-        assert (count(network, timm.layers.SEModule), count(network, STAC)) == (parts, 8)
 
     @pytest.mark.parametrize("kind", [STAC, partial(STAC, window=2), SqueezeExcitation, BAM])
     def test_the_layers_fit_timms_own_slot(self, kind):
@@ -156,20 +184,196 @@ class TestInsertAttention:
         insert_attention(holder, "se")
         assert type(holder["backbone"].layer3[0].bn2) is Attended
 
+    @pytest.mark.parametrize("block", [PreActivation, NormsFirst])
+    def test_in_a_block_that_ends_with_a_convolution_it_weighs_that(self, block):
+        network = insert_attention(cifar_network(block), "se")
+        assert {name for name, module in network.named_modules() if isinstance(module, Attended)} == {
+            f"layer{stage}.{number}.conv2" for stage in (1, 2) for number in (0, 1)
+        }
+
+    @pytest.mark.parametrize("placement", ["standard", "post"])
+    def test_a_block_that_is_there_twice_gets_one_layer(self, placement):
+        network = cifar_network().eval()
+        network.layer1[1] = network.layer1[0]
+        expected = network(torch.ones(1, 3, 8, 8))
+        insert_attention(network, "se", placement, gate=True)
+        assert network.layer1[1] is network.layer1[0]
+        assert count(network, Gated) == 3
+        assert torch.equal(network(torch.ones(1, 3, 8, 8)), expected)
+
+    def test_a_compiled_network_is_compiled_anew(self):
+        network = cifar_network().eval()
+        compiled, images = torch.compile(network, backend="eager"), torch.ones(1, 3, 8, 8)
+        before = compiled(images)
+        insert_attention(compiled, "se")
+        assert not torch.allclose(compiled(images), before)
+        torch.testing.assert_close(compiled(images), network(images))
+
+    def test_hooks_of_the_users_meet_no_trial(self):
+        network, met = cifar_network(), []
+        network.layer1[0].conv2.register_forward_hook(lambda *_: met.append(1))
+        insert_attention(network, "se")
+        assert met == []
+
+    def test_stages_may_get_theirs_one_after_the_other(self):
+        network = torchvision.models.resnet18()
+        insert_attention(network, (None, None, None, "se"))
+        insert_attention(network, (None, None, "bam", None), replace=True)
+        assert [count(getattr(network, f"layer{stage}"), Attended) for stage in (1, 2, 3, 4)] == [0, 0, 2, 2]
+        assert count(network.layer4, SqueezeExcitation) == 2
+
+
+def with_timms(kind):
+    """A network of four blocks with timm's attention of a name."""
+    torch.manual_seed(0)
+    return timm.create_model("test_resnet", block_args={"attn_layer": kind}, zero_init_last=False).eval()
+
+
+def regnet_y():
+    with torch.device("cpu"):  # torchvision computes the widths with tensors
+        return torchvision.models.regnet_y_400mf()
+
+
+class TestReplacing:
+    @pytest.mark.parametrize("kind", TIMMS)
+    def test_timms_attention_is_refused_by_name_and_replaced_on_request(self, kind):
+        network = with_timms(kind)
+        with pytest.raises(ValueError, match=r"layer1.0.se \(\w+\) is attention already. Pass replace=True"):
+            insert_attention(network, "se")
+        assert count(network, Attended) == 0
+        plain = timm.create_model("test_resnet").eval()
+        plain.load_state_dict(network.state_dict(), strict=False)
+        images = torch.randn(IMAGES)
+        insert_attention(network, "se", replace=True, gate=True)
+        assert [type(network.layer2[0].se), count(network, SqueezeExcitation)] == [nn.Identity, 4]
+        assert torch.equal(network(images), plain(images))
+
+    @pytest.mark.parametrize(
+        ("build", "place"),
+        [
+            (regnet_y, "trunk_output.block1.block1-0.f.se (SqueezeExcitation)"),
+            (partial(timm.create_model, "regnety_002"), "s1.b1.se (SEModule)"),
+            (partial(timm.create_model, "legacy_seresnet18"), "layer1.0.se_module (SEModule)"),
+            (partial(timm.create_model, "resnetrs50"), "layer1.0.se (SEModule)"),
+            (partial(timm.create_model, "test_byobnet"), "stages.0.0.attn (SEModule)"),
+            (partial(cifar_network, SqueezeExcitedBlock), "layer1.0.se (SELayer)"),
+            (partial(resnet20, attention="bam"), "layer1.0.attention (BAM)"),
+            (lambda: insert_attention(cifar_network(), "stac", gate=True), "layer1.0.bn2 (STAC)"),
+            (partial(with_timms, STAC), "layer1.0.se (STAC)"),
+            (partial(with_timms, "bat"), "layer1.0.se (BatNonLocalAttn)"),
+        ],
+    )
+    def test_it_is_seen_in_every_kind_of_block(self, build, place):
+        with torch.device("meta"):
+            network = build()
+        with pytest.raises(ValueError, match=re.escape(f"{place} is attention already. Pass replace=True")):
+            insert_attention(network, "se")
+        insert_attention(network, "se", replace=True)
+        blocks = [block for stage in residual_stages(network) for block in stage]
+        assert count(network, SqueezeExcitation) == len(blocks)
+
+    @pytest.mark.parametrize("first", ["standard", "post"])
+    @pytest.mark.parametrize("placement", ["standard", "post"])
+    def test_our_own_goes_without_a_trace(self, first, placement):
+        network, again = cifar_network().eval(), cifar_network().eval()
+        again.load_state_dict(network.state_dict())
+        insert_attention(insert_attention(network, "stac", first, window=1), "se", placement, replace=True, gate=True)
+        insert_attention(again, "se", placement, gate=True)
+        assert list(network.state_dict()) == list(again.state_dict())
+        assert torch.equal(network(torch.ones(1, 3, 8, 8)), again(torch.ones(1, 3, 8, 8)))
+
+    def test_every_new_layer_learns(self):
+        network = insert_attention(with_timms("cbam").train(), "se", replace=True)
+        network(torch.randn(IMAGES)).square().sum().backward()
+        assert all(weights.grad.abs().sum() > 0 for weights in network.layer3[0].bn3.attention.parameters())
+
+    def test_stages_without_new_attention_keep_what_they_have(self):
+        network = insert_attention(with_timms("eca"), (None, None, None, "se"), replace=True)
+        assert count(network, timm.layers.EcaModule) == 3
+
+    @pytest.mark.parametrize(
+        ("build", "place"),
+        [
+            (partial(timm.create_model, "skresnet18"), "layer1.0.conv1 (SelectiveKernel)"),
+            (partial(timm.create_model, "resnest14d"), "layer1.0.conv2 (SplitAttn)"),
+            (partial(timm.create_model, "botnet26t_256"), "stages.2.1.self_attn (BottleneckAttn)"),
+            (partial(timm.create_model, "halonet26t"), "stages.2.1.self_attn (HaloAttn)"),
+            (partial(timm.create_model, "lambda_resnet26t"), "stages.2.1.self_attn (LambdaLayer)"),
+        ],
+    )
+    @pytest.mark.parametrize("replace", [False, True])
+    def test_what_is_a_convolution_as_well_stays(self, build, place, replace):
+        with torch.device("meta"):
+            network = build()
+        with pytest.raises(ValueError, match=f"{re.escape(place)} is attention already, and cannot be replaced: it is"):
+            insert_attention(network, "se", replace=replace)
+        assert count(network, Attended) == 0
+
+    @pytest.mark.parametrize("weights", [MapWeights, SEFunction])
+    def test_what_a_block_multiplies_itself_stays(self, weights):
+        network = cifar_network(partial(WeighedBlock, weights=weights))
+        reason = "its block uses it as weights of a map, not as a map"
+        with pytest.raises(ValueError, match=rf"layer1.0.ca \(\w+\) is attention already, and cannot be .*: {reason}"):
+            insert_attention(network, "se", replace=True)
+
 
 class TestInsertAttentionRefuses:
+    def test_attention_that_forward_computes(self):
+        class Functional(type(cifar_network().layer1[0])):
+            def __init__(self, *arguments):
+                super().__init__(*arguments)
+                self.fc1 = nn.Conv2d(self.conv2.out_channels, 2, 1)
+
+        with pytest.raises(
+            ValueError, match=r"'layer1\.0' has attention already, which its forward computes from 'fc1'"
+        ):
+            insert_attention(cifar_network(Functional), "se", replace=True)
+
+    def test_attention_between_stages_and_between_blocks(self):
+        network = cifar_network()
+        network.bam1 = BAM(8)
+        with pytest.raises(ValueError, match=r"bam1 \(BAM\) is attention beside the residual blocks"):
+            insert_attention(network, "se")
+        network = cifar_network()
+        network.layer1.append(SqueezeExcitation(8))
+        with pytest.raises(ValueError, match=r"layer1.2 \(SqueezeExcitation\) is attention beside the residual blocks"):
+            insert_attention(network, "se", replace=True)
+
+    @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (
+                torch.jit.script,
+                "network is a RecursiveScriptModule, whose code is fixed. Insert attention before it is",
+            ),
+            (torch.fx.symbolic_trace, "network is a ResNet, whose code is fixed. Insert attention before it is"),
+        ],
+    )
+    def test_networks_whose_code_is_fixed(self, change, message):
+        with pytest.raises(ValueError, match=message):
+            insert_attention(change(torchvision.models.resnet18()), "se")
+
+    def test_a_network_that_is_distributed_already(self, tmp_path):
+        torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/join", rank=0, world_size=1)
+        try:
+            network = nn.parallel.DistributedDataParallel(cifar_network())
+            with pytest.raises(ValueError, match=r"would not train the new layers\. Insert attention before"):
+                insert_attention(network, "se")
+        finally:
+            torch.distributed.destroy_process_group()
+
+    def test_maps_of_three_axes(self):
+        with torch.device("meta"):
+            network = torchvision.models.video.r3d_18()
+        with pytest.raises(ValueError, match=r"'layer1\.0' has a Conv3DSimple; attention is for maps of"):
+            insert_attention(network, "se")
+
     @pytest.mark.parametrize("build", [torchvision.models.vgg11, partial(timm.create_model, "convnext_atto")])
     def test_networks_without_residual_blocks_are_refused(self, build):
         with torch.device("meta"):
             network = build()
         with pytest.raises(ValueError, match=f"{type(network).__name__} has no residual blocks: no module with conv1"):
-            insert_attention(network)
-
-    @pytest.mark.parametrize("build", [torchvision.models.resnet18, resnet20])
-    @pytest.mark.parametrize("placement", ["standard", "post"])
-    def test_attention_where_there_is_some_already_is_refused(self, build, placement):
-        network = insert_attention(build(), "se", placement)
-        with pytest.raises(ValueError, match=r"'layer1.0.*' has attention already. Insert into a fresh network"):
             insert_attention(network)
 
     @pytest.mark.parametrize(

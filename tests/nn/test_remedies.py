@@ -3,10 +3,12 @@
 from functools import partial
 
 import pytest
+import timm
 import torch
 from torch import nn
 
-from rra_monitor.nn import STAC, ResNet, SqueezeExcitation, insert_attention, resnet20
+from rra_monitor.nn import BAM, STAC, ResNet, SqueezeExcitation, insert_attention, resnet20
+from tests.helpers.blocks import Block, WeighedBlock, cifar_network
 from tests.helpers.remedies import Remedy
 
 MAPS = torch.rand(2, 4, 8, 8)
@@ -14,6 +16,23 @@ MAPS = torch.rand(2, 4, 8, 8)
 
 def applied(layer, maps=MAPS):
     return layer(maps)
+
+
+def with_bam():
+    """A network with attention between its stages."""
+    network = cifar_network()
+    network.bam1 = BAM(8)
+    return network
+
+
+def weighed_in_stage_1(channels_in, channels, stride=1):
+    """Blocks of which those with 8 channels multiply their map with weights."""
+    return (WeighedBlock if channels == 8 else Block)(channels_in, channels, stride)
+
+
+def changed(network, name):
+    network.set_submodule(name, nn.Identity())
+    return network
 
 
 REMEDIES = [
@@ -41,9 +60,23 @@ REMEDIES = [
         lambda: insert_attention(resnet20()),
     ),
     Remedy(
-        "Insert into a fresh network, and all stages in one call: attention=(None, 'stac', …)",
-        lambda: insert_attention(insert_attention(resnet20(), ("stac", None, None)), (None, "stac", "stac")),
-        lambda: insert_attention(resnet20(), attention=(None, "stac", "se")),
+        "Pass replace=True to put the new attention in its place, where its {} weights are lost, or None as the "
+        "attention of stage {}",
+        lambda: insert_attention(resnet20(attention=("stac", None, None)), "se"),
+        lambda: insert_attention(resnet20(attention=("stac", None, None)), "se", replace=True),
+        lambda: insert_attention(resnet20(attention=("stac", None, None)), (None, "se", "se")),
+    ),
+    Remedy(
+        "Pass None as the attention of stage {}, or begin with a network without it",
+        lambda: insert_attention(timm.create_model("resnet10t", block_args={"attn_layer": "sk"}), "se", replace=True),
+        lambda: insert_attention(cifar_network(weighed_in_stage_1), (None, "se"), replace=True),
+        lambda: insert_attention(timm.create_model("resnet10t"), "se"),
+    ),
+    Remedy(
+        "Put torch.nn.Identity() in its place first, or begin with a network without it",
+        lambda: insert_attention(with_bam(), "se"),
+        lambda: insert_attention(changed(with_bam(), "bam1"), "se"),
+        lambda: insert_attention(cifar_network(), "se"),
     ),
     Remedy(
         "as in the ResNets of torchvision and timm, and none of rra_monitor.nn.ResNet. In another network build the "

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import rra_monitor as rra
+from rra_monitor.measure.quantities import standard
 from rra_monitor.page.report import write_report
 from tests.helpers.browser import cells, choose, drive, lines, look_around, wait_for, wait_for_count, wait_until_drawn
 from tests.helpers.digit_runs import train
 from tests.helpers.page_runs import MARKUP, ODD, made_up_run, marked_up
+from tests.helpers.snapshots import snapshot_of
 
 COMMAND = str(Path(sys.executable).with_name("rra-monitor"))
 
@@ -281,3 +283,21 @@ def test_every_control_has_a_name_and_is_reached_by_tab(tmp_path, browser_page):
         browser_page.keyboard.press("Tab")
         reached.add(frame.evaluate("() => document.activeElement.tagName + document.activeElement.className"))
     assert {"SELECT", "INPUT", "BUTTONplay", "BUTTONtheme"} <= reached
+
+
+def test_a_second_estimate_is_drawn_where_near_duplicates_rule_the_id(tmp_path, browser_page):
+    sound = snapshot_of(0).changed(id_censored=np.array([9.0, 8.0, 7.0]), near_duplicates=np.zeros(3))
+    ruled = sound.changed(near_duplicates=np.array([0.0, 0.02, 0.0]))
+    robust = dataclasses.replace(
+        sound, settings=dataclasses.replace(sound.settings, estimator="censored"), quantities=standard("censored")
+    )
+    for name, each in {"sound": sound, "ruled": ruled, "robust": robust}.items():
+        rra.RunStore(tmp_path / name).save(each)
+    made("report", *(tmp_path / name for name in ("sound", "ruled")), "--out", tmp_path / "r.html")
+    frame = opened(browser_page, tmp_path / "r.html")
+    assert np.allclose(lines(frame, "curve id"), [sound.id, ruled.id, [9, 8, 7]], rtol=1e-6)
+    assert "ID (censored)" in frame.locator("section[aria-label='Curves over the layers'] .legend").inner_text()
+    made("report", *(tmp_path / name for name in ("sound", "robust")), "--out", tmp_path / "r.html")
+    frame = opened(browser_page, tmp_path / "r.html")
+    assert len(lines(frame, "curve id")) == 2
+    frame.get_by_text("ID by ml; n = 30, k = 4, ID by censored): of ID compare shapes, not values.").wait_for()

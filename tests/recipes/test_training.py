@@ -18,7 +18,7 @@ from rra_monitor.recipes.catalogue import RECIPES
 from rra_monitor.recipes.options import TrainOptions
 from rra_monitor.recipes.plan import training_plan
 from rra_monitor.recipes.trained import network_of
-from rra_monitor.recipes.training import read_data, resumed_from
+from rra_monitor.recipes.training import _monitoring, read_data, resumed_from
 from rra_monitor.runs.checkpoint import load_checkpoint
 from tests.helpers.recipe_runs import alike, noise, options, rows, trained, weights
 from tests.helpers.remedies import assert_says
@@ -225,6 +225,12 @@ class TestTraining:
         assert {"full", "avg-global"} == set(snapshot.settings.views)
         first, last = (store.load("train", step, graphs=False).id[0] for step in (0, 12))
         assert first == last
+
+    def test_the_estimator_is_handed_to_the_monitor(self, tmp_path):
+        for estimator, used in ((None, "ml"), ("censored", "censored")):
+            plan = training_plan(options(tmp_path, estimator=estimator))
+            callback, _ = _monitoring(plan, read_data(plan), tmp_path, None)
+            assert callback.options.measuring.estimator == used
 
     @pytest.mark.parametrize(
         ("wrong", "text"),

@@ -121,6 +121,7 @@ METADATA = {
     "sample, an object": value("sample", {"a": 1}),
     "sample, another digest": value("sample", "0123456789abcdef"),
     "schema, a text": value("schema", "1"),
+    "an unknown estimator": value("estimator", "twonn"),
     "backends, one fewer": value("backends", ["exact", "exact"]),
     "metric, a list": value("metric", [1, 2]),
     "fingerprint, missing": value("fingerprint", None),

@@ -8,11 +8,13 @@ import sys
 import threading
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import rra_monitor as rra
+from rra_monitor.measure.settings import ESTIMATORS
 from rra_monitor.runs import claim as claim_module
 from rra_monitor.runs.claim import CLAIM, configuration
 from rra_monitor.runs.local import _LocalFiles
@@ -104,6 +106,11 @@ class TestOneRule:
         store, said = train(run, (9,), resume_step, **other)
         assert store.path == (f"{run}" if other == {"probe": "train"} else f"{run}-1")
         assert ("of another configuration" in "".join(said)) == (store.path != f"{run}")
+
+    def test_another_estimator_is_another_configuration(self):
+        settings = snapshot_of(0).settings
+        marks = {configuration({"p": replace(settings, estimator=each)}, ["fc"], ["id"]) for each in ESTIMATORS}
+        assert len(marks) == 3
 
     def test_a_directory_with_nothing_but_a_dead_claim_is_taken(self, tmp_path):
         train(tmp_path, (0,))

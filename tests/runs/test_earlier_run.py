@@ -55,6 +55,8 @@ def test_run_payload_of_an_earlier_run_is_the_same_but_for_names_of_entries(earl
     assert new.pop("titles")["curves"].keys() == old["probes"]["train"]["curves"].keys()
     # It has matrices that the page of that time did not show.
     assert [probe["matrices"].pop("cka")["rows"] for probe in new["probes"].values()] == [["input", "0", "4"]] * 2
+    # Nor had it a choice of the estimator.
+    assert [probe.pop("estimator") for probe in new["probes"].values()] == ["ml", "ml"]
     assert new == old
     assert write_report([series], tmp_path / "report.html").notes == ()
 

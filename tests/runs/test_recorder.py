@@ -2,6 +2,7 @@ import dataclasses
 import itertools
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -139,6 +140,18 @@ class TestFaults:
         with pytest.warns(UserWarning, match="step 0 of probe 'train' is not stored.*no space left"):
             recorder.record({"train": snapshot_of(0)})
         assert len(collected.records) == 1
+
+    def test_a_disk_that_stays_full_is_said_the_first_and_the_tenth_time(self, tmp_path, monkeypatch):
+        store = rra.RunStore(tmp_path)
+        recorder = rra.Recorder(store)
+        monkeypatch.setattr(store, "save", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for step in range(12):
+                recorder.record({"train": snapshot_of(step)})
+        said = [str(each.message) for each in caught if "is not stored" in str(each.message)]
+        assert [text.partition(" of ")[0] for text in said] == ["step 0", "step 9"]
+        assert said[1].endswith("no space left') (for the 10th time)")
 
     def test_a_measurement_that_failed_leaves_an_empty_record_and_no_trace(self, tmp_path):
         store, collected = rra.RunStore(tmp_path / "run"), Collected()

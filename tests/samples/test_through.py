@@ -115,6 +115,14 @@ class TestThrough:
         with pytest.raises(TypeError, match="expected tensors whose first axis is that of the samples"):
             rra.FixedSample.from_dataset(dataset, n=50).through(lambda batch: [batch[0][1:], batch[1]])
 
+    def test_batches_that_it_cuts_to_different_lengths_are_refused_with_the_remedy(self):
+        lengths = torch.where(torch.arange(200) < 100, 4, 9)
+        texts = torch.ones(200, 12, 3) * (torch.arange(12) < lengths[:, None])[..., None]
+        sample = rra.FixedSample.from_tensors(texts)
+        with pytest.raises(TypeError, match=r"\(4, 3\) and float32 \(9, 3\), batch by batch; .* pad all to one shape"):
+            sample.through(lambda batch: batch[:, (batch != 0).any(2).any(0)])
+        assert sample.through(lambda batch: batch[:, :9]).read(range(2)).shape == (2, 9, 3)
+
 
 class TestCollate:
     def test_a_loaders_function_makes_the_inputs(self, dataset):

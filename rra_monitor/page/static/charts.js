@@ -81,7 +81,7 @@ export function curves({ layers, lines, constants = [], range, digits, colours, 
   for (const line of lines) {
     traces.push({
       type: "scatter", x, y: line.values, mode: markers ? "lines+markers" : "lines", connectgaps: false,
-      line: { color: line.colour, width: 1.8, dash: line.dash }, marker: { size: 5, color: line.colour },
+      line: { color: line.colour, width: line.thin ? 1 : 1.8, dash: line.dash }, marker: { size: line.thin ? 3 : 5, color: line.colour },
       hoverinfo: "text", hovertext: hoverTexts(line, layers, digits),
     });
   }

@@ -1,6 +1,12 @@
-// Which values of probes that were measured with another n or k may be set side by side, as in same_density in rra_monitor/measure/snapshot.py.
+// Which values of probes that were measured with another n, k or estimator may be set side by side, as in same_density in rra_monitor/measure/snapshot.py.
 
 import { union } from "./choose.js";
+
+// The settings of a probe that decide it, the estimator of the ID only where the probes differ in it.
+export function settingsText(probe, probes) {
+  const estimator = probes.some((one) => one.estimator !== probe.estimator) ? `, ID by ${probe.estimator}` : "";
+  return `n = ${probe.n}, k = ${probe.k}${estimator}`;
+}
 
 // k / n alike within a tenth.
 function dense(a, b) {
@@ -8,7 +14,7 @@ function dense(a, b) {
   return 10 * high <= 11 * low;
 }
 
-const comparable = (about, a, b) => dense(a, b) || (!about.depends_on_k && a.n === b.n);
+const comparable = (about, a, b) => (!about.method || a.estimator === b.estimator) && (dense(a, b) || (!about.depends_on_k && a.n === b.n));
 
 // What the values are called that cannot be compared between some of the probes: "NNCS and NNLS", or "".
 export function notComparable(abouts, probes) {

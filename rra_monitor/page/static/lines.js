@@ -8,7 +8,8 @@ export function metricLines(selection, name) {
   const found = selection.shown.filter((shown) => curveOf(shown, selection, name) !== null);
   const raw = found.map((shown) => aligned(curveOf(shown, selection, name), shown.probe.layers, selection.layers));
   const lines = selection.bands ? bandLines(selection, found, raw) : runLines(selection, found, raw, name, about);
-  return { lines, constants: chance(found, name), range: metricRange(selection, name, !selection.bands), digits: about.digits, gaps: gaps(lines, selection.layers) };
+  const second = selection.bands || !about.beside ? [] : besideLines(selection, found, about.beside);
+  return { lines: [...lines, ...second], second: second.length > 0, constants: chance(found, name), range: metricRange(selection, name, !selection.bands), digits: about.digits, gaps: gaps(lines, selection.layers) };
 }
 
 // Says which layers have no value in some line.
@@ -41,6 +42,15 @@ function runLines(selection, found, raw, name, about) {
     const ends = (sign) => line.values.map((value, layer) => (value === null || error[layer] === null ? null : value + sign * error[layer]));
     const spread = error.map((one) => (one === null ? "" : ` ± ${one.toFixed(about.digits)}`));
     return { ...line, low: ends(-1), high: ends(1), spread };
+  });
+}
+
+// A thin second line of each run in which the curve that asks for it is above 0 in some layer.
+function besideLines(selection, found, { curve, where, text }) {
+  return found.flatMap((shown) => {
+    const [asks, values] = [where, curve].map((name) => curveOf(shown, selection, name));
+    if (!values || !asks?.some((value) => value > 0)) return [];
+    return [{ name: `${shown.label}, ${text}`, colour: shown.colour, dash: "dash", thin: true, values: aligned(values, shown.probe.layers, selection.layers) }];
   });
 }
 
@@ -82,6 +92,8 @@ export function metricRange(selection, name, withErrors = false) {
     const errors = withErrors && about.error ? shown.probe.curves.get(about.error) : null;
     const found = rangeOf(array, view);
     if (found) [low, high] = [Math.min(low, found[0]), Math.max(high, found[1])];
+    const second = withErrors && about.beside ? besideRange(shown.probe, view, about.beside) : null;
+    if (second) [low, high] = [Math.min(low, second[0]), Math.max(high, second[1])];
     if (errors) high = Math.max(high, highestEnd(array, view, errors));
   }
   const room = (high - low || 1) * 0.06;
@@ -89,6 +101,12 @@ export function metricRange(selection, name, withErrors = false) {
 }
 
 const rangeOf = remembered((array, view) => array.range(view));
+
+// Of the second lines, where there is one at some frame.
+function besideRange(probe, view, { curve, where }) {
+  const [values, asks] = [probe.curves.get(curve), probe.curves.get(where)];
+  return values && asks && rangeOf(asks, view)?.[1] > 0 ? rangeOf(values, view) : null;
+}
 
 const highestEnd = remembered((array, view, errors) => {
   let high = 0;

@@ -11,7 +11,7 @@ export function learn(titles) {
 }
 
 const readable = (about) => ({ ...about, fraction: about.low === 0 && about.high === 1 });
-const UNKNOWN = { title: "", symbol: "", choice: "", unit: "", digits: 3, low: null, high: null, depends_on_k: true, order: 1e6, error: null, chance: null };
+const UNKNOWN = { title: "", symbol: "", choice: "", unit: "", digits: 3, low: null, high: null, depends_on_k: true, order: 1e6, error: null, chance: null, beside: null, method: "" };
 const named = (known, name) => known.get(name) ?? { ...UNKNOWN, title: name, symbol: name, choice: name };
 
 export const metric = (name) => named(curves, name);

@@ -16,10 +16,12 @@ export function curvesPanel(plotly) {
     update(selection) {
       const names = shownWith(selection.metric, selection.metrics);
       const chances = new Set();
+      const seconds = new Set();
       const specs = names.map((name) => {
         const drawn = metricLines(selection, name);
         drawn.constants.forEach((one) => chances.add(one.text));
-        const { title, symbol } = metric(name);
+        const { title, symbol, beside } = metric(name);
+        if (drawn.second) seconds.add(beside.text);
         const note = [symbol !== title && symbol, ...drawn.constants.map((one) => one.text), drawn.gaps].filter(Boolean).join(" · ");
         return {
           key: `curve ${name}`, title, note,
@@ -27,13 +29,13 @@ export function curvesPanel(plotly) {
           build: (width) => curves({ layers: selection.layers, colours: selection.colours, ...drawn }, width),
         };
       });
-      legend.show(lineItems(selection, chances.size > 0, names.some((name) => metric(name).error)));
+      legend.show(lineItems(selection, chances.size > 0, [...seconds], names.some((name) => metric(name).error)));
       grid.show(specs);
     },
   };
 }
 
-function lineItems(selection, withChance, withError) {
+function lineItems(selection, withChance, seconds, withError) {
   const items = new Map();
   for (const one of selection.shown) {
     const text = selection.bands ? one.groupLabel : one.label;
@@ -42,6 +44,7 @@ function lineItems(selection, withChance, withError) {
   const bands = selection.bands ? "band: range of the group" : withError ? "band: ± standard error" : "";
   return [
     ...items.values(),
+    ...seconds.map((text) => ({ text, colour: selection.colours.muted, dash: "dash" })),
     withChance && { text: "chance", colour: selection.colours.muted, dash: "dot" },
     bands && { text: bands, colour: selection.colours.line, dash: "band" },
   ].filter(Boolean);

@@ -2,7 +2,7 @@
 
 import { cellNames, curves, matrix } from "./charts.js";
 import { keyOf, frameAt, epochText, textOf, union } from "./choose.js";
-import { notComparable, ofAnotherSize } from "./comparable.js";
+import { notComparable, ofAnotherSize, settingsText } from "./comparable.js";
 import { h, options, select } from "./dom.js";
 import { createGrid } from "./figure-grid.js";
 import { scaleLegend } from "./legend.js";
@@ -114,7 +114,7 @@ function sharedView(a, b, kind, wanted) {
 
 // Which of the metrics shown cannot be subtracted, and why.
 function unlike(a, b, abouts) {
-  const counts = `A has n = ${a.n}, k = ${a.k}, B has n = ${b.n}, k = ${b.k}`;
+  const counts = `A has ${settingsText(a, [a, b])}, B has ${settingsText(b, [a, b])}`;
   const wrong = notComparable(abouts, [a, b]);
   const sized = ofAnotherSize(abouts, [a, b]);
   return [wrong && `${counts}: values of ${wrong} are not comparable.`, sized && `${counts}: the ${sized}.`].filter(Boolean);

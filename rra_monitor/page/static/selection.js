@@ -1,7 +1,7 @@
 // All that the panels show, worked out from the state and the loaded runs once for every change.
 
 import { groupOf, isBanded, isChosen, keyOf, matching, mergedLayers, frameAt, positions, epochText, union } from "./choose.js";
-import { notComparable, ofAnotherSize } from "./comparable.js";
+import { notComparable, ofAnotherSize, settingsText } from "./comparable.js";
 import { metric, ordered, orderedKinds, shownWith } from "./metrics.js";
 
 // entries: [{name, group, version, run or null}]. `shown` are the chosen runs that are loaded, each with its frame.
@@ -58,7 +58,7 @@ export function remarks(selection) {
     else if (!probe.views.includes(selection.view)) messages.push(`${label} has no view ${selection.view}.`);
   }
   const measured = selection.shown.filter((one) => one.probe).map((one) => one.probe);
-  const sizes = union(measured.map((probe) => `n = ${probe.n}, k = ${probe.k}`)).join("; ");
+  const sizes = union(measured.map((probe) => settingsText(probe, measured))).join("; ");
   const abouts = shownWith(selection.metric, selection.metrics).map(metric);
   const wrong = notComparable(abouts, measured);
   if (wrong) messages.push(`Not measured alike (${sizes}): of ${wrong} compare shapes, not values.`);

@@ -13,22 +13,24 @@ import torch
 import torch.distributed as dist
 
 from rra_monitor.graph import KnnGraph, knn_graph
-from rra_monitor.metrics import gride, levina_bickel, ratio_histogram, twonn, twonn_standard_error
+from rra_monitor.metrics import gride, levina_bickel, near_duplicates, ratio_histogram, twonn, twonn_standard_error
 
 
 def whole_graph():
-    """Of 300 points, some of them twice."""
-    points = np.random.default_rng(0).normal(size=(290, 5))
-    return knn_graph(np.concatenate([points, points[:10]]), 16)
+    """Of 300 points, some of them twice, and four near-duplicates."""
+    points = np.random.default_rng(0).normal(size=(286, 5))
+    return knn_graph(np.concatenate([points, points[:10], points[10:14] + 1e-6]), 16)
 
 
 def estimates(graph, group=None):
     scales = gride(graph, group=group)
+    duplicates = near_duplicates(graph, group)
     histogram = ratio_histogram(graph, group=group)
     return {
         "regression": twonn(graph, group, method="regression"),
         "censored": twonn(graph, group, method="censored"),
         "standard error": twonn_standard_error(graph, group),
+        "near-duplicates": [*map(int, duplicates.rows), duplicates.without, duplicates.censored, duplicates.excess],
         "levina_bickel": levina_bickel(graph, group=group),
         "gride": [*scales.dimensions, *scales.standard_errors, *scales.radii],
         "histogram": [*map(int, histogram.counts), histogram.beyond, histogram.dimension],
