@@ -1,6 +1,6 @@
 """Which features are captured in which pass, so that those held at once fit a budget."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rra_monitor.capture.channels import view_dims
 from rra_monitor.capture.layer import Layer
@@ -20,11 +20,16 @@ def grouped(layers: Sequence[Layer], n: int, budget: int) -> list[list[Layer]]:
     return groups
 
 
-def windows(layers: Sequence[Layer], n: int, budget: int, itemsize: int = 4) -> list[dict[str, slice]]:
-    """The features of consecutive layers in parts that fit the budget, for as few passes as there can be.
+def named_dims(layers: Sequence[Layer]) -> dict[str, int]:
+    """The name of each distinct view of the layers to its number of features, in execution order."""
+    return {layer.view_names[view]: dim for layer in layers for view, dim in view_dims(layer).items()}
+
+
+def windows(dims: Mapping[str, int], n: int, budget: int, itemsize: int = 4) -> list[dict[str, slice]]:
+    """Features in parts that fit the budget, for as few passes as there can be.
 
     Args:
-        layers: layers whose features come in parts, in execution order.
+        dims: name of each view, in execution order, to its number of features.
         n: number of samples.
         budget: bytes of the features that are held at once, at least those of one feature.
         itemsize: bytes of a feature.
@@ -44,15 +49,14 @@ def windows(layers: Sequence[Layer], n: int, budget: int, itemsize: int = 4) -> 
         )
     passes: list[dict[str, slice]] = []
     left = 0
-    for layer in layers:
-        for view, dim in view_dims(layer).items():
-            start = 0
-            while start < dim:
-                if not left:
-                    passes.append({})
-                    left = room
-                stop = min(dim, start + left)
-                passes[-1][layer.view_names[view]] = slice(start, stop)
-                left -= stop - start
-                start = stop
+    for name, dim in dims.items():
+        start = 0
+        while start < dim:
+            if not left:
+                passes.append({})
+                left = room
+            stop = min(dim, start + left)
+            passes[-1][name] = slice(start, stop)
+            left -= stop - start
+            start = stop
     return passes

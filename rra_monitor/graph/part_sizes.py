@@ -217,5 +217,5 @@ def _plans(least: Sizes, memory_budget: int, itemsize: int) -> list[PartsPlan]:
             parts = math.ceil(least.dim / min(least.dim, (memory_budget - beyond) // (least.n * itemsize)))
             width = math.ceil(least.dim / parts)
             part_bytes = least.n * itemsize * width
-            plans.append(PartsPlan(width, parts, least.sweeps, part_bytes, memory_budget - part_bytes, least.held))
+            plans.append(PartsPlan(width, parts, least.sweeps, part_bytes, beyond, least.held))
     return plans
