@@ -64,7 +64,7 @@ def assert_equal(features, k, **how):
     return graph
 
 
-@pytest.mark.filterwarnings("ignore:TwoNN")
+@pytest.mark.filterwarnings("ignore:ID undefined")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_graph_of_parts_is_that_of_the_whole_features(kind, shape):
@@ -81,7 +81,7 @@ def test_graph_of_parts_by_groups_of_samples(kind):
     assert_exact(built(points, 10, 1_300_000, cuts=[30]).graph(), true_distances(points))
 
 
-@pytest.mark.filterwarnings("ignore:TwoNN")
+@pytest.mark.filterwarnings("ignore:ID undefined")
 @settings(max_examples=25, deadline=None, print_blob=True)
 @given(
     kind=st.sampled_from(KINDS),
