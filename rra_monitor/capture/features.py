@@ -1,7 +1,8 @@
 """The features of chosen layers for every sample, recorded by forward hooks."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from rra_monitor.capture.calls import Trace, trace
-from rra_monitor.capture.channels import view_dims, with_views
+from rra_monitor.capture.channels import with_views
 from rra_monitor.capture.hooks import Capture
 from rra_monitor.capture.layer import Layer, network_of
 from rra_monitor.capture.layers import LayerNameError, choose_layers, warn
@@ -18,6 +19,7 @@ from rra_monitor.capture.memory import BatchSize, fitted, is_out_of_memory
 from rra_monitor.capture.names import FULL
 from rra_monitor.capture.outputs import LeftOut, dense
 from rra_monitor.capture.padding import trial_positions
+from rra_monitor.capture.passes import grouped
 from rra_monitor.capture.undisturbed import NotInitialisedError, undisturbed
 from rra_monitor.capture.views import checked_views, pooled
 from rra_monitor.samples.sample import FixedSample
@@ -33,6 +35,10 @@ from one that has the same length."""
 def call_model(model: nn.Module, batch: Any) -> Any:
     """The default forward: the model called with the batch; of a distributed one the network within it."""
     return network_of(model)(batch)
+
+
+class _PassServed(BaseException):
+    """Ends a forward pass that has given all that was asked of it; no `except Exception` of a network keeps it."""
 
 
 class CallError(ValueError):
@@ -121,23 +127,34 @@ def collect(
     layers: Sequence[Layer],
     forward: Forward = call_model,
     batch_size: int | BatchSize = 128,
+    parts: Mapping[str, slice] | None = None,
 ) -> dict[str, torch.Tensor]:
     """The features of all samples in every view of the given layers, from one pass.
 
     Name to (n, …) tensor on the model's device, in its precision where it is not pooled. The model is left
-    unchanged (see `undisturbed`). Where memory runs out the pass starts anew with half the batch.
+    unchanged (see `undisturbed`). Where memory runs out the pass starts anew with half the batch. With `parts`, name
+    of a view to some of its flattened features, these alone are kept, as (n, features), and each batch leaves the
+    network at the last layer that has one.
 
     Raises:
         RuntimeError: a layer did not run, or returned another number of rows than samples, in some batch.
     """
     size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
-    return size.fitted(lambda size: _collected(model, sample, layers, forward, size))
+    if parts is not None:
+        layers = [layer for layer in layers if not parts.keys().isdisjoint(layer.view_names.values())]
+    return size.fitted(lambda size: _collected(model, sample, layers, forward, size, parts))
 
 
 def _collected(
-    model: nn.Module, sample: FixedSample, layers: Sequence[Layer], forward: Forward, batch_size: int
+    model: nn.Module,
+    sample: FixedSample,
+    layers: Sequence[Layer],
+    forward: Forward,
+    batch_size: int,
+    parts: Mapping[str, slice] | None,
 ) -> dict[str, torch.Tensor]:
     features: dict[str, torch.Tensor] = {}
+    missing: set[str] = set()
     start = stop = 0
 
     def receive(name: str, output: torch.Tensor | LeftOut) -> None:
@@ -152,11 +169,18 @@ def _collected(
             shapes = varying(layer.shape, tuple(output.shape[1:]))
             raise RuntimeError(f"layer {name!r} cannot be measured: it returns {shapes}")
         for view, key in layer.view_names.items():
+            if parts is not None and key not in parts:
+                continue
             values = pooled(output.detach(), view, layer.channels_last)
+            if parts is not None:
+                values = values.flatten(1)[:, parts[key]]
             if key not in features:
                 features[key] = torch.empty((sample.n, *values.shape[1:]), dtype=values.dtype, device=values.device)
             features[key][start:stop] = values
         arrived[name] += stop - start
+        missing.discard(name)
+        if parts is not None and not missing and layer.module:
+            raise _PassServed
 
     by_name = {layer.name: layer for layer in layers}
     arrived = Counter[str]()
@@ -167,10 +191,12 @@ def _collected(
             start, stop = stop, stop + (0 if inputs is None else len(inputs))
             batch = _to_device(batch, model)
             capture.start_pass(batch)
+            missing.update(by_name)
             for name in raw:
                 receive(name, dense(batch))
             if len(raw) < len(layers):
-                forward(model, batch)
+                with suppress(_PassServed):
+                    forward(model, batch)
     for layer in layers:
         if arrived[layer.name] != sample.n:
             raise RuntimeError(f"layer {layer.name!r} ran for {arrived[layer.name]} of {sample.n} samples")
@@ -212,20 +238,6 @@ def iter_features(
         for layer in group:
             for name in layer.view_names.values():
                 yield name, features.pop(name)
-
-
-def grouped(layers: Sequence[Layer], n: int, budget: int) -> list[list[Layer]]:
-    """Consecutive layers in groups whose float32 features in all views fit the budget, at least one layer each."""
-    groups: list[list[Layer]] = []
-    used = 0
-    for layer in layers:
-        size = 4 * n * sum(view_dims(layer).values())
-        if not groups or used + size > budget:
-            groups.append([])
-            used = 0
-        groups[-1].append(layer)
-        used += size
-    return groups
 
 
 def available(model: nn.Module, budget: int) -> int:

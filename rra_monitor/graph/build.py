@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rra_monitor.graph.choose import choose
-from rra_monitor.graph.exact import MEMORY_BUDGET, exact_graph
-from rra_monitor.graph.knn import KnnGraph
+from rra_monitor.graph.exact import exact_graph
+from rra_monitor.graph.knn import KnnGraph, checked_k
 from rra_monitor.graph.nn_descent import nn_descent_graph
-from rra_monitor.graph.points import Points
+from rra_monitor.graph.points import MEMORY_BUDGET, Points
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -76,19 +76,13 @@ def knn_graph(
     check()
     points = Points(features)
     n = points.n
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
-        raise TypeError(f"k must be an integer, got {k!r}")
-    if not 1 <= k < n:
-        raise ValueError(
-            f"k={k} for n={n} samples: each has {n - 1} others, so k must lie in 1 to {n - 1}. "
-            f"Lower k, or take more samples (default_k gives n / (10 · classes))."
-        )
+    k = checked_k(k, n)
     if backend == "auto":
-        backend, reason = choose(n, points.dim, int(k), points.device, min_recall, memory_budget)
+        backend, reason = choose(n, points.dim, k, points.device, min_recall, memory_budget)
         _log.info("knn_graph: %s for n=%d, d=%d, k=%d: %s", backend, n, points.dim, k, reason)
     if backend == "nndescent":
-        return nn_descent_graph(points, int(k), min_recall, seed, memory_budget)
-    return exact_graph(points, int(k), memory_budget)
+        return nn_descent_graph(points, k, min_recall, seed, memory_budget)
+    return exact_graph(points, k, memory_budget)
 
 
 def _graph_over_ranks(

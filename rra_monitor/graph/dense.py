@@ -141,7 +141,8 @@ def _tables(
 ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Blocks of rows with their squared distances (b, n) to all samples, and the squared norms (b,) and (n,)."""
     n, size = points.n, dtype.itemsize
-    height, width = max(1, block_bytes // (size * n)), max(1, block_bytes // (size * points.dim))
+    longest = max(n, points.dim) if points.device.type == "cpu" else n  # a row of products, or a sample
+    height, width = max(1, block_bytes // (size * longest)), max(1, block_bytes // (size * points.dim))
     whole = points.centred(slice(None), dtype) if width >= n else None
     norms = torch.empty(n, dtype=dtype, device=points.device)
     for top in range(0, len(rows), height):

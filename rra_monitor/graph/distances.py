@@ -209,7 +209,12 @@ def refuse_vanished(points: Points, squared: torch.Tensor, ids: torch.Tensor) ->
     for own in torch.split(small, 256):
         other = ids[own, 0].long()
         if bool((points.rows(own.to(points.device)) != points.rows(other.to(points.device))).any()):
-            raise ValueError(
-                f"the features span {points.scale:.0e}, beside which distances of other samples vanish in float32. "
-                "Has the training diverged? Clip or leave out the outliers"
-            )
+            raise ValueError(vanished(points.scale))
+
+
+def vanished(scale: float) -> str:
+    """The text of the error for different samples whose squared distance vanishes, in units of a scale squared."""
+    return (
+        f"the features span {scale:.0e}, beside which distances of other samples vanish in float32. "
+        "Has the training diverged? Clip or leave out the outliers"
+    )

@@ -145,6 +145,23 @@ def default_k(n: int, classes: int | None = None) -> int:
     return max(2, n // (10 * (classes or 10)))
 
 
+def checked_k(k: int, n: int) -> int:
+    """The number of neighbours, if n samples have so many others.
+
+    Raises:
+        TypeError: a k that is not an integer.
+        ValueError: a k out of range.
+    """
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+        raise TypeError(f"k must be an integer, got {k!r}")
+    if not 1 <= k < n:
+        raise ValueError(
+            f"k={k} for n={n} samples: each has {n - 1} others, so k must lie in 1 to {n - 1}. "
+            f"Lower k, or take more samples (default_k gives n / (10 · classes))."
+        )
+    return int(k)
+
+
 def index_type(n: int) -> type[np.unsignedinteger[Any]]:
     """The smallest unsigned integer type that holds the positions of n samples."""
     return np.uint8 if n <= 1 << 8 else np.uint16 if n <= 1 << 16 else np.uint32

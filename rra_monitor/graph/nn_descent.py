@@ -16,16 +16,10 @@ import numpy.typing as npt
 import torch
 
 from rra_monitor.graph.distances import BLOCK_BYTES, nearest, refuse_vanished, squared_distances
-from rra_monitor.graph.exact import (
-    MEMORY_BUDGET,
-    exact_graph,
-    in_units,
-    nearest_of_all,
-    rows_bytes,
-    ties_of,
-)
+from rra_monitor.graph.exact import exact_graph, nearest_of_all, rows_bytes
+from rra_monitor.graph.finished import in_units, ties_of
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.graph.points import Points
+from rra_monitor.graph.points import MEMORY_BUDGET, Points
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.recall import draw_audit
 
@@ -83,7 +77,7 @@ def nn_descent_graph(
         kept = min(k + 1, points.n - 1)
         squared, indices = nn_descent_neighbours(points, kept, seed, effort, memory_budget=memory_budget)
         refuse_vanished(points, torch.from_numpy(squared), torch.from_numpy(indices))
-        distances = in_units(points, squared[:, :k])
+        distances = in_units(squared[:, :k], points.scale)
         graph = KnnGraph(
             indices=np.ascontiguousarray(indices[:, :k]),
             distances=distances,

@@ -16,6 +16,12 @@ AS_THEY_ARE = frozenset(
 )
 """Types in which features are read without conversion."""
 
+MEMORY_BUDGET = 1 << 30
+"""Default limit of the bytes that a graph may take beyond its features."""
+
+CENTRED = 1 << 20
+"""Features of all samples together whose mean is taken at once."""
+
 CASTS = {"bool": torch.uint8, "uint16": torch.int64, "uint32": torch.int64, "uint64": torch.float64}
 """Types that torch can store but not compute with, and the type each is converted to; float8 becomes float32."""
 
@@ -43,7 +49,7 @@ class Points:
     """
 
     def __init__(self, features: Any) -> None:
-        self.matrix = _as_matrix(features)
+        self.matrix = as_matrix(features)
         self.n, self.dim = self.matrix.shape
         self.device = self.matrix.device
         low, high = self.matrix.amin(dim=0), self.matrix.amax(dim=0)  # a NaN makes both NaN
@@ -66,8 +72,9 @@ class Points:
         It lies within the range of each feature, so that a centred and scaled feature is at most 1, and 0 where it is
         constant, whatever its magnitude.
         """
-        some = self.matrix[:: max(1, self.n // 512)].float()
-        mean = some.div(len(some)).sum(dim=0)  # divide first: the sum could overflow
+        some = self.matrix[:: max(1, self.n // 512)]
+        wide = torch.split(some, max(1, CENTRED // len(some)), dim=1)
+        mean = torch.cat([part.float().div(len(some)).sum(dim=0) for part in wide])  # divided first: no overflow
         return mean.clamp_(self._low, self._high)
 
     def rows(self, which: slice | torch.Tensor) -> torch.Tensor:
@@ -112,15 +119,16 @@ def real_tensor(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(target)
 
 
-def below_one_block(points: Points, memory_budget: int, needed: int) -> str:
+def below_one_block(n: int, dim: int, memory_budget: int, needed: int) -> str:
     """The text of the error for a memory budget below the bytes that are needed."""
     return (
-        f"memory_budget={memory_budget:,} bytes is below one block: {points.n:,} samples of {points.dim:,} features "
+        f"memory_budget={memory_budget:,} bytes is below one block: {n:,} samples of {dim:,} features "
         f"need at least {needed:,} beyond the features. Raise it, or take fewer samples or pooled features."
     )
 
 
-def _as_matrix(features: Any) -> torch.Tensor:
+def as_matrix(features: Any) -> torch.Tensor:
+    """(n, d) features as given, on their device; a copy for types that torch cannot compute with, see `Points`."""
     tensor = real_tensor(features.detach() if isinstance(features, torch.Tensor) else _from_array(features))
     if tensor.ndim == 0 or len(tensor) < 2:
         raise ValueError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rra_monitor.graph.exact import MEMORY_BUDGET, exact_rows
+from rra_monitor.graph.exact import exact_rows
 from rra_monitor.graph.knn import Audit
-from rra_monitor.graph.points import Points
+from rra_monitor.graph.points import MEMORY_BUDGET, Points
 
 AUDITED = 256
 """Number of rows in an audit."""

@@ -21,7 +21,7 @@ import torch
 
 from rra_monitor.graph.bounds import SMALLEST, UNIT, squared_error, vanishing
 from rra_monitor.graph.distances import BLOCK_BYTES
-from rra_monitor.graph.points import Points, below_one_block
+from rra_monitor.graph.points import Points
 from rra_monitor.graph.precision import bfloat16_pays
 from rra_monitor.graph.shortlist import Errors, Shortlist
 from rra_monitor.graph.workers import Workers
@@ -42,10 +42,33 @@ PILOT = 64
 """Samples whose shells are computed first, to choose the precision and the length of the shortlists."""
 
 
+AT_ONCE = 1 << 18
+"""Features of all samples together that a thread prepares at once: they stay in the cache, but for a sample."""
+
+PILOT_BYTES = 1 << 27
+"""Bound on the pilot's samples, but for a few."""
+
+PREPARED = 16
+"""Bytes of what is computed of a feature while a sample is prepared."""
+
+CHECKS = 128
+"""Bytes for each feature, of its range and of the samples of a spot check."""
+
+
+class TooWide(Exception):
+    """The memory budget holds no block of samples with all of their features."""
+
+
 def sifted(
     points: Points, k: int, memory_budget: int, workers: Workers
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-    """Candidates of every sample: (n, room) ids, (n,) number of valid ids, (n,) whether some may be missing."""
+    """Candidates of every sample: (n, room) ids, (n,) number of valid ids, (n,) whether some may be missing.
+
+    Raises:
+        TooWide: a memory budget below one block.
+    """
+    if _pilot_bytes(points) > memory_budget:
+        raise TooWide
     dtype, keep = _plan(points, k)
     tile, height = _sides(points, Shortlist.room(keep), dtype, memory_budget, workers.count)
     sieve = _Sieve(points, keep, dtype, tile, workers)
@@ -114,8 +137,9 @@ class _Sieve:
         self, which: torch.Tensor, out: torch.Tensor, norms: torch.Tensor, moved: torch.Tensor, start: int, stop: int
     ) -> None:
         """Write samples centred, scaled and rounded to out's type; their squared norms and how far they moved."""
-        for first in range(start, stop, 64):  # in steps that stay in the cache
-            here = slice(first, min(first + 64, stop))
+        step = max(1, min(64, AT_ONCE // self._points.dim))
+        for first in range(start, stop, step):
+            here = slice(first, min(first + step, stop))
             made = self._points.centred(which[here])
             rounded = out[here].copy_(made)
             _norms_and_moves(made.numpy(), rounded.float().numpy(), norms[here].numpy(), moved[here].numpy())
@@ -158,7 +182,7 @@ def _norms_and_moves(made: Any, rounded: Any, norms: Any, moved: Any) -> None:
 
 def _plan(points: Points, k: int) -> tuple[torch.dtype, int]:
     """The type of the samples and the length of the shortlists, predicted from the shells of a few samples."""
-    rows = torch.linspace(0, points.n - 1, min(PILOT, points.n // 16)).long()
+    rows = torch.linspace(0, points.n - 1, _pilots(points)).long()
     others = torch.arange(0, points.n, max(1, points.n // PILOT**2))
     own = points.centred(rows)
     norms = own.square().sum(dim=1, keepdim=True)
@@ -166,8 +190,9 @@ def _plan(points: Points, k: int) -> tuple[torch.dtype, int]:
         torch.empty((len(rows), len(others)), dtype=torch.float32),
         torch.empty(len(others), dtype=torch.float32),
     )
-    for start in range(0, len(others), 256):
-        here = slice(start, start + 256)
+    step = max(1, min(256, PILOT_BYTES // (8 * points.dim)))
+    for start in range(0, len(others), step):
+        here = slice(start, start + step)
         block = points.centred(others[here])
         other_norms[here] = block.square().sum(dim=1)
         torch.addmm(other_norms[here], own, block.T, alpha=-2, out=squared[:, here])
@@ -182,6 +207,16 @@ def _plan(points: Points, k: int) -> tuple[torch.dtype, int]:
     dtype = _cheaper_type(points, sizes)
     # Samples with far wider shells than most are left open.
     return dtype, min(points.n - 1, 4 * k + 128, max(k + 8, sizes[dtype] * 3 // 2))
+
+
+def _pilots(points: Points) -> int:
+    return max(1, min(PILOT, points.n // 16, PILOT_BYTES // (8 * points.dim)))
+
+
+def _pilot_bytes(points: Points) -> int:
+    """Bytes of the pilot: its samples, and some that they are compared with, as given and prepared."""
+    step = max(1, min(256, PILOT_BYTES // (8 * points.dim)))
+    return points.dim * (8 * _pilots(points) + 12 * step + CHECKS)
 
 
 def _cheaper_type(points: Points, sizes: Mapping[torch.dtype, int]) -> torch.dtype:
@@ -221,11 +256,11 @@ def _sides(points: Points, room: int, dtype: torch.dtype, memory_budget: int, th
     n, row = points.n, dtype.itemsize * points.dim
     # Candidates, their products and distances; a block of sums of these; the random sample.
     left = memory_budget - 12 * n * room - min(BLOCK_BYTES, 8 * n * room) - row * min(SAMPLE, n // 10)
+    left -= CHECKS * points.dim + PREPARED * max(points.dim, min(64 * points.dim, AT_ONCE)) * threads
     for tile in [side for side in TILES if side <= max(TILES[-1], n // 16)]:
         spare = left - 6 * tile * tile * threads
         if spare >= row * n:
             return tile, n
         if spare >= 2 * row * tile:
             return tile, (spare - row * tile) // (row * tile) * tile
-    needed = memory_budget - spare + 2 * row * tile
-    raise ValueError(below_one_block(points, memory_budget, needed))
+    raise TooWide

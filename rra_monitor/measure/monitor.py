@@ -13,11 +13,11 @@ from rra_monitor.capture.features import (
     available,
     call_model,
     device_of,
-    grouped,
     iter_features,
 )
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize, freed, is_out_of_memory
+from rra_monitor.capture.passes import grouped
 from rra_monitor.graph import default_k, knn_graph
 from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.estimate import CostEstimate, stored_curves, stored_graphs

@@ -23,7 +23,7 @@ from rra_monitor.capture.memory import BatchSize, fitted
 from rra_monitor.capture.undisturbed import undisturbed
 from rra_monitor.graph import KnnGraph, knn_graph
 from rra_monitor.graph.choose import choose, exact_seconds, nn_descent_seconds
-from rra_monitor.graph.exact import MEMORY_BUDGET
+from rra_monitor.graph.points import MEMORY_BUDGET
 from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.quantity import Quantity
 from rra_monitor.samples.sample import FixedSample

@@ -5,8 +5,9 @@ from torch.nn import functional
 
 import rra_monitor as rra
 from rra_monitor.capture.channels import with_views
-from rra_monitor.capture.features import Capture, collect, find_layers, grouped
+from rra_monitor.capture.features import Capture, collect, find_layers
 from rra_monitor.capture.layer import Layer
+from rra_monitor.capture.passes import grouped
 from rra_monitor.nn import resnet20
 from tests.helpers.views import EVERY
 

@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rra_monitor as rra
-from rra_monitor.capture.features import CallError, find_layers, grouped
+from rra_monitor.capture.features import CallError, find_layers
 from rra_monitor.capture.layers import LayerNameError
+from rra_monitor.capture.passes import grouped
 
 GENERATOR = torch.Generator().manual_seed(0)
 FLAT = torch.randn(40, 12, generator=GENERATOR)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import rra_monitor as rra
+from rra_monitor.graph.parts import GraphOfParts
 from tests.helpers.clouds import KINDS, assert_exact, cloud_of, clusters, true_distances
 
 pytestmark = pytest.mark.cuda
@@ -81,3 +82,28 @@ def test_graph_of_features_on_a_device_that_is_not_current_is_built_there():
     assert_exact(rra.knn_graph(torch.from_numpy(points).to("cuda:1"), 10), true_distances(points))
     assert torch.cuda.max_memory_allocated(0) == before
     assert torch.cuda.current_device() == 0
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_graph_of_parts_on_cuda_has_the_neighbours_of_float64(kind):
+    points = cloud_of(kind, 0, 301, 640, 10, 500.0)
+    assert_exact(of_parts(torch.from_numpy(points).cuda(), 10, 1 << 30).graph(), true_distances(points))
+
+
+@pytest.mark.parametrize("budget", [128 << 20, 32 << 20], ids=["two sweeps", "groups of samples"])
+def test_graph_of_parts_on_cuda_takes_the_bytes_that_it_says(budget):
+    points = torch.randn(2000, 9000, device="cuda")
+    of_parts(points[:, :3000].contiguous(), 20, budget)  # takes what cuBLAS holds
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    sizes = of_parts(points, 20, budget).sizes
+    assert torch.cuda.max_memory_allocated() - before <= sizes.bytes <= budget
+
+
+def of_parts(features, k, budget):
+    build = GraphOfParts(len(features), features.shape[1], k, budget)
+    while build.wants_sweep:
+        for part in features.split(5000, dim=1):
+            build.add(part)
+        build.end_sweep()
+    return build

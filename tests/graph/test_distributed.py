@@ -49,7 +49,9 @@ def test_auto_says_once_that_it_is_exact_over_the_ranks(outcome):
 
 def test_the_example_of_the_documentation_runs_under_torchrun(tmp_path):
     text = (ROOT / "docs" / "graph.md").read_text()
-    (tmp_path / "ids.py").write_text(re.search(r"```python\n(import torch.*?)```", text, re.DOTALL)[1])
+    (tmp_path / "ids.py").write_text(
+        re.search(r"```python\n(import torch, torch.distributed.*?)```", text, re.DOTALL)[1]
+    )
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "ids.py"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(torchrun, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)

@@ -13,6 +13,7 @@ import rra_monitor as rra
 from rra_monitor.graph import KnnGraph, bounds, exact, on_device, sieve, smallest, spot_check, tensor_cores
 from rra_monitor.graph.dense import in_double, in_single
 from rra_monitor.graph.distances import squared_differences
+from rra_monitor.graph.finished import in_units
 from rra_monitor.graph.on_device import graph_on_device
 from rra_monitor.graph.points import Points
 from tests.helpers.clouds import (
@@ -60,7 +61,7 @@ def graph_by_rows(features, k):
     squared, indices, settled = in_single(points, rows, k)
     left = (~settled).nonzero()[:, 0]
     squared[left], indices[left] = in_double(points, left, squared.shape[1])
-    return KnnGraph(indices[:, :k].int().numpy(), exact.in_units(points, squared[:, :k].numpy()))
+    return KnnGraph(indices[:, :k].int().numpy(), in_units(squared[:, :k].numpy(), points.scale))
 
 
 def cut_sums(own, others):

@@ -16,9 +16,10 @@ SCRIPT = """
 import torch
 from rra_monitor.graph import smallest
 from rra_monitor.graph.distances import squared_differences
+from rra_monitor.graph.parts import GraphOfParts
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.tensor_cores import Rounded
-from tests.helpers.clouds import cloud_of, offset, true_distances
+from tests.helpers.clouds import assert_exact, cloud_of, offset, true_distances
 
 assert smallest.kernels_for(torch.device("cpu")) is not None
 found = {}
@@ -37,6 +38,11 @@ for name, cloud in {
         true = torch.from_numpy(true_distances(cloud.float().numpy()))[[3, 7]].nan_to_num(posinf=0.0)
         distances = squared.sqrt() * points.scale
         torch.testing.assert_close(distances, true, rtol=1e-12 if double else 1e-6, atol=0)
+    build = GraphOfParts(12, cloud.shape[1], 4)
+    while build.wants_sweep:
+        build.add(cloud)
+        build.end_sweep()
+    assert_exact(build.graph(), true_distances(cloud.float().numpy()))
     some = torch.where(others % 3 == 1, -1, others)
     fewer = squared_differences(points, torch.tensor([3, 7]), some, True)
     assert torch.equal(fewer, squared.masked_fill(some < 0, torch.inf))

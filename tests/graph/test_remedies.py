@@ -8,6 +8,7 @@ from scipy.sparse import csr_matrix
 
 import rra_monitor as rra
 from rra_monitor import KnnGraph, knn_graph
+from rra_monitor.graph import GraphOfParts
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.recall import draw_audit
 from tests.helpers.remedies import Remedy
@@ -19,8 +20,33 @@ FEW_BYTES = 31_000
 AUDIT = draw_audit(Points(POINTS), 5)
 
 
+DROPOUT = torch.nn.Dropout(0.2)
+
+
 def quantised():
     return torch.quantize_per_tensor(torch.from_numpy(POINTS), 0.1, 0, torch.qint8)
+
+
+def of_parts(*sweeps, gram=False, k=5):
+    """A build of POINTS, given as parts for some sweeps."""
+    build = GraphOfParts(60, 40, k, gram=gram)
+    for parts in sweeps:
+        for part in parts:
+            build.add(part)
+        build.end_sweep()
+    return build
+
+
+def follow_sweeps():
+    build = of_parts()
+    while build.wants_sweep:
+        build.add(POINTS)
+        build.end_sweep()
+    return build
+
+
+def of_passes(network):
+    return of_parts(*([network(torch.from_numpy(POINTS))] for _ in range(2)))
 
 
 def shard(offset=0, total=60):
@@ -134,6 +160,36 @@ REMEDIES = [
         "build the graph of the {} samples with k={}",
         lambda: AUDIT.recall(knn_graph(POINTS, 4)),
         lambda: AUDIT.recall(knn_graph(POINTS, 5)),
+    ),
+    Remedy(
+        "wants no further part; call GraphOfParts.graph",
+        lambda: of_parts([POINTS], [POINTS]).add(POINTS),
+        lambda: of_parts([POINTS], [POINTS]).graph(),
+    ),
+    Remedy(
+        "add all parts and call GraphOfParts.end_sweep while GraphOfParts.wants_sweep is true",
+        lambda: of_parts([POINTS]).graph(),
+        lambda: follow_sweeps().graph(),
+    ),
+    Remedy(
+        "give every part once, then call GraphOfParts.end_sweep",
+        lambda: of_parts([POINTS, POINTS]),
+        lambda: of_parts([POINTS]),
+    ),
+    Remedy(
+        "expected dim={}; give every part once in each sweep",
+        lambda: of_parts([POINTS[:, :39]]),
+        lambda: of_parts([POINTS[:, :39], POINTS[:, 39:]]),
+    ),
+    Remedy(
+        "the Gram matrix was not kept; build with gram=True",
+        lambda: of_parts([POINTS], [POINTS]).gram(),
+        lambda: of_parts([POINTS], [POINTS], gram=True).gram(),
+    ),
+    Remedy(
+        "Do random layers of the network (dropout) act? Put it into evaluation mode",
+        lambda: of_passes(DROPOUT.train()),
+        lambda: of_passes(DROPOUT.eval()),
     ),
 ]
 
