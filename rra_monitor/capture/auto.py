@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import chain, combinations
 
 from torch import nn
 
@@ -76,10 +76,9 @@ class _Choice:
     """The choice among the calls of one pass."""
 
     def __init__(self, model: nn.Module, traced: Trace) -> None:
-        self._modules = named_modules(model)
         self._whole = traced.whole
         self._layers = {(layer.module, layer.call): layer for layer in traced.layers if layer.module}
-        self._structure = Structure(traced, self._modules)
+        self._structure = Structure(traced, named_modules(model))
         self._networks: set[type[nn.Module]] = set()
         """Classes of which there are several networks, one beside the other."""
 
@@ -223,10 +222,10 @@ class _Choice:
     def _networks_in(self, call: Call, blocks: set[Call]) -> Iterator[Call]:
         """The calls with blocks within a call that do not work on what another one with blocks returned."""
         holders = [inner for inner in call.inner if inner not in blocks and not blocks.isdisjoint(inner)]
-        fed = {b for a, b in combinations(holders, 2) if self._structure.connected(a, b, call.inner, first=True)}
-        feeding = {a for a, b in combinations(holders, 2) if self._structure.connected(a, b, call.inner, first=True)}
+        pairs = combinations(holders, 2)
+        joined = set(chain(*(pair for pair in pairs if self._structure.connected(*pair, call.inner, first=True))))
         for holder in holders:
-            if holder not in fed | feeding:
+            if holder not in joined:
                 if not self._structure.container(holder):
                     yield holder
                 yield from self._networks_in(holder, blocks)

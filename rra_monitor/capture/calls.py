@@ -2,7 +2,7 @@
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -199,8 +199,3 @@ def _same_numbers(given: tuple[torch.Tensor, int] | None, returned: torch.Tensor
     if not strided or _version(tensor) != version:
         return False
     return returned is tensor or returned.untyped_storage()._cdata == tensor.untyped_storage()._cdata
-
-
-def named(layers: Sequence[Layer]) -> dict[tuple[str, int], Layer]:
-    """The layers by module and number of its call."""
-    return {(layer.module, layer.call): layer for layer in layers if layer.module}
