@@ -11,14 +11,14 @@
 | whole numbers of more bits (tokens, classes, positions), meta tensors | nothing: they have no distances |
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rra_monitor.capture.padding import masked_mean
+from rra_monitor.utils.trees import iter_leaves
 
 NAMES = (torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
 """Types of numbers that stand for tokens, classes or positions."""
@@ -89,7 +89,8 @@ def dense(output: Any, values: bool = True) -> torch.Tensor | LeftOut:
 
     Complex tensors stay complex, since their features are pooled as such, see `views.pooled`.
     """
-    parts = list(_parts(output))
+    leaves = iter_leaves(output, (torch.Tensor, PackedSequence), in_data_classes=True)
+    parts: list[torch.Tensor | PackedSequence] = list(leaves)
     part = next((each for each in parts if isinstance(each, PackedSequence) or each.dim()), None)
     if part is None:
         what = "a single number" if parts else f"a {type(output).__name__} without a tensor"
@@ -111,21 +112,6 @@ def dense(output: Any, values: bool = True) -> torch.Tensor | LeftOut:
     if part.dtype in NAMES:
         return _names(part)
     return part.to(torch.uint8) if part.dtype is torch.bool else part
-
-
-def _parts(tree: Any) -> Iterator[torch.Tensor | PackedSequence]:
-    """The tensors of a nested structure in order, and packed sequences as wholes."""
-    if isinstance(tree, (torch.Tensor, PackedSequence)):
-        yield tree
-    elif isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from _parts(value)
-    elif isinstance(tree, (list, tuple)):
-        for value in tree:
-            yield from _parts(value)
-    elif is_dataclass(tree):
-        for each in fields(tree):
-            yield from _parts(getattr(tree, each.name, None))
 
 
 def _names(tensor: torch.Tensor) -> LeftOut:

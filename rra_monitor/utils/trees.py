@@ -1,6 +1,7 @@
 """Nested batches: dictionaries, lists and tuples with tensors as leaves."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -21,14 +22,29 @@ def map_tensors(function: Callable[[torch.Tensor], Any], tree: Any) -> Any:
 
 def iter_tensors(tree: Any) -> Iterator[torch.Tensor]:
     """The tensors of a nested structure, in order."""
-    if isinstance(tree, torch.Tensor):
+    return iter_leaves(tree, (torch.Tensor,))
+
+
+def iter_leaves(tree: Any, kinds: tuple[type, ...], in_data_classes: bool = False) -> Iterator[Any]:
+    """The objects of some classes in a nested structure, in order.
+
+    Args:
+        tree: nested structure.
+        kinds: classes of the leaves; nothing within one of them is looked at.
+        in_data_classes: whether the fields of data classes are looked at, too.
+    """
+    if isinstance(tree, kinds):
         yield tree
-    elif isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from iter_tensors(value)
+        return
+    values: Iterable[Any] = ()
+    if isinstance(tree, Mapping):
+        values = tree.values()
     elif isinstance(tree, (list, tuple)):
-        for value in tree:
-            yield from iter_tensors(value)
+        values = tree
+    elif in_data_classes and is_dataclass(tree):
+        values = (getattr(tree, each.name, None) for each in fields(tree))
+    for value in values:
+        yield from iter_leaves(value, kinds, in_data_classes)
 
 
 def first_tensor(tree: Any) -> torch.Tensor | None:
