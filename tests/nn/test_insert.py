@@ -247,9 +247,9 @@ def with_timms(kind):
     return timm.create_model("test_resnet", block_args={"attn_layer": kind}, zero_init_last=False).eval()
 
 
-def regnet_y():
-    with torch.device("cpu"):  # torchvision computes the widths with tensors
-        return torchvision.models.regnet_y_400mf()
+def on_cpu(build):
+    with torch.device("cpu"):  # RegNets compute their widths with tensors
+        return build()
 
 
 class TestReplacing:
@@ -269,8 +269,11 @@ class TestReplacing:
     @pytest.mark.parametrize(
         ("build", "place"),
         [
-            (regnet_y, "trunk_output.block1.block1-0.f.se (SqueezeExcitation)"),
-            (partial(timm.create_model, "regnety_002"), "s1.b1.se (SEModule)"),
+            (
+                partial(on_cpu, torchvision.models.regnet_y_400mf),
+                "trunk_output.block1.block1-0.f.se (SqueezeExcitation)",
+            ),
+            (partial(on_cpu, partial(timm.create_model, "regnety_002")), "s1.b1.se (SEModule)"),
             (partial(timm.create_model, "legacy_seresnet18"), "layer1.0.se_module (SEModule)"),
             (partial(timm.create_model, "resnetrs50"), "layer1.0.se (SEModule)"),
             (partial(timm.create_model, "test_byobnet"), "stages.0.0.attn (SEModule)"),
