@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
@@ -18,7 +18,7 @@ from rra_monitor.capture.features import (
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize, freed, is_out_of_memory
 from rra_monitor.capture.passes import grouped
-from rra_monitor.graph import default_k, knn_graph
+from rra_monitor.graph import default_k, gather_graph, knn_graph
 from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.estimate import CostEstimate, stored_curves, stored_graphs
 from rra_monitor.measure.options import MonitorOptions, check_names
@@ -29,6 +29,7 @@ from rra_monitor.measure.trial import Graphs, graph_seconds, passes
 from rra_monitor.measure.watched import WatchedLayers
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.ranks import Ranks
 from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.text import brief
@@ -78,7 +79,7 @@ class Monitor:
         self.on_error = on_error
         self.quantities = options.measured()
         self._remarks = Remarks()
-        self._watched = WatchedLayers(options, self._forward, self._remarks.say)
+        self._watched = WatchedLayers(options, self._forward)
         self._failures = Repeated()
         self._batch_size = BatchSize(options.batch_size)
 
@@ -107,7 +108,13 @@ class Monitor:
         )
 
     def measure(
-        self, model: nn.Module, *, step: int, epoch: int, on_graph: Callable[[str, int, int], None] | None = None
+        self,
+        model: nn.Module,
+        *,
+        step: int,
+        epoch: int,
+        group: "ProcessGroup | None" = None,
+        on_graph: Callable[[str, int, int], None] | None = None,
     ) -> dict[str, Snapshot]:
         """A snapshot of every probe.
 
@@ -120,23 +127,30 @@ class Monitor:
                 process may measure alone.
             step: optimiser steps taken.
             epoch: epochs completed.
+            group: torch.distributed process group whose ranks share the work: each passes its part of the samples
+                through its replica of the network, all build the graphs together, and all must call this. If one
+                fails, all do. The snapshot is that of one process; rank 0 alone has its graphs.
             on_graph: function for a progress bar, called before the first graph of a probe and after each graph, with
                 the probe, the number of its graphs built so far, and their total number.
 
         Returns:
-            Probe to snapshot; empty where measuring failed and `on_error` is "warn".
+            Probe to snapshot, on every rank; empty where measuring failed and `on_error` is "warn".
 
         Raises:
-            ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer.
+            ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer;
+                samples, options or steps that differ between ranks.
+            RankError: another error on a rank of the group, on all ranks.
         """
-        step, epoch = whole_number("step", step, 0), whole_number("epoch", epoch, 0)
+        step, epoch, ranks = whole_number("step", step, 0), whole_number("epoch", epoch, 0), Ranks.of(group)
         try:
+            ranks.agree(self._agreed(step, epoch))
             with preserved_rng():  # a user's quantity may draw from the global streams
-                return {probe: self._snapshot(model, probe, step, epoch, on_graph) for probe in self.probes}
+                return {probe: self._snapshot(model, probe, step, epoch, ranks, on_graph) for probe in self.probes}
         except Exception as error:
             if self.on_error == "raise":
                 raise
-            self._failures.warn(f"no snapshot at epoch {epoch}, step {step}; training goes on: {error!r}")
+            if ranks.rank == 0:
+                self._failures.warn(f"no snapshot at epoch {epoch}, step {step}; training goes on: {error!r}")
         freed()  # the error held what had been collected
         return {}
 
@@ -150,7 +164,7 @@ class Monitor:
 
     def _estimate(self, model: nn.Module, probe: str) -> CostEstimate:
         sample, k, budget = self.probes[probe], self.k(probe), self.options.budget
-        layers = self._watched.of(model, probe, sample)
+        layers = self._watched.of(model, probe, sample, self._remarks.say)
         names = [name for layer in layers for name in layer.view_names.values()]
         groups = grouped(layers, sample.n, available(model, budget))
         tried = passes(model, sample, groups, self._forward, self._batch_size)
@@ -167,19 +181,46 @@ class Monitor:
             curve_bytes=stored_curves(names, self.quantities),
         )
 
+    def _agreed(self, step: int, epoch: int) -> dict[str, Any]:
+        """What must be the same on all ranks."""
+        options = self.options
+        samples = {
+            f"probe {probe!r}": f"n={sample.n}, fingerprint {sample.fingerprint}, ids {hash_of(sample.ids)}"
+            for probe, sample in self.probes.items()
+        }
+        return {
+            "probes": tuple(self.probes),
+            **samples,
+            "step": step,
+            "epoch": epoch,
+            **{name: getattr(options, name) for name in ("layers", "views", "k", "backend", "estimator")},
+            "quantities": tuple(one.name for one in self.quantities),
+        }
+
     def _snapshot(
-        self, model: nn.Module, probe: str, step: int, epoch: int, on_graph: Callable[[str, int, int], None] | None
+        self,
+        model: nn.Module,
+        probe: str,
+        step: int,
+        epoch: int,
+        ranks: Ranks,
+        on_graph: Callable[[str, int, int], None] | None,
     ) -> Snapshot:
         started, sample = time.perf_counter(), self.probes[probe]
-        if known := self._watched.known(model, probe):
+        say = self._remarks.say if ranks.rank == 0 else _silently
+        known = self._watched.known(model, probe)
+        if all(ranks.values(lambda: bool(known))):
             try:
-                return self._measured(model, probe, known, started, step, epoch, on_graph)
+                return self._measured(model, probe, known, started, step, epoch, ranks, on_graph)
             except Exception as error:
                 # The same modules may run in another way than before.
-                if is_out_of_memory(error) or self._watched.found(model, probe, sample) == known:
+                if is_out_of_memory(error):
                     raise
-        layers = self._watched.of(model, probe, sample)
-        return self._measured(model, probe, layers, started, step, epoch, on_graph)
+                found = ranks.together(lambda: self._watched.found(model, probe, sample, say))
+                if all(ranks.values(lambda: found == known)):
+                    raise
+        layers = ranks.together(lambda: self._watched.of(model, probe, sample, say))
+        return self._measured(model, probe, layers, started, step, epoch, ranks, on_graph)
 
     def _measured(
         self,
@@ -189,30 +230,37 @@ class Monitor:
         started: float,
         step: int,
         epoch: int,
+        ranks: Ranks,
         on_graph: Callable[[str, int, int], None] | None,
     ) -> Snapshot:
         sample, k = self.probes[probe], self.k(probe)
         total = sum(len(layer.view_names) for layer in layers)
         if on_graph:
             on_graph(probe, 0, total)
-        collector = Collector(self.quantities, sample.labels)
-        for layer, features in iter_features(
+        collector = Collector(self.quantities, sample.labels, ranks)
+        features = iter_features(
             model,
-            sample,
+            sample.rows(ranks.rows(sample.n)),
             layers,
             views=tuple(self.options.views),
             forward=self._forward,
             batch_size=self._batch_size,
             memory_budget=self.options.budget,
-        ):
+        )
+        while found := ranks.together(lambda: next(features, None)):
+            layer, shard = found
             try:
-                collector.add(layer, knn_graph(features, k, self.options.backend), features)
+                graph = knn_graph(shard, k, self.options.backend, group=ranks.group)
+                if ranks.group:
+                    graph = gather_graph(graph, ranks.group)
+                whole = whole_features(shard, ranks)
+                ranks.together(lambda: collector.add(layer, graph, whole))
             except (ValueError, TypeError) as error:
                 raise type(error)(f"layer {layer!r} of probe {probe!r}: {error}") from error
             if on_graph:
                 on_graph(probe, len(collector.graphs), total)
+        collector.exchange()
         matrices = collector.matrices()
-        self._remarks.undefined(probe, self.quantities, collector.reasons)
         snapshot = Snapshot(
             probe=probe,
             step=step,
@@ -222,11 +270,13 @@ class Monitor:
             matrices=matrices,
             settings=self.settings(probe),
             quantities=self.quantities,
-            graphs=collector.graphs,
+            graphs=collector.graphs if ranks.rank == 0 else {},
             aliases={name: same for layer in layers for name, same in layer.aliases.items()},
             seconds=time.perf_counter() - started,
         )
-        self._remarks.of_samples(snapshot)
+        if ranks.rank == 0:
+            self._remarks.undefined(probe, self.quantities, collector.reasons)
+            self._remarks.of_samples(snapshot)
         return snapshot
 
 
@@ -258,3 +308,23 @@ def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> d
         if k is not None and not 2 <= whole_number("k", k) < sample.n:
             raise ValueError(f"k={k} for probe {name!r} of n={sample.n} samples; k must lie in 2 to {sample.n - 1}")
     return dict(probes)
+
+
+def whole_features(rows, ranks):
+    import torch
+    from rra_monitor.graph.ring import Ring
+    if ranks.group is None:
+        return rows
+    counts = ranks.values(lambda: len(rows))
+    whole = torch.empty((sum(counts), *rows.shape[1:]), dtype=rows.dtype) if ranks.rank == 0 else None
+    for first, block in Ring(rows.flatten(1), counts, ranks.rank, ranks.group).blocks():
+        if whole is not None:
+            whole.flatten(1)[first:first+len(block)] = block
+    return whole
+
+def hash_of(ids):
+    import hashlib
+    return hashlib.sha256(ids.tobytes()).hexdigest()[:12]
+
+def _silently(text: str) -> None:
+    """Say nothing: another rank does."""
