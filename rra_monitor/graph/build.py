@@ -1,9 +1,11 @@
 """knn_graph: check the features, choose a backend, build the graph."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -16,10 +18,38 @@ from rra_monitor.graph.points import MEMORY_BUDGET, Points
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
+    from rra_monitor.graph.sharded import ShardedGraph
+
 BACKENDS = ("auto", "exact", "nndescent")
 DEFAULTS = {"memory_budget": MEMORY_BUDGET, "seed": 0}
 
 _log = logging.getLogger("rra_monitor")
+
+
+@overload
+def knn_graph(
+    features: Any,
+    k: int = 20,
+    backend: str = "auto",
+    *,
+    min_recall: float = 0.95,
+    memory_budget: int = MEMORY_BUDGET,
+    seed: int = 0,
+    group: None = None,
+) -> KnnGraph: ...
+
+
+@overload
+def knn_graph(
+    features: Any,
+    k: int = 20,
+    backend: str = "auto",
+    *,
+    min_recall: float = 0.95,
+    memory_budget: int = MEMORY_BUDGET,
+    seed: int = 0,
+    group: ProcessGroup,
+) -> ShardedGraph: ...
 
 
 def knn_graph(
@@ -30,8 +60,8 @@ def knn_graph(
     min_recall: float = 0.95,
     memory_budget: int = MEMORY_BUDGET,
     seed: int = 0,
-    group: "ProcessGroup | None" = None,
-) -> KnnGraph:
+    group: ProcessGroup | None = None,
+) -> KnnGraph | ShardedGraph:
     """The directed graph of the k nearest neighbours under the Euclidean distance.
 
     Distances are those of the vectorised samples in float32, whatever the input's type. All are measured by direct
@@ -54,7 +84,7 @@ def knn_graph(
             given: blocks have fixed sizes.
 
     Returns:
-        A KnnGraph of numpy arrays.
+        A KnnGraph of numpy arrays; with a group a ShardedGraph, this rank's rows of it.
 
     Raises:
         TypeError: features that are not real numbers in a dense array or tensor; options of another type.
@@ -86,8 +116,8 @@ def knn_graph(
 
 
 def _graph_over_ranks(
-    features: Any, k: int, backend: str, group: "ProcessGroup", check: Callable[[], None]
-) -> KnnGraph:
+    features: Any, k: int, backend: str, group: ProcessGroup, check: Callable[[], None]
+) -> ShardedGraph:
     from torch.distributed import get_rank
 
     from rra_monitor.graph.distributed import distributed_graph

@@ -7,7 +7,6 @@ nearest, for distances in float64.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,10 +17,11 @@ import torch.distributed as dist
 
 from rra_monitor.graph.bounds import cancelling, squared_error, vanishing
 from rra_monitor.graph.distances import pair_differences
-from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
+from rra_monitor.graph.knn import TIE_TOLERANCE
 from rra_monitor.graph.points import real_tensor
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.ring import Ring, wire_of
+from rra_monitor.graph.sharded import ShardedGraph
 from rra_monitor.graph.spot_check import count_wrong, rows_to_check, squares, warn
 from rra_monitor.graph.workers import Workers
 from rra_monitor.utils.collectives import gathered, held
@@ -33,7 +33,7 @@ SPARE = 8
 """Candidates beyond k: their distances tell whether rounding can have replaced a neighbour."""
 
 
-def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> KnnGraph:
+def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> ShardedGraph:
     """This rank's rows of the exact graph of the samples of all ranks; a collective call.
 
     The samples of rank 0 come first, then those of rank 1 and so on; indices are positions in that order. Distances are
@@ -46,7 +46,7 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
         group: existing torch.distributed process group (gloo or NCCL) that this process belongs to.
 
     Returns:
-        A KnnGraph of n_r rows with the `offset` of the first one and the `total` n; ties and zeros are those of all n.
+        A ShardedGraph of n_r rows; its ties, zeros and checks are those of all n samples.
 
     Raises:
         TypeError: features that are not real numbers in a dense tensor, a k that is not an integer; on all ranks,
@@ -86,39 +86,17 @@ def distributed_graph(features: torch.Tensor, k: int, group: ProcessGroup) -> Kn
     overflows, ties, zeros = np.sum(gathered(lambda: own_sums, group), axis=0)
     if overflows:
         raise ValueError("distances between these features exceed float32; scale the features down")
-    return KnnGraph(
+    return ShardedGraph(
         indices=candidates[:, :k].int().cpu().numpy(),
         distances=distances[:, :k].cpu().numpy(),
+        offset=ring.offset,
+        total=n,
+        group=group,
         ties=float(ties / n),
         zeros=float(zeros / n),
         checked=checked,
         failed=failed,
-        offset=ring.offset,
-        total=n,
     )
-
-
-def gather_graph(graph: KnnGraph, group: ProcessGroup) -> KnnGraph:
-    """The whole graph, put together from the shards of all ranks, on every rank; a collective call.
-
-    Each rank receives 8 n k bytes: 1 GB for 1.28 million samples with 100 neighbours. Metrics do not need this;
-    they take the group.
-
-    Args:
-        graph: this rank's shard.
-        group: torch.distributed process group that the graph was built over.
-
-    Returns:
-        A KnnGraph of all n rows, without offset and total.
-
-    Raises:
-        ValueError: shards that are not those of one whole graph.
-    """
-    shards = gathered(lambda: (graph.offset, graph.indices, graph.distances), group)
-    indices, distances = (np.concatenate([shard[part] for shard in shards]) for part in (1, 2))
-    if graph.total != len(indices):
-        raise ValueError(f"the ranks hold {len(indices)} rows of a graph of {graph.total} samples; pass each its shard")
-    return dataclasses.replace(graph, indices=indices, distances=distances, offset=0, total=None)
 
 
 def _facts_of(features: torch.Tensor, k: int) -> dict[str, Any]:

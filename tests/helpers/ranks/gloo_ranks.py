@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from sklearn.datasets import load_digits
 
-from rra_monitor.graph import KnnGraph, knn_graph, ring
-from rra_monitor.graph.distributed import distributed_graph, gather_graph
+from rra_monitor.graph import KnnGraph, ShardedGraph, knn_graph, ring
+from rra_monitor.graph.distributed import distributed_graph
 from rra_monitor.metrics import nncs, nnls, nnls_matrix, twonn
 
 
@@ -71,7 +71,7 @@ def main():
 
     def note(name, graph):
         arrays[f"{name}.indices"], arrays[f"{name}.distances"] = graph.indices, graph.distances
-        values[name] = [graph.offset, graph.total, graph.ties, graph.zeros]
+        values[name] = [getattr(graph, "offset", None), getattr(graph, "total", None), graph.ties, graph.zeros]
 
     for name, (points, k) in CASES.items():
         here = share(len(points), rank, ranks)
@@ -90,23 +90,20 @@ def main():
     logging.getLogger("rra_monitor").setLevel(logging.INFO)
     note("digits by auto", knn_graph(digits, 20, group=group))
     values["logged"] = logged
-    gathered = gather_graph(graphs["digits"], group)
+    gathered = graphs["digits"].gather()
     note("digits gathered", gathered)
     values["twonn of gathered"] = twonn(gathered)
     note("digits backwards", distributed_graph(digits.flip(1) ** 2, 20, group))
-    other = KnnGraph(
-        arrays["digits backwards.indices"],
-        arrays["digits backwards.distances"],
-        offset=graphs["digits"].offset,
-        total=500,
+    other = ShardedGraph(
+        arrays["digits backwards.indices"], arrays["digits backwards.distances"], graphs["digits"].offset, 500, group
     )
     labels = load_digits().target[:500][share(500, rank, ranks)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        values["twonn"] = {name: twonn(graph, group) for name, graph in graphs.items() if graph.k > 1}
-    values["nncs"] = nncs(graphs["digits"], labels, group)
-    values["nnls"] = nnls(graphs["digits"], other, group)
-    values["nnls_matrix"] = nnls_matrix([graphs["digits"], other], group=group).tolist()
+        values["twonn"] = {name: twonn(graph) for name, graph in graphs.items() if graph.k > 1}
+    values["nncs"] = nncs(graphs["digits"], labels)
+    values["nnls"] = nnls(graphs["digits"], other)
+    values["nnls_matrix"] = nnls_matrix([graphs["digits"], other]).tolist()
 
     last = rank == ranks - 1
     broken, whole = digits.clone(), KnnGraph(np.array([[1], [0]], np.int32), np.ones((2, 1), np.float32))
@@ -135,12 +132,9 @@ def main():
         "backend": lambda: knn_graph(digits, 5, "nndescent" if last else "auto", group=group),
         "overflow": lambda: distributed_graph(digits.double() * 1e300, 5, group),
         "far apart": lambda: distributed_graph(far_apart, 1, group),
-        "labels": lambda: nncs(graphs["digits"], labels[:-1] if last else labels, group),
-        "whole graph": lambda: twonn(whole, group),
-        "lists": lambda: nnls_matrix(lopsided, group=group),
-        "share without group": lambda: twonn(graphs["digits"]),
-        "nnls without group": lambda: nnls(graphs["digits"], other),
-        "nncs without group": lambda: nncs(graphs["digits"], labels),
+        "labels": lambda: nncs(graphs["digits"], labels[:-1] if last else labels),
+        "whole graph": lambda: nnls(graphs["digits"], whole if last else other),
+        "lists": lambda: nnls_matrix(lopsided),
     }
     values["faults"] = {}
     for name, call in faults.items():
