@@ -59,7 +59,10 @@ def gathered(find: Callable[[], T], group: ProcessGroup) -> list[T]:
             failed.setdefault(text, []).append(str(rank))
     if failed:
         first = next(kind for _, kind in everyone if kind is not None)
-        raise first("; ".join(f"rank {', '.join(where)}: {text}" for text, where in failed.items())) from cause
+        try:
+            raise first("; ".join(f"rank {', '.join(where)}: {text}" for text, where in failed.items())) from cause
+        finally:
+            cause = None  # it holds this frame, which would hold it and what it could not allocate
     return [value for value, _ in everyone]
 
 
