@@ -8,19 +8,15 @@ from typing import Any, Literal
 
 from torch import nn
 
-from rra_monitor.capture.features import (
-    Forward,
-    available,
-    call_model,
-    device_of,
-    iter_features,
-)
+from rra_monitor.capture.features import Forward, call_model, device_of
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize, freed, is_out_of_memory
-from rra_monitor.capture.passes import grouped
-from rra_monitor.graph import default_k, knn_graph
+from rra_monitor.graph import default_k
 from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.estimate import CostEstimate, stored_curves, stored_graphs
+from rra_monitor.measure.layer_errors import named
+from rra_monitor.measure.layer_graphs import iter_graphs
+from rra_monitor.measure.memory_plan import Case, Wanted, passes_of, stages
 from rra_monitor.measure.options import MonitorOptions, check_names
 from rra_monitor.measure.remarks import Remarks
 from rra_monitor.measure.settings import Settings
@@ -29,6 +25,7 @@ from rra_monitor.measure.trial import Graphs, graph_seconds, passes
 from rra_monitor.measure.watched import WatchedLayers
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.memory import free_memory
 from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.text import brief
@@ -149,11 +146,11 @@ class Monitor:
             return {probe: self._estimate(model, probe) for probe in self.probes}
 
     def _estimate(self, model: nn.Module, probe: str) -> CostEstimate:
-        sample, k, budget = self.probes[probe], self.k(probe), self.options.budget
+        sample, k, budget = self.probes[probe], self.k(probe), self._budget(model)
         layers = self._watched.of(model, probe, sample)
         names = [name for layer in layers for name in layer.view_names.values()]
-        groups = grouped(layers, sample.n, available(model, budget))
-        tried = passes(model, sample, groups, self._forward, self._batch_size)
+        ahead = passes_of(stages(layers, self._case(model, probe), budget), self._case(model, probe))
+        tried = passes(model, sample, ahead, self._forward, self._batch_size)
         graphs = Graphs(sample.n, k, self.options.backend, sample.labels, self.quantities)
         return CostEstimate(
             layers=layers,
@@ -161,11 +158,28 @@ class Monitor:
             n=sample.n,
             k=k,
             classes=sample.classes,
-            passes=sum(any(layer.module for layer in group) for group in groups),
+            passes=sum(each.through_network for each in ahead),
+            memory_budget=budget,
             seconds=tried.seconds + graph_seconds(graphs, layers, tried.noise, device_of(model), budget),
             graph_bytes=stored_graphs(sample.n, k, names),
             curve_bytes=stored_curves(names, self.quantities),
         )
+
+    def _case(self, model: nn.Module, probe: str) -> Case:
+        return Case(
+            n=self.probes[probe].n,
+            k=self.k(probe),
+            backend=self.options.backend,
+            device=device_of(model),
+            wanted=Wanted.by(self.quantities),
+        )
+
+    def _budget(self, model: nn.Module) -> int:
+        """The memory budget; says where less is free."""
+        device = device_of(model)
+        budget = self.options.budget_on(device)
+        self._remarks.short_of_memory(budget, free_memory(device))
+        return budget
 
     def _snapshot(
         self, model: nn.Module, probe: str, step: int, epoch: int, on_graph: Callable[[str, int, int], None] | None
@@ -191,24 +205,23 @@ class Monitor:
         epoch: int,
         on_graph: Callable[[str, int, int], None] | None,
     ) -> Snapshot:
-        sample, k = self.probes[probe], self.k(probe)
+        sample = self.probes[probe]
         total = sum(len(layer.view_names) for layer in layers)
         if on_graph:
             on_graph(probe, 0, total)
         collector = Collector(self.quantities, sample.labels)
-        for layer, features in iter_features(
+        for found in iter_graphs(
             model,
             sample,
             layers,
-            views=tuple(self.options.views),
+            self._case(model, probe),
+            self._budget(model),
             forward=self._forward,
             batch_size=self._batch_size,
-            memory_budget=self.options.budget,
+            probe=probe,
         ):
-            try:
-                collector.add(layer, knn_graph(features, k, self.options.backend), features)
-            except (ValueError, TypeError) as error:
-                raise type(error)(f"layer {layer!r} of probe {probe!r}: {error}") from error
+            with named(found.name, probe):
+                collector.add(found.name, found.graph, found.features, found.kernel)
             if on_graph:
                 on_graph(probe, len(collector.graphs), total)
         matrices = collector.matrices()
