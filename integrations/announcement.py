@@ -27,7 +27,7 @@ def announcement(
         path: directory of the run; None if nothing is stored.
         references: name to the directory of an earlier run.
         remarks: further lines.
-        memory_budget: bytes of features held at once.
+        memory_budget: bytes that a snapshot may take beyond what the network takes for a batch.
         averaged: whether averaged weights are measured, too.
     """
     lines = ["RRA monitor:"]
@@ -48,13 +48,12 @@ def announcement(
     lines.append(
         f"  before training, {rhythm} and at the end; each time about {in_seconds(total(plans, averaged))}{disk}"
     )
-    if max(plan.passes for plan in each) > 1:
-        passes = ", ".join(f"{weights * plan.passes} of {probe}" for probe, plan in plans.items())
-        lines.append(
-            f"  passes through the network: {passes}; no more features are held at once than "
-            f"memory_budget={memory_budget / 2**30:.3g} GiB (or half of a GPU's free memory), and a larger one needs "
-            "fewer passes"
-        )
+    passes = ", ".join(f"{weights * plan.passes} of {probe}" for probe, plan in plans.items())
+    fewer = ", and a larger one needs fewer passes" if max(plan.passes for plan in each) > 1 else ""
+    lines.append(
+        f"  passes through the network: {passes}; beside them no more memory is taken than "
+        f"memory_budget={memory_budget / 2**30:.3g} GiB{fewer}"
+    )
     number = f"the graphs of {keep_graphs} snapshots are kept"
     kept = {"all": "all graphs are kept", "last": "the last graphs are kept"}.get(str(keep_graphs), number)
     if keep_graphs != "all":

@@ -215,7 +215,7 @@ class MonitoredFit:
             path=self.run.path,
             references=options.references,
             remarks=self.run.remarks,
-            memory_budget=options.measuring.budget,
+            memory_budget=next(iter(plans.values())).memory_budget,
             averaged=averaged,
         )
         rank_zero_info(text)

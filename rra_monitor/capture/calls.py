@@ -98,7 +98,9 @@ def trace(model: nn.Module, batch: Any, forward: Callable[[nn.Module, Any], Any]
 
 
 def _layer(name: str, module: str, index: int, form: Form) -> Layer:
-    return Layer(name, module, index, form.shape, is_complex=form.is_complex, sample_axis=form.sample_axis)
+    return Layer(
+        name, module, index, form.shape, is_complex=form.is_complex, sample_axis=form.sample_axis, dtype=form.dtype
+    )
 
 
 def _followed(model: nn.Module, whole: Call, inputs: torch.Tensor, run: Callable[[], object]) -> list[Call]:

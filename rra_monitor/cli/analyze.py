@@ -133,8 +133,8 @@ def measured_analysis(
     with shared_folder(ranks) as folder:
         # The first rank draws before the others, which take a large sample from its file.
         draw = partial(samples, data, n, size, probe, seed, folder)
-        first = ranks.together(lambda: draw() if ranks.rank == 0 else None)
-        probes = ranks.together(lambda: first or draw())
+        first = ranks.first(draw)
+        probes = ranks.agreed(lambda: first or draw())
     monitor = Monitor(probes, quantities=more, **options)
     if bare := [name for name, sample in monitor.probes.items() if sample.labels is None]:
         notes.append(
@@ -151,7 +151,7 @@ def measured_analysis(
         if left_out:
             notes.append(f"Left out of the checkpoint, being no part of MODEL: {some(left_out)}.")
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    ranks.together(lambda: refuse_mixing(store, monitor, step) if ranks.rank == 0 else None)
+    ranks.first(lambda: refuse_mixing(store, monitor, step))
     try:
         with _bar(ranks) as on_graph:
             found = monitor.measure(network, step=step, epoch=epoch, group=ranks.group, on_graph=on_graph)

@@ -3,36 +3,50 @@
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import nn
 
-from rra_monitor.capture.features import (
-    Forward,
-    available,
-    call_model,
-    device_of,
-    iter_features,
-)
+from rra_monitor.capture.features import Forward, call_model, device_of
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize, freed, is_out_of_memory
-from rra_monitor.capture.passes import grouped
-from rra_monitor.graph import default_k, gather_graph, knn_graph
+from rra_monitor.graph import default_k
 from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.estimate import CostEstimate, stored_curves, stored_graphs
+from rra_monitor.measure.layer_errors import named
+from rra_monitor.measure.layer_graphs import iter_graphs
+from rra_monitor.measure.memory_plan import Case, Wanted, passes_of, stages
 from rra_monitor.measure.options import MonitorOptions, check_names
 from rra_monitor.measure.remarks import Remarks
 from rra_monitor.measure.settings import Settings
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.measure.trial import Graphs, graph_seconds, passes
 from rra_monitor.measure.watched import WatchedLayers
+from rra_monitor.samples.drawing import fingerprint
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
-from rra_monitor.utils.ranks import Ranks
+from rra_monitor.utils.memory import free_memory
+from rra_monitor.utils.ranks import ALONE, Ranks
 from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.text import brief
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+OnGraph = Callable[[str, int, int], None]
+"""Function for a progress bar, see `Monitor.measure`."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment of a training: optimiser steps taken, and epochs completed."""
+
+    step: int
+    epoch: int
 
 
 class Monitor:
@@ -114,7 +128,7 @@ class Monitor:
         step: int,
         epoch: int,
         group: "ProcessGroup | None" = None,
-        on_graph: Callable[[str, int, int], None] | None = None,
+        on_graph: OnGraph | None = None,
     ) -> dict[str, Snapshot]:
         """A snapshot of every probe.
 
@@ -128,8 +142,8 @@ class Monitor:
             step: optimiser steps taken.
             epoch: epochs completed.
             group: torch.distributed process group whose ranks share the work: each passes its part of the samples
-                through its replica of the network, all build the graphs together, and all must call this. If one
-                fails, all do. The snapshot is that of one process; rank 0 alone has its graphs.
+                through its replica of the network, and all build the graphs together. All must call this, and what
+                fails on one fails on all. The snapshot is that of one process; rank 0 alone has its graphs.
             on_graph: function for a progress bar, called before the first graph of a probe and after each graph, with
                 the probe, the number of its graphs built so far, and their total number.
 
@@ -138,14 +152,14 @@ class Monitor:
 
         Raises:
             ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer;
-                samples, options or steps that differ between ranks.
-            RankError: another error on a rank of the group, on all ranks.
+                samples, options, steps or epochs that differ between ranks.
+            RankError: any other error of a rank of the group, on all ranks.
         """
-        step, epoch, ranks = whole_number("step", step, 0), whole_number("epoch", epoch, 0), Ranks.of(group)
+        moment, ranks = Moment(whole_number("step", step, 0), whole_number("epoch", epoch, 0)), Ranks.of(group)
         try:
-            ranks.agree(self._agreed(step, epoch))
+            ranks.agree(self._facts(moment))
             with preserved_rng():  # a user's quantity may draw from the global streams
-                return {probe: self._snapshot(model, probe, step, epoch, ranks, on_graph) for probe in self.probes}
+                return {probe: self._snapshot(model, probe, moment, ranks, on_graph) for probe in self.probes}
         except Exception as error:
             if self.on_error == "raise":
                 raise
@@ -163,11 +177,11 @@ class Monitor:
             return {probe: self._estimate(model, probe) for probe in self.probes}
 
     def _estimate(self, model: nn.Module, probe: str) -> CostEstimate:
-        sample, k, budget = self.probes[probe], self.k(probe), self.options.budget
+        sample, k, budget = self.probes[probe], self.k(probe), self._budget(model)
         layers = self._watched.of(model, probe, sample, self._remarks.say)
         names = [name for layer in layers for name in layer.view_names.values()]
-        groups = grouped(layers, sample.n, available(model, budget))
-        tried = passes(model, sample, groups, self._forward, self._batch_size)
+        ahead = passes_of(stages(layers, self._case(model, probe), budget), self._case(model, probe))
+        tried = passes(model, sample, ahead, self._forward, self._batch_size)
         graphs = Graphs(sample.n, k, self.options.backend, sample.labels, self.quantities)
         return CostEstimate(
             layers=layers,
@@ -175,52 +189,72 @@ class Monitor:
             n=sample.n,
             k=k,
             classes=sample.classes,
-            passes=sum(any(layer.module for layer in group) for group in groups),
+            passes=sum(each.through_network for each in ahead),
+            memory_budget=budget,
             seconds=tried.seconds + graph_seconds(graphs, layers, tried.noise, device_of(model), budget),
             graph_bytes=stored_graphs(sample.n, k, names),
             curve_bytes=stored_curves(names, self.quantities),
         )
 
-    def _agreed(self, step: int, epoch: int) -> dict[str, Any]:
+    def _case(self, model: nn.Module, probe: str, ranks: Ranks = ALONE) -> Case:
+        return Case(
+            n=self.probes[probe].n,
+            k=self.k(probe),
+            backend=self.options.backend,
+            device=device_of(model),
+            wanted=Wanted.by(self.quantities),
+            ranks=ranks.size,
+        )
+
+    def _budget(self, model: nn.Module) -> int:
+        """The memory budget; says where less is free."""
+        device = device_of(model)
+        budget = self.options.budget_on(device)
+        self._remarks.short_of_memory(budget, free_memory(device))
+        return budget
+
+    def _facts(self, moment: Moment) -> dict[str, Any]:
         """What must be the same on all ranks."""
-        options = self.options
         samples = {
-            f"probe {probe!r}": f"n={sample.n}, fingerprint {sample.fingerprint}, ids {hash_of(sample.ids)}"
-            for probe, sample in self.probes.items()
+            f"probe {name!r}": f"n={sample.n}, fingerprint {sample.fingerprint}, ids and labels {_hash(sample)}"
+            for name, sample in self.probes.items()
         }
+        options = {name: getattr(self.options, name) for name in ("layers", "views", "k", "backend", "estimator")}
+        names = tuple(one.name for one in self.quantities)
         return {
             "probes": tuple(self.probes),
             **samples,
-            "step": step,
-            "epoch": epoch,
-            **{name: getattr(options, name) for name in ("layers", "views", "k", "backend", "estimator")},
-            "quantities": tuple(one.name for one in self.quantities),
+            "step": moment.step,
+            "epoch": moment.epoch,
+            **options,
+            "quantities": names,
         }
 
     def _snapshot(
-        self,
-        model: nn.Module,
-        probe: str,
-        step: int,
-        epoch: int,
-        ranks: Ranks,
-        on_graph: Callable[[str, int, int], None] | None,
+        self, model: nn.Module, probe: str, moment: Moment, ranks: Ranks, on_graph: OnGraph | None
     ) -> Snapshot:
         started, sample = time.perf_counter(), self.probes[probe]
         say = self._remarks.say if ranks.rank == 0 else _silently
         known = self._watched.known(model, probe)
         if all(ranks.values(lambda: bool(known))):
             try:
-                return self._measured(model, probe, known, started, step, epoch, ranks, on_graph)
+                return self._measured(model, probe, known, started, moment, ranks, on_graph)
             except Exception as error:
                 # The same modules may run in another way than before.
-                if is_out_of_memory(error):
+                if is_out_of_memory(error) or not self._changed(model, probe, known, ranks, say):
                     raise
-                found = ranks.together(lambda: self._watched.found(model, probe, sample, say))
-                if all(ranks.values(lambda: found == known)):
-                    raise
-        layers = ranks.together(lambda: self._watched.of(model, probe, sample, say))
-        return self._measured(model, probe, layers, started, step, epoch, ranks, on_graph)
+        layers = ranks.agreed(lambda: self._watched.of(model, probe, sample, say))
+        return self._measured(model, probe, layers, started, moment, ranks, on_graph)
+
+    def _changed(
+        self, model: nn.Module, probe: str, known: tuple[Layer, ...], ranks: Ranks, say: Callable[[str], None]
+    ) -> bool:
+        """Whether other layers than those known are found now on some rank; not where none can be found."""
+        try:
+            found = ranks.agreed(lambda: self._watched.found(model, probe, self.probes[probe], say))
+        except Exception:  # the error of the measurement tells more
+            return False
+        return any(ranks.values(lambda: found != known))
 
     def _measured(
         self,
@@ -228,43 +262,36 @@ class Monitor:
         probe: str,
         layers: tuple[Layer, ...],
         started: float,
-        step: int,
-        epoch: int,
+        moment: Moment,
         ranks: Ranks,
-        on_graph: Callable[[str, int, int], None] | None,
+        on_graph: OnGraph | None,
     ) -> Snapshot:
-        sample, k = self.probes[probe], self.k(probe)
+        sample = self.probes[probe]
         total = sum(len(layer.view_names) for layer in layers)
         if on_graph:
             on_graph(probe, 0, total)
         collector = Collector(self.quantities, sample.labels, ranks)
-        features = iter_features(
+        for found in iter_graphs(
             model,
-            sample.rows(ranks.rows(sample.n)),
+            sample,
             layers,
-            views=tuple(self.options.views),
+            self._case(model, probe, ranks),
+            min(ranks.values(lambda: self._budget(model))),
             forward=self._forward,
             batch_size=self._batch_size,
-            memory_budget=self.options.budget,
-        )
-        while found := ranks.together(lambda: next(features, None)):
-            layer, shard = found
-            try:
-                graph = knn_graph(shard, k, self.options.backend, group=ranks.group)
-                if ranks.group:
-                    graph = gather_graph(graph, ranks.group)
-                whole = whole_features(shard, ranks)
-                ranks.together(lambda: collector.add(layer, graph, whole))
-            except (ValueError, TypeError) as error:
-                raise type(error)(f"layer {layer!r} of probe {probe!r}: {error}") from error
+            probe=probe,
+            ranks=ranks,
+        ):
+            with named(found.name, probe):
+                ranks.agreed(partial(collector.add, found.name, found.graph, found.features, found.kernel))
             if on_graph:
                 on_graph(probe, len(collector.graphs), total)
         collector.exchange()
         matrices = collector.matrices()
         snapshot = Snapshot(
             probe=probe,
-            step=step,
-            epoch=epoch,
+            step=moment.step,
+            epoch=moment.epoch,
             layers=tuple(collector.graphs),
             curves=collector.curves(),
             matrices=matrices,
@@ -310,21 +337,10 @@ def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> d
     return dict(probes)
 
 
-def whole_features(rows, ranks):
-    import torch
-    from rra_monitor.graph.ring import Ring
-    if ranks.group is None:
-        return rows
-    counts = ranks.values(lambda: len(rows))
-    whole = torch.empty((sum(counts), *rows.shape[1:]), dtype=rows.dtype) if ranks.rank == 0 else None
-    for first, block in Ring(rows.flatten(1), counts, ranks.rank, ranks.group).blocks():
-        if whole is not None:
-            whole.flatten(1)[first:first+len(block)] = block
-    return whole
+def _hash(sample: FixedSample) -> str:
+    arrays = (sample.ids, sample.labels)
+    return fingerprint([torch.from_numpy(each) for each in arrays if each is not None])[:8]
 
-def hash_of(ids):
-    import hashlib
-    return hashlib.sha256(ids.tobytes()).hexdigest()[:12]
 
 def _silently(text: str) -> None:
     """Say nothing: another rank does."""

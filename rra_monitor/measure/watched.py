@@ -35,9 +35,7 @@ class WatchedLayers:
         names, layers = self._found.get(model, {}).get(probe, ((), ()))
         return layers if names == _names(model) else ()
 
-    def found(
-        self, model: nn.Module, probe: str, sample: FixedSample, say: Callable[[str], None]
-    ) -> tuple[Layer, ...]:
+    def found(self, model: nn.Module, probe: str, sample: FixedSample, say: Callable[[str], None]) -> tuple[Layer, ...]:
         """The layers of a network for a probe, found now.
 
         Args:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rra_monitor.utils.collectives import gathered
+from rra_monitor.utils.collectives import agreed, gathered
 from rra_monitor.utils.text import brief
 
 if TYPE_CHECKING:
@@ -50,23 +50,22 @@ class Ranks:
             raise ValueError("this process is no rank of the given group; call on the group's members alone")
         return cls(group, dist.get_rank(group), dist.get_world_size(group))
 
-    def rows(self, n: int) -> range:
-        """This rank's share of n samples; the shares differ by one at most."""
-        return range(self.rank * n // self.size, (self.rank + 1) * n // self.size)
-
-    def most_rows(self, n: int) -> int:
-        """The size of the largest share of n samples."""
-        return -(-n // self.size)
+    def rows(self, n: int, rank: int | None = None) -> range:
+        """The share of n samples of a rank, this one if None; the shares differ by one at most."""
+        rank = self.rank if rank is None else rank
+        return range(rank * n // self.size, (rank + 1) * n // self.size)
 
     def values(self, find: Callable[[], T]) -> list[T]:
         """What `find` returns on each rank, by rank; its error on any rank is raised on all."""
         return [find()] if self.group is None else gathered(find, self.group)
 
-    def together(self, act: Callable[[], T]) -> T:
-        """What `act` returns on this rank, once it has succeeded on all; its error on any rank is raised on all."""
-        done: list[T] = []
-        self.values(lambda: done.append(act()))
-        return done[0]
+    def agreed(self, act: Callable[[], T]) -> T:
+        """What `act` returns on this rank, once it has returned on all; its error on any rank is raised on all."""
+        return act() if self.group is None else agreed(act, self.group)
+
+    def first(self, act: Callable[[], T]) -> T | None:
+        """What `act` returns on the first rank, which alone calls it; its error is raised on all."""
+        return self.agreed(lambda: act() if self.rank == 0 else None)
 
     def agree(self, facts: Mapping[str, Any]) -> None:
         """Refuse what differs between ranks.

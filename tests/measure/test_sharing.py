@@ -16,7 +16,7 @@ SECONDS = 240
 """Long enough for the starts of Python on a busy machine; the ranks wait for one another for a minute at most."""
 
 
-@pytest.fixture(scope="module", params=[2, 4], ids=lambda ranks: f"{ranks} ranks")
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)], ids=lambda ranks: f"{ranks} ranks")
 def ranks(request, tmp_path_factory):
     """What each rank found, by rank."""
     folder = tmp_path_factory.mktemp("sharing")
@@ -40,7 +40,7 @@ def ranks(request, tmp_path_factory):
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(request.param)]
 
 
-def assert_same(found, alone):
+def assert_same(found, alone, rtol=1e-6):
     """Neighbours are equal but for ties, of which there are none here, and values to six digits."""
     assert found["layers"] == list(alone["layers"])
     assert found["aliases"] == alone["aliases"]
@@ -48,7 +48,7 @@ def assert_same(found, alone):
     for kind in ("curves", "matrices"):
         for name, values in alone[kind].items():
             if name != "checked":  # each rank checks some rows of its own
-                np.testing.assert_allclose(found[kind][name], values, rtol=1e-6, atol=1e-9, err_msg=name)
+                np.testing.assert_allclose(found[kind][name], values, rtol, atol=1e-9, err_msg=name)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -62,7 +62,7 @@ def test_ranks_together_measure_what_one_process_does(ranks, name):
 def test_more_ranks_than_samples(ranks):
     alone = numbers(rra.Monitor({"p": sample(3)}, k=2).measure(network(), step=0, epoch=0)["p"])
     for each in ranks:
-        assert_same(each["three samples"], alone)
+        assert_same(each["three samples"], alone, rtol=1e-4)  # of so few, distances of six digits give no more
 
 
 def test_the_first_rank_alone_holds_the_graphs(ranks):
@@ -85,7 +85,7 @@ def test_training_is_the_same_to_the_last_bit(ranks):
     [
         ("in a pass", "RuntimeError: bad luck"),
         ("out of memory", "OutOfMemoryError: CUDA out of memory"),
-        ("memory", "MemoryError: no memory"),
+        ("memory", "MemoryError: out of memory: no memory"),
         ("a key", "KeyError: 'lost'"),
     ],
 )

@@ -86,11 +86,16 @@ def step(model, optimiser, rank, ranks):
     optimiser.step()
 
 
-def trained(rank, ranks, monitor, group):
+def trained(rank, ranks, watched, group):
     """The weights after three steps, and what was measured after each, with the number of samples passed for it."""
     counted = [0]
+
+    def forward(model, batch):
+        counted[0] += len(batch)
+        return model(batch)
+
+    monitor = rra.Monitor({"p": sample()}, forward=forward) if watched else None
     model = DistributedDataParallel(network())
-    model.module.register_forward_pre_hook(lambda _, given: counted.__setitem__(0, counted[0] + len(given[0])))
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     found, passed = [], []
     torch.manual_seed(7 + rank)  # dropout draws from it
@@ -115,9 +120,9 @@ def main(rank, ranks, folder):
         found[name] = numbers(snapshot)
     few = rra.Monitor({"p": sample(3)}, k=2).measure(network(), step=0, epoch=0, group=group)["p"]
     found["three samples"] = numbers(few)
-    weights, snapshots, passed = trained(rank, ranks, rra.Monitor({"p": sample()}), group)
+    weights, snapshots, passed = trained(rank, ranks, True, group)
     found["trained"] = {"weights": weights, "passed": passed, "last": numbers(snapshots[-1])}
-    found["trained alone"] = {"weights": trained(rank, ranks, None, group)[0]}
+    found["trained alone"] = {"weights": trained(rank, ranks, False, group)[0]}
     found["failing"] = failing(rank, group)
     found["refused"] = refused(rank, ranks, group)
     found["halved"] = halved(rank, group)
@@ -135,23 +140,23 @@ def failing(rank, group):
         "a key": KeyError("lost"),
     }
     last = dist.get_world_size(group) - 1
-    pending, said = [], {}
+    pending, said, model = [], {}, network()
 
     def forward(model, batch):
-        if pending and rank == last and len(batch) > 1:
+        if pending and rank == last:
             raise pending[0]
         return model(batch)
 
     # One sample in a batch, so that halving it helps no rank out of its memory.
-    monitor = rra.Monitor({"p": sample()}, forward=forward, on_error="warn", batch_size=2)
-    monitor.measure(network(), step=0, epoch=0, group=group)
+    monitor = rra.Monitor({"p": sample()}, forward=forward, on_error="warn", batch_size=1)
+    monitor.measure(model, step=0, epoch=0, group=group)
     for name, error in kinds.items():
         pending[:] = [error]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            broken = monitor.measure(network(), step=1, epoch=1, group=group)
+            broken = monitor.measure(model, step=1, epoch=1, group=group)
         pending.clear()
-        whole = monitor.measure(network(), step=2, epoch=2, group=group)
+        whole = monitor.measure(model, step=2, epoch=2, group=group)
         said[name] = {
             "warned": [str(each.message) for each in caught],
             "probes": [list(broken), list(whole)],
