@@ -24,7 +24,7 @@ def said(passes=1, **options):
     )
     defaults = {
         "views": ("full",),
-        "every_n_epochs": 1,
+        "rhythm": "every epoch",
         "keep_graphs": "all",
         "path": "runs/a",
         "references": {},
