@@ -1,6 +1,9 @@
 """Which steps and epochs of a fit are measured, and how much of its time that takes."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 import warnings
 from unittest.mock import patch
@@ -13,6 +16,7 @@ import rra_monitor as rra
 import rra_monitor.integrations.fit as fit_module
 import rra_monitor.integrations.rhythm as rhythm_module
 from rra_monitor.integrations.lightning import RRACallback
+from tests.helpers import ROOT
 from tests.helpers.bit_identity import Module, loaders, trained
 from tests.helpers.training import Classifier, epochs, fit
 
@@ -305,3 +309,18 @@ def test_measuring_within_an_epoch_changes_no_bit_of_the_training(kind, tmp_path
     assert len(monitor.store.steps(monitor.store.probes()[0])) > 2
     assert alone["steps"]
     assert [name for name in {**alone, **watched} if alone.get(name) != watched.get(name)] == []
+
+
+def test_two_ranks_measure_the_moments_of_rank_zero(tmp_path):
+    script = ROOT / "tests" / "helpers" / "ranks" / "rhythm_ranks.py"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert ranks[0] == ranks[1]
+    # 256 images in batches of 64 over two ranks: two steps an epoch.
+    assert ranks[0]["schedule"]["steps"] == [0, 3, 6, 8]
+    for name in ("schedule", "max_overhead"):
+        stored = rra.RunStore(tmp_path / name).steps("train")
+        assert [*stored] == sorted({0, *ranks[0][name]["steps"]})
