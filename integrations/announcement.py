@@ -9,7 +9,8 @@ def announcement(
     plans: Mapping[str, CostEstimate],
     *,
     views: tuple[str, ...],
-    every_n_epochs: int,
+    rhythm: str,
+    max_overhead: float | None = None,
     keep_graphs: str | int,
     path: str | None,
     references: Mapping[str, str],
@@ -22,7 +23,8 @@ def announcement(
     Args:
         plans: probe to its layers and cost.
         views: views of each layer.
-        every_n_epochs: number of epochs between two measurements.
+        rhythm: moments between the start and the end of the fit, in words.
+        max_overhead: share of the time that measuring may take.
         keep_graphs: graphs that stay on disk.
         path: directory of the run; None if nothing is stored.
         references: name to the directory of an earlier run.
@@ -38,15 +40,15 @@ def announcement(
     lines.append(f"  layers: {', '.join(layer.name for layer in first.layers)}")
     if len(views) > 1:
         lines.append(f"  views of each layer: {', '.join(views)}; {first.graphs} different ones in all")
-    rhythm = "every epoch" if every_n_epochs == 1 else f"every {every_n_epochs} epochs"
     each, weights = list(plans.values()), 2 if averaged else 1
     graphs, curves = (
         weights * sum(sizes) for sizes in zip(*((p.graph_bytes, p.curve_bytes) for p in each), strict=True)
     )
     lasting = graphs + curves if keep_graphs == "all" else curves
     disk = "" if path is None else f" and {in_bytes(lasting)}"
+    share = "" if max_overhead is None else f", at most {100 * max_overhead:.3g} % of the time"
     lines.append(
-        f"  before training, {rhythm} and at the end; each time about {in_seconds(total(plans, averaged))}{disk}"
+        f"  before training, {rhythm} and at the end{share}; each time about {in_seconds(total(plans, averaged))}{disk}"
     )
     passes = ", ".join(f"{weights * plan.passes} of {probe}" for probe, plan in plans.items())
     fewer = ", and a larger one needs fewer passes" if max(plan.passes for plan in each) > 1 else ""

@@ -21,6 +21,7 @@ from rra_monitor.integrations.input_check import InputCheck
 from rra_monitor.integrations.moments import averaged_module, averaging_callbacks, holds_averages, lent_trainer
 from rra_monitor.integrations.muted import muted
 from rra_monitor.integrations.probes import Probes
+from rra_monitor.integrations.rhythm import Rhythm, words
 from rra_monitor.integrations.watchers import check_watchers, refuse_watchers
 from rra_monitor.measure.estimate import CostEstimate
 from rra_monitor.measure.monitor import Monitor
@@ -45,16 +46,19 @@ class MonitoredFit:
     Attributes:
         run: the run, which stores and logs.
         values: summaries by key, each as it was last defined.
-        measured: step of the last moment.
+        measured: step and completed epochs of the last moment.
+        rhythm: which moments are measured.
         inputs: comparison of the samples with real batches.
     """
 
     def __init__(
         self, options: FitOptions, trainer: Trainer, module: LightningModule, resumed: Mapping[str, Any]
     ) -> None:
-        self.run = FitRun(options, trainer, resumed)
+        self.rhythm = Rhythm(options, trainer, resumed)
+        with self.rhythm.schedule.spending():
+            self.run = FitRun(options, trainer, resumed)
         self.values: dict[str, float] = {}
-        self.measured: int | None = None
+        self.measured: tuple[int, int] | None = None
         self.inputs = InputCheck()
         self._options = options
         self._trainer = trainer
@@ -73,21 +77,23 @@ class MonitoredFit:
         Raises:
             ValueError: what the user must decide: a layer, a reference or a watcher that does not fit.
         """
-        trainer = self._trainer
-        if not self._attempt(self._draw):
-            refuse_watchers(trainer, f"there is {NONE}")
-            return False
-        self.run.open_recorder(self._monitor)
-        if self._monitor is None:
-            refuse_watchers(trainer, "its value comes after the first validation")
+        trainer, options = self._trainer, self._options
+        with self.rhythm.schedule.spending():
+            if not self._attempt(self._draw):
+                refuse_watchers(trainer, f"there is {NONE}")
+                return False
+            self.run.open_recorder(self._monitor, self.rhythm.schedule)
+            if self._monitor is None:
+                refuse_watchers(trainer, "its value comes after the first validation")
+                return True
+            awaited = self._probes.awaited(trainer)
+            check_watchers(trainer, self._monitor, options.epochs_between, options.max_overhead, awaited)
+            if not self._attempt(self._announce):
+                refuse_watchers(trainer, f"there is {NONE}")
+                return False
+            if self._initialised and self._is_due_at_start():
+                self.measure(trainer.current_epoch)
             return True
-        check_watchers(trainer, self._monitor, self._options.every_n_epochs, self._probes.awaited(trainer))
-        if not self._attempt(self._announce):
-            refuse_watchers(trainer, f"there is {NONE}")
-            return False
-        if self._initialised and self._is_due_at_start():
-            self.measure(trainer.current_epoch)
-        return True
 
     def measure(self, epoch: int) -> None:
         """Measure on every rank, record on rank zero; its summaries on every rank.
@@ -96,42 +102,48 @@ class MonitoredFit:
             epoch: epochs completed.
         """
         trainer = self._trainer
-        self.measured, started = trainer.global_step, time.perf_counter()
-        found: dict[str, float] = {}
-        try:
-            if self._probes.awaited(trainer) and trainer.val_dataloaders is not None:
-                self._join()
-            snapshots = self._snapshots(epoch)
-            if (values := self.run.record(snapshots)) is not None:
-                found = values
-                self._correct(time.perf_counter() - started)
-        except Exception as error:
-            if self._options.on_error == "raise":
-                raise
-            where = f"epoch {epoch}, step {trainer.global_step}"
-            self._failures.warn(f"no snapshot at {where}; training goes on: {error!r}", stacklevel=3)
-            _free_memory_after(error)
-        finally:
-            # Also by a rank that raises: the others wait for it.
-            self.values |= trainer.strategy.broadcast(found)
+        _wait_for(trainer)
+        with self.rhythm.schedule.spending():
+            self.measured, started = (trainer.global_step, epoch), time.perf_counter()
+            found: dict[str, float] = {}
+            try:
+                if self._probes.awaited(trainer) and trainer.val_dataloaders is not None:
+                    self._join()
+                if self._monitor is not None:
+                    with self.rhythm.schedule.measuring():
+                        values = self.run.record(self._snapshots(epoch))
+                    if values is not None:
+                        found = values
+                        self._correct(time.perf_counter() - started)
+            except Exception as error:
+                if self._options.on_error == "raise":
+                    raise
+                where = f"epoch {epoch}, step {trainer.global_step}"
+                self._failures.warn(f"no snapshot at {where}; training goes on: {error!r}", stacklevel=3)
+                _free_memory_after(error)
+            finally:
+                # Also by a rank that raises: the others wait for it.
+                self.values |= trainer.strategy.broadcast(found)
 
     def start_step(self, batch: Any) -> None:
         """Compare the samples with a batch of training, the first time."""
         if self._trainer.is_global_zero:
             # Alone, rank zero must not pass anything through the network.
             network = self._module if self._trainer.world_size == 1 else None
-            self.inputs.start_step(network, self._probes, batch)
+            with self.rhythm.schedule.spending():
+                self.inputs.start_step(network, self._probes, batch)
 
     def end_step(self) -> None:
         """Compare what the network got in that step with what it gets of a sample."""
         if self.inputs.waiting:
-            with muted(self._trainer, self._module):
+            with self.rhythm.schedule.spending(), muted(self._trainer, self._module):
                 self.inputs.end_step(self._module, self._probes, self._forward)
 
     def start_validation(self, name: str, batch: Any) -> None:
         """Compare a sample of validation data with a batch of its loader, the first time."""
         if self._trainer.is_global_zero:
-            self.inputs.validation(name, self._probes, batch)
+            with self.rhythm.schedule.spending():
+                self.inputs.validation(name, self._probes, batch)
 
     def close(self, finished: bool) -> None:
         """End the fit: sinks write what they hold back, the claim ends, and what shows the run is said.
@@ -210,7 +222,8 @@ class MonitoredFit:
         text = announcement(
             plans,
             views=tuple(options.measuring.views),
-            every_n_epochs=options.every_n_epochs,
+            rhythm=words(options, self.rhythm.schedule.interval),
+            max_overhead=options.max_overhead,
             keep_graphs=options.keep_graphs,
             path=self.run.path,
             references=options.references,
@@ -220,11 +233,12 @@ class MonitoredFit:
         )
         rank_zero_info(text)
         self._announced, self._planned = total(plans, averaged), set(plans)
+        self.rhythm.schedule.expected = self._announced
         batches, steps = trainer.num_training_batches, trainer.max_steps
-        if 0 < steps < batches:
+        if 0 < steps < batches and options.every_n_steps is None and options.schedule is None:
             warnings.warn(
                 f"an epoch has {batches} batches, and training ends after {steps} of them, so the start and the end "
-                "alone are measured. For more, make epochs shorter by limit_train_batches=…",
+                "alone are measured. For more, pass every_n_steps=… to RRACallback",
                 stacklevel=5,
             )
         if options.averaged and not averaging_callbacks(trainer):
@@ -280,6 +294,13 @@ class MonitoredFit:
                     name = f"{probe}-averaged"
                     found[name] = replace(snapshot, probe=name, weights="averaged")
         return found
+
+
+def _wait_for(trainer: Trainer) -> None:
+    """Wait for the steps that a GPU has yet to do, which would count as the monitor's time otherwise."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _free_memory_after(error: Exception) -> None:

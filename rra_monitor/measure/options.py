@@ -95,9 +95,8 @@ class MonitorOptions:
 
 
 ELSEWHERE = {
-    **dict.fromkeys(
-        ("every_n_epochs", "dirpath", "n", "seed", "averaged", "artifacts", "tensorboard_scalars"), "RRACallback"
-    ),
+    **dict.fromkeys(("every_n_epochs", "every_n_steps", "schedule", "max_overhead"), "RRACallback"),
+    **dict.fromkeys(("dirpath", "n", "seed", "averaged", "artifacts", "tensorboard_scalars"), "RRACallback"),
     **dict.fromkeys(("references", "align"), "RRACallback and of Recorder"),
     "keep_graphs": "RRACallback and of RunStore",
     "options": "Monitor",
