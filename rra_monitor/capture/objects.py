@@ -87,12 +87,23 @@ def _of_tensor(tensor: torch.Tensor, found: Reached) -> Iterable[Any]:
         local = vars(tensor).get("_local_tensor")  # what a distributed tensor has on this rank
         if local is not None:
             return (local,)
+    if not _has_memory(tensor):
+        return ()
     found.others[id(tensor)] = tensor
     if tensor.is_leaf:
         for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
             hooks = getattr(tensor, name)
             found.undo.append(partial(undo.put_back_hooks, tensor, name, hooks))
     return (vars(tensor), tensor._backward_hooks, tensor._post_accumulate_grad_hooks)
+
+
+def _has_memory(tensor: torch.Tensor) -> bool:
+    """Whether the memory of a tensor is there; that of the weights of sharded modules is freed between their calls."""
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        return True
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    needed = (tensor.storage_offset() + last + 1) * tensor.element_size() if tensor.numel() else 0
+    return tensor.untyped_storage().nbytes() >= needed
 
 
 def _of_array(values: npt.NDArray[Any], found: Reached) -> Iterable[Any]:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rra_monitor.capture.left_alone import exchanges_parameters
+from rra_monitor.capture.units import is_flat, parameter_groups, sharded_units
 
 _PIPELINES = ("_PipelineStageBase", "_PipelineSchedule")
 """Classes of torch.distributed.pipelining for a stage of a network, and for what runs the stages."""
@@ -57,29 +58,19 @@ def meshes_of_layers(model: nn.Module) -> list[Any]:
     return list(found.values())
 
 
-def local_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    """What a distributed tensor has on this rank, in the same memory; any other tensor itself."""
-    return vars(tensor).get("_local_tensor", tensor) if type(tensor) is not torch.Tensor else tensor
+def local_rows(tensor: torch.Tensor) -> torch.Tensor:
+    """The rows of a distributed tensor that are on this rank, with all their features; any other tensor itself.
 
+    Features that are split over ranks, and sums that are not taken yet, are gathered, which is a collective call.
+    """
+    if type(tensor) is torch.Tensor or "torch.distributed.tensor" not in sys.modules:
+        return tensor
+    from torch.distributed.tensor import DTensor, Replicate
 
-def sharded_units(model: nn.Module) -> list[nn.Module]:
-    """The modules of torch that gather the parameters within them for their own pass, in the order of their names."""
-    names = ("FSDPModule", "FullyShardedDataParallel")
-    return [each for each in model.modules() if any(base.__name__ in names for base in type(each).__mro__)]
-
-
-def is_flat(unit: nn.Module) -> bool:
-    """Whether a sharded unit is a `FullyShardedDataParallel`, whose parameters lie in one flat tensor."""
-    return any(base.__name__ == "FullyShardedDataParallel" for base in type(unit).__mro__)
-
-
-def parameter_groups(unit: nn.Module) -> list[Any]:
-    """The groups of parameters that a module of `fully_shard` gathers together."""
-    state: Any = unit._get_fsdp_state()  # type: ignore[operator]
-    one = getattr(state, "_fsdp_param_groups", None)  # several in newer versions of torch
-    if one is None:
-        one = [state._fsdp_param_group]
-    return [group for group in one if group is not None]
+    if not isinstance(tensor, DTensor):
+        return tensor
+    whole = [placement if placement.is_shard(0) else Replicate() for placement in tensor.placements]
+    return tensor.redistribute(placements=whole).to_local()
 
 
 def _meshes(model: nn.Module) -> Iterator[Any]:

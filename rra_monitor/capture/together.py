@@ -8,19 +8,15 @@ pass, in the order of the passes that ran to their end, with no work in between.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-from rra_monitor.capture.spread import is_flat, parameter_groups, sharded_units
+from rra_monitor.capture.units import called_within, enter, leave, put_back_of, sharded_units
 
 Event = tuple[int, bool]
 """Number of a unit, and whether it was entered or left."""
-
-_NOTHING = (None,)
-"""What a unit without work is given: torch 2.6 takes no call without an argument on a GPU."""
 
 _orders = WeakKeyDictionary[nn.Module, tuple[Event, ...]]()
 """Network to the order in which its units were entered and left in a pass that ran to its end."""
@@ -45,7 +41,7 @@ def entered_together(model: nn.Module, passes: int) -> Iterator[Callable[[], Non
         yield lambda: None
         return
     followed = _Followed(model, units)
-    put_back = [_put_back_of(unit) for unit in units]
+    put_back = [put_back_of(unit) for unit in units]
     try:
         try:
             with followed.hooked():
@@ -77,10 +73,8 @@ class _Followed:
         handles = []
         try:
             for number, unit in enumerate(self._units):
-                # The parameters are there once the module in a flat unit is called, and those of others after the
-                # hooks that it had before.
-                inner: Any = unit._fsdp_wrapped_module if is_flat(unit) else unit
-                handles.append(inner.register_forward_pre_hook(partial(self._note, (number, True))))
+                entered = called_within(unit).register_forward_pre_hook(partial(self._note, (number, True)))
+                handles.append(entered)
                 handles.append(unit.register_forward_hook(partial(self._note, (number, False))))
             yield
         finally:
@@ -94,7 +88,7 @@ class _Followed:
         """Enter and leave the units that are left of the pass, and begin the next one."""
         left = self._left()
         for number, entered in left:
-            (_enter if entered else _leave)(self._units[number])
+            (enter if entered else leave)(self._units[number])
             self._seen.append((number, entered))
         if not left:
             _orders[self._model] = tuple(self._seen)
@@ -114,7 +108,7 @@ class _Followed:
         with torch.no_grad():
             for number in reversed(self._running()):
                 with suppress(Exception):
-                    _leave(self._units[number])
+                    leave(self._units[number])
         self._seen = []
 
     def _left(self) -> tuple[Event, ...]:
@@ -140,80 +134,3 @@ class _Followed:
             elif number in running:
                 running.remove(number)
         return running
-
-
-def _enter(unit: nn.Module) -> None:
-    """What a unit does before its forward pass; nothing where it has done so already."""
-    if not is_flat(unit):
-        for before in _own_hooks(unit, unit._forward_pre_hooks):
-            before(unit, _NOTHING, {})
-        return
-    from torch.distributed.fsdp import _runtime_utils as flat
-
-    state: Any = unit
-    flat._root_pre_forward(state, state, _NOTHING, {})
-    flat._pre_forward(state, state._handle, flat._pre_forward_unshard, state._fsdp_wrapped_module, _NOTHING, {})
-
-
-def _leave(unit: nn.Module) -> None:
-    """What a unit does after its forward pass."""
-    if not is_flat(unit):
-        for after in _own_hooks(unit, unit._forward_hooks):
-            after(unit, _NOTHING, None)
-        return
-    from torch.distributed.fsdp import _runtime_utils as flat
-
-    state: Any = unit
-    flat._post_forward(state, state._handle, flat._post_forward_reshard, state, None, None)
-
-
-def _own_hooks(unit: nn.Module, hooks: Any) -> list[Callable[..., Any]]:
-    """Those of a unit's hooks that are of its sharding."""
-    state: Any = unit._get_fsdp_state()  # type: ignore[operator]
-    found = []
-    for hook in hooks.values():
-        # A hook of several modules together is wrapped in a function.
-        inner = getattr(hook, "__wrapped__", None)
-        if state is getattr(hook, "__self__", None) or state is getattr(inner, "__self__", None):
-            found.append(hook)
-    return found
-
-
-def _put_back_of(unit: nn.Module) -> Callable[[], None]:
-    """Function that shards a unit's parameters if they are sharded now, and forgets the passes since."""
-    if is_flat(unit):
-        return _put_back_of_flat(unit)
-    state: Any = unit._get_fsdp_state()  # type: ignore[operator]
-    groups = [(group, group.is_unsharded, len(group._post_forward_indices)) for group in parameter_groups(unit)]
-    order, used = state._comm_ctx, len(getattr(state._comm_ctx, "post_forward_order", ()))
-
-    def put_back() -> None:
-        for group, unsharded, passes in groups:
-            if not unsharded:
-                group.reshard()
-            del group._post_forward_indices[passes:]
-        # A network that has not run yet gets a list for all its units with the first pass.
-        kept = used if state._comm_ctx is order else 0
-        del getattr(state._comm_ctx, "post_forward_order", [])[kept:]
-
-    return put_back
-
-
-def _put_back_of_flat(unit: Any) -> Callable[[], None]:
-    sharded = _is_sharded_flat(unit)
-
-    def put_back() -> None:
-        if sharded and not _is_sharded_flat(unit):
-            from torch.distributed.fsdp._runtime_utils import _reshard
-
-            _reshard(unit, unit._handle, True)
-
-    return put_back
-
-
-def _is_sharded_flat(unit: Any) -> bool:
-    """Whether the flat parameter of a unit is not gathered, or is never."""
-    handle = unit._handle
-    if handle is None or not handle.uses_sharded_strategy:
-        return True
-    return not hasattr(handle.flat_param, "_full_param_padded") or handle.needs_unshard()
