@@ -58,6 +58,14 @@ def meshes_of_layers(model: nn.Module) -> list[Any]:
     return list(found.values())
 
 
+def local_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """What a distributed tensor has on this rank, in the same memory; any other tensor itself."""
+    if type(tensor) in (torch.Tensor, nn.Parameter, nn.Buffer):
+        return tensor
+    local: torch.Tensor = vars(tensor).get("_local_tensor", tensor)
+    return local
+
+
 def local_rows(tensor: torch.Tensor) -> torch.Tensor:
     """The rows of a distributed tensor that are on this rank, with all their features; any other tensor itself.
 
