@@ -16,7 +16,8 @@ def sketch(output: torch.Tensor, sample_axis: int) -> torch.Tensor:
     values = torch.view_as_real(output.resolve_conj()) if output.is_complex() else output
     if values.element_size() == 1:  # torch.Tensor.__getitem__ knows no float8
         values = values.float()
-    rows = values.detach().movedim(sample_axis, 0).flatten(1)
+    moved = values.detach().movedim(sample_axis, 0)
+    rows = moved.reshape(len(moved), -1)
     if rows.shape[1] > MOST:
         rows = rows[:, _positions(rows.shape[1]).to(rows.device)]
     return rows.to(torch.float32, copy=True)

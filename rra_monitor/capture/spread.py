@@ -1,7 +1,7 @@
 """How a network is spread over processes, told by its modules and parameters."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -54,7 +54,7 @@ def meshes_of_layers(model: nn.Module) -> list[Any]:
     """The device meshes over which layers themselves are split, tensor parallel; not those of fully sharded ones."""
     if "torch.distributed.tensor" not in sys.modules:
         return []
-    found = {id(mesh): mesh for mesh in _meshes(model)}
+    found = {id(mesh): mesh for mesh in _meshes(model) if mesh.size() > 1}
     return list(found.values())
 
 
@@ -82,7 +82,7 @@ def local_rows(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _meshes(model: nn.Module) -> Iterator[Any]:
-    """The mesh of each parameter that is split over ranks beyond what full sharding does."""
+    """The mesh of each parameter that is distributed beyond what full sharding does."""
     from torch.distributed.tensor import DTensor
 
     managed = set[int]()
@@ -93,15 +93,13 @@ def _meshes(model: nn.Module) -> Iterator[Any]:
                 if parameter.is_dtensor:
                     # The name in torch 2.6, and the one in newer versions.
                     spec = getattr(parameter, "_tp_spec", None) or parameter._unsharded_dtensor_spec
-                    yield from _if_split(spec.mesh, spec.placements)
+                    # Such a mesh has the ranks of full sharding, too.
+                    shared = getattr(group.mesh_info, "is_spmd_mesh", False)
+                    if not shared or not all(placement.is_replicate() for placement in spec.placements):
+                        yield spec.mesh
     for tensor in model.parameters():
         if isinstance(tensor, DTensor) and id(tensor) not in managed:
-            yield from _if_split(tensor.device_mesh, tensor.placements)
-
-
-def _if_split(mesh: Any, placements: Iterable[Any]) -> Iterator[Any]:
-    if mesh.size() > 1 and not all(placement.is_replicate() for placement in placements):
-        yield mesh
+            yield tensor.device_mesh
 
 
 def _is_pipeline(thing: object) -> bool:
