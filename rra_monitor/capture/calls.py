@@ -11,7 +11,8 @@ from torch import nn
 
 from rra_monitor.capture.layer import Layer, named_modules
 from rra_monitor.capture.names import INPUT
-from rra_monitor.capture.outputs import OTHER_ROWS, Form, LeftOut, form_of
+from rra_monitor.capture.outputs import OTHER_ROWS, Form, LeftOut, dense, form_of, form_of_dense
+from rra_monitor.capture.sketches import sketch
 from rra_monitor.utils.trees import first_tensor, iter_tensors
 
 
@@ -27,6 +28,8 @@ class Call:
         inputs: numbers of the tensors that it was given; a tensor that is changed in place gets another number.
         first: number of the first of them; None where there is none.
         outputs: numbers of the tensors that it returned.
+        sketch: some of the features of each sample; None where it cannot be measured.
+        dtype: type of the numbers that it returned.
         same: whether the first tensor it returned has the numbers of the first it was given, in this or another shape.
         inner: calls within it, in the order in which they began.
     """
@@ -38,6 +41,8 @@ class Call:
     inputs: frozenset[int] = frozenset()
     first: int | None = None
     outputs: frozenset[int] = frozenset()
+    sketch: torch.Tensor | None = None
+    dtype: torch.dtype = torch.float32
     same: bool = False
     inner: list["Call"] = field(default_factory=list)
 
@@ -134,7 +139,10 @@ def _followed(model: nn.Module, whole: Call, inputs: torch.Tensor, run: Callable
             call.same = _same_numbers(given.pop(call), tensor)
             call.index = calls[name]
             calls[name] += 1
-            call.form = form_of(output, len(inputs), not inputs.is_meta)
+            found = dense(output, not inputs.is_meta)
+            call.form = form_of_dense(found, len(inputs))
+            if isinstance(found, torch.Tensor) and isinstance(call.form, Form) and not found.is_meta:
+                call.sketch, call.dtype = sketch(found, call.form.sample_axis), found.dtype
             call.outputs = frozenset(map(numbers.of, iter_tensors(output)))
             returned.append(call)
 

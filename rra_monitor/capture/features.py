@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -20,6 +21,10 @@ from rra_monitor.capture.names import FULL
 from rra_monitor.capture.outputs import LeftOut, dense
 from rra_monitor.capture.padding import trial_positions
 from rra_monitor.capture.passes import grouped
+from rra_monitor.capture.repeatable import OF_THE_BATCH, RANDOM, Differing, differing
+from rra_monitor.capture.split import split_layers
+from rra_monitor.capture.spread import check_whole, is_sharded, is_tensor_parallel
+from rra_monitor.capture.together import entered_together
 from rra_monitor.capture.undisturbed import NotInitialisedError, undisturbed
 from rra_monitor.capture.views import checked_views, pooled
 from rra_monitor.samples.sample import FixedSample
@@ -57,6 +62,10 @@ def find_layers(
 ) -> tuple[Layer, ...]:
     """The layers to watch and their shapes, from two forward passes of a few samples.
 
+    Of a network that is spread over processes all ranks call this together, with the same sample. Layers of a
+    tensor-parallel one that return a part of their features are left out. Where two passes give the same samples other
+    features, that is said; it takes a third pass.
+
     Args:
         model: the network.
         sample: inputs to pass through it.
@@ -67,9 +76,12 @@ def find_layers(
     Raises:
         CallError: the network does not run on the sample.
         NotInitialisedError: it has lazy modules that have not seen a batch.
-        ValueError: no layer can be measured; see also `choose_layers`.
+        ValueError: no layer can be measured, or the model is one stage of a pipeline; see also `choose_layers`.
     """
-    traced, _ = fitted(TRACED_SAMPLES, lambda size: _traced(model, sample, size, forward), least=2)
+    check_whole(model)
+    # Of a sharded network the ranks make the same number of passes, also where memory runs out on one.
+    least = TRACED_SAMPLES if is_sharded(model) else 2
+    (traced, differ), _ = fitted(TRACED_SAMPLES, lambda size: _traced(model, sample, size, forward), least)
     asked = [layers] if isinstance(layers, str) else list(layers)
     if layers == "auto" and (reason := nothing_left(traced)):
         raise ValueError(reason)
@@ -81,19 +93,37 @@ def find_layers(
         raise
     if said := remark(model, traced, chosen, None if layers == "auto" else asked):
         say(said)
+    if said := differ.remark(chosen):
+        say(said)
     return chosen
 
 
-def _traced(model: nn.Module, sample: FixedSample, size: int, forward: Forward) -> Trace:
-    """The calls that can be measured in a pass of few samples and in one of fewer, and the others with the reason."""
+def _traced(model: nn.Module, sample: FixedSample, size: int, forward: Forward) -> tuple[Trace, Differing]:
+    """The calls that can be measured in a pass of few samples and in one of fewer, and the others with the reason.
+
+    And those whose features differ between the two.
+    """
     trials = trial_positions(sample.inputs, sample.n, min(size, sample.n))
     with undisturbed(model, copy_all=True):
         try:
-            larger, smaller = (trace(model, _trial(model, sample, positions), forward) for positions in trials)
+            batches = [sample.read(positions) for positions in trials]
+            with entered_together(model, len(trials)) as end_pass:
+                larger = trace(model, _to_device(batches[0], model), forward)
+                end_pass()
+                smaller = trace(model, _to_device(batches[1], model), forward)
             found = agreed(larger, smaller)
             averaged = [layer for layer in found.layers if layer.token_axis is not None]
-            for positions in trials if averaged else ():
-                found = without(found, _unmasked(model, averaged, _trial(model, sample, positions), forward))
+            with entered_together(model, len(trials) if averaged else 0) as end_pass:
+                for batch in batches if averaged else ():
+                    found = without(found, _unmasked(model, averaged, _to_device(batch, model), forward))
+                    end_pass()
+            found = without(found, split_layers(model, found))
+            rows = _same_rows(trials, batches)
+            differ = Differing(differing(found, smaller, rows))
+            # Where ranks pass together, all would have to find the same before one more pass.
+            alone = not (is_sharded(model) or is_tensor_parallel(model))
+            if alone and (differ.shares or not rows):
+                differ = _explained(differ, found, trace(model, _to_device(batches[0], model), forward))
         except NotInitialisedError:
             raise
         except Exception as error:
@@ -103,11 +133,23 @@ def _traced(model: nn.Module, sample: FixedSample, size: int, forward: Forward) 
                 f"the network does not run on the sample: {error}. {without_values(model)}If it is not called with one "
                 "float32 tensor of inputs, pass forward=lambda model, batch: …"
             ) from error
-    return found
+    return found, differ
 
 
-def _trial(model: nn.Module, sample: FixedSample, positions: Sequence[int]) -> Any:
-    return _to_device(sample.read(positions), model)
+def _explained(differ: Differing, found: Trace, again: Trace) -> Differing:
+    """The difference with its cause, which a second pass of the same batch tells."""
+    random = differing(found, again, [(row, row) for row in range(found.rows)])
+    return Differing(random, RANDOM) if random else replace(differ, meaning=OF_THE_BATCH)
+
+
+def _same_rows(trials: Sequence[Sequence[int]], batches: Sequence[Any]) -> list[tuple[int, int]]:
+    """The places of each sample that two batches have; none where the inputs themselves differ."""
+    larger, smaller = trials
+    rows = [(larger.index(position), place) for place, position in enumerate(smaller) if position in larger]
+    one, other = map(first_tensor, batches)
+    if one is None or other is None or one.shape[1:] != other.shape[1:]:
+        return []
+    return rows if all(torch.equal(one[here], other[there]) for here, there in rows) else []
 
 
 def _unmasked(model: nn.Module, layers: Sequence[Layer], batch: Any, forward: Forward) -> dict[str, LeftOut]:

@@ -11,6 +11,9 @@ from rra_monitor.capture.names import FULL, layer_view
 WRAPPERS = (nn.parallel.DistributedDataParallel, nn.DataParallel)
 """Modules that run one network on several devices."""
 
+_FLAT = "_fsdp_wrapped_module"
+"""Name of the module within `FullyShardedDataParallel`."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -64,13 +67,22 @@ class Layer:
 def named_modules(model: nn.Module) -> dict[str, nn.Module]:
     """The model's modules by name, also of a compiled or distributed model: names have no `_orig_mod`.
 
-    What `DistributedDataParallel` or `DataParallel` holds has its own names, without `module.`.
+    What `DistributedDataParallel` or `DataParallel` holds has its own names, without `module.`, and what
+    `FullyShardedDataParallel` holds those without `_fsdp_wrapped_module`.
     """
     found: dict[str, nn.Module] = {}
     for name, module in network_of(model).named_modules():
-        clean = ".".join(part for part in name.split(".") if part != "_orig_mod")
-        found.setdefault(clean, uncompiled(module))
+        clean = ".".join(part for part in name.split(".") if part not in ("_orig_mod", _FLAT))
+        found.setdefault(clean, _innermost(module))
     return found
+
+
+def _innermost(module: nn.Module) -> nn.Module:
+    """The module within a compiled one, or within `FullyShardedDataParallel`."""
+    module = uncompiled(module)
+    within = module.__dict__.get("_modules")
+    inner = within.get(_FLAT) if isinstance(within, dict) else None
+    return _innermost(inner) if isinstance(inner, nn.Module) else module
 
 
 def network_of(model: nn.Module) -> nn.Module:

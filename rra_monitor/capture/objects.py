@@ -33,6 +33,8 @@ from rra_monitor.capture.functions import (
 )
 from rra_monitor.capture.left_alone import belongs_elsewhere, exchanges_parameters
 from rra_monitor.capture.reach import ATOMS, Reached, Recorder, of_nothing, of_object
+from rra_monitor.capture.spread import local_tensor
+from rra_monitor.capture.units import is_flat
 
 MOST_OBJECTS, OF_A_MODULE = 100_000, 50
 """Most objects that are recorded, in addition to some for each module; those nearest to the network come first."""
@@ -41,7 +43,6 @@ MOST_ITEMS = 1_000_000
 """Most items of a list, dictionary or other container; longer ones are left alone."""
 
 _CONTAINERS = frozenset({dict, OrderedDict, defaultdict, list, set, deque, tuple, frozenset, bytearray})
-_PLAIN_TENSORS = (torch.Tensor, nn.Parameter, nn.Buffer)
 
 
 def reached(model: nn.Module) -> Reached:
@@ -83,16 +84,25 @@ def _recorder(kind: type) -> Recorder:
 
 
 def _of_tensor(tensor: torch.Tensor, found: Reached) -> Iterable[Any]:
-    if type(tensor) not in _PLAIN_TENSORS:
-        local = vars(tensor).get("_local_tensor")  # what a distributed tensor has on this rank
-        if local is not None:
-            return (local,)
+    if (local := local_tensor(tensor)) is not tensor:
+        return (local,)
+    if not _has_memory(tensor):
+        return ()
     found.others[id(tensor)] = tensor
     if tensor.is_leaf:
         for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
             hooks = getattr(tensor, name)
             found.undo.append(partial(undo.put_back_hooks, tensor, name, hooks))
     return (vars(tensor), tensor._backward_hooks, tensor._post_accumulate_grad_hooks)
+
+
+def _has_memory(tensor: torch.Tensor) -> bool:
+    """Whether the memory of a tensor is there; that of the weights of sharded modules is freed between their calls."""
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        return True
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    needed = (tensor.storage_offset() + last + 1) * tensor.element_size() if tensor.numel() else 0
+    return tensor.untyped_storage().nbytes() >= needed
 
 
 def _of_array(values: npt.NDArray[Any], found: Reached) -> Iterable[Any]:
@@ -109,14 +119,20 @@ def _of_module(module: nn.Module, found: Reached) -> Iterable[Any]:
     found.undo.append(partial(undo.put_back_kind, module, type(module)))
     attributes = object.__getattribute__(module, "__dict__")
     buffers, parameters = attributes.get("_buffers", {}), attributes.get("_parameters", {})
-    found.buffers |= {id(tensor): tensor for tensor in buffers.values() if tensor is not None}
+    found.buffers |= _by_id(buffers)
     if found.sharded:
         found.seen[id(parameters)] = parameters
-        if exchanges_parameters(type(module)) and type(module).__module__.startswith("torch.distributed"):
+        if is_flat(module):
             return (buffers, attributes.get("_modules"))
     else:
-        found.parameters |= {id(tensor): tensor for tensor in parameters.values() if tensor is not None}
+        found.parameters |= _by_id(parameters)
     return of_object(module, found)
+
+
+def _by_id(tensors: dict[str, torch.Tensor | None]) -> dict[int, torch.Tensor]:
+    """Tensors as this rank has them: to compare distributed ones would be a collective call."""
+    local = [local_tensor(tensor) for tensor in tensors.values() if tensor is not None]
+    return {id(tensor): tensor for tensor in local}
 
 
 def _of_torch_generator(generator: torch.Generator, found: Reached) -> Iterable[Any]:

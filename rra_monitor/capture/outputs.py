@@ -6,6 +6,7 @@
 | a nested tensor, a `PackedSequence` | the mean over each sample's own tokens |
 | a quantised tensor | the numbers it stands for |
 | a sparse tensor | the dense one |
+| a tensor that is distributed over ranks | its rows on this rank, with all their features |
 | complex numbers | real and imaginary parts, whose distances are those of the complex numbers |
 | truth values, bytes, whole numbers of 16 bits | the numbers |
 | whole numbers of more bits (tokens, classes, positions), meta tensors | nothing: they have no distances |
@@ -18,6 +19,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rra_monitor.capture.padding import masked_mean
+from rra_monitor.capture.spread import local_rows
 from rra_monitor.utils.trees import iter_leaves
 
 NAMES = (torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
@@ -74,7 +76,11 @@ def form_of(output: Any, samples: int, values: bool = True) -> Form | LeftOut:
         samples: number of samples that were passed through the network.
         values: whether it must hold values; the batch of a meta network holds none either.
     """
-    found = dense(output, values)
+    return form_of_dense(dense(output, values), samples)
+
+
+def form_of_dense(found: torch.Tensor | LeftOut, samples: int) -> Form | LeftOut:
+    """The form of what `dense` gave, or why it cannot be measured."""
     if isinstance(found, LeftOut):
         return found
     shape = tuple(found.shape)
@@ -107,6 +113,7 @@ def dense(output: Any, values: bool = True) -> torch.Tensor | LeftOut:
         return LeftOut("a masked tensor", remedy="let it return a plain one, with what is masked filled in")
     if part.is_nested:
         return _of_nested(part)
+    part = local_rows(part)
     if part.layout is not torch.strided:
         part = part.to_dense()
     if part.is_quantized:

@@ -1,0 +1,210 @@
+"""Run by test_spread.py as one of two gloo ranks: networks that are spread over both, measured and trained.
+
+python tests/helpers/ranks/spread_ranks.py RANK FOLDER
+"""
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, SequenceParallel, parallelize_module
+
+from rra_monitor import FixedSample
+from rra_monitor.capture.features import collect, find_layers
+from rra_monitor.capture.spread import is_sharded, is_tensor_parallel
+from rra_monitor.capture.together import entered_together
+from rra_monitor.capture.undisturbed import undisturbed
+from rra_monitor.capture.units import is_flat, is_sharded_flat, parameter_groups, sharded_units
+
+CPU = torch.device("cpu")
+ROWS = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
+SAMPLE = FixedSample.from_tensors(ROWS, torch.arange(12) % 2)
+
+
+class Block(nn.Module):
+    """A residual block that counts the calls of all blocks, and fails in one of them."""
+
+    ran, failing = 0, None
+
+    def __init__(self, width):
+        super().__init__()
+        self.inner, self.outer, self.norm = nn.Linear(8, width), nn.Linear(width, 8), nn.BatchNorm1d(8)
+        self.calls = 0
+
+    def forward(self, x):
+        Block.ran += 1
+        self.calls += 1
+        if Block.ran == Block.failing:
+            raise RuntimeError("this rank is out of luck")
+        return self.norm(x + self.outer(self.inner(x).relu()))
+
+
+class Net(nn.Module):
+    """Blocks of several widths that do not run in the order of their names."""
+
+    def __init__(self):
+        super().__init__()
+        self.late, self.early = Block(24), Block(16)
+        self.mid = nn.ModuleList([Block(32), Block(40)])
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.early(x)
+        for block in self.mid:
+            x = block(x)
+        return self.head(self.late(x))
+
+
+def plain():
+    torch.manual_seed(0)
+    return Net()
+
+
+def sharded_by_module(mesh):
+    net = plain()
+    fully_shard(net.late, mesh=mesh)
+    fully_shard(net.early, mesh=mesh, reshard_after_forward=False)
+    for block in net.mid:
+        fully_shard(block, mesh=mesh)
+    return fully_shard(net, mesh=mesh)
+
+
+def flat(mesh):
+    net = plain()
+    for name in ("late", "early"):
+        setattr(net, name, FullyShardedDataParallel(getattr(net, name), device_id=CPU))
+    net.mid = nn.ModuleList([FullyShardedDataParallel(each, device_id=CPU) for each in net.mid])
+    return FullyShardedDataParallel(net, device_id=CPU)
+
+
+def gathered_units(model):
+    """The number of units whose parameters are not sharded, and that of passes which they have on record."""
+    units = sharded_units(model)
+    if is_flat(units[0]):
+        return [sum(not is_sharded_flat(unit) for unit in units), len(units[0]._exec_order_data.handles_post_forward_order)]
+    groups = [group for unit in units for group in parameter_groups(unit)]
+    return [sum(group.is_unsharded for group in groups), sum(len(group._post_forward_indices) for group in groups)]
+
+
+def trained(make, mesh, rank, measured):
+    """Weights of this rank after a training, and what its measurements found; some of them fail on rank 1 alone."""
+    model, said = make(mesh), []
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    batches = torch.Generator().manual_seed(rank)
+    failing = {0: None, 1: 3, 2: 5, 3: None}  # number of the call: in the first pass, in the second, in none
+    for step in range(4):
+        if measured:
+            Block.ran, Block.failing = 0, failing[step] if rank == 1 else None
+            try:
+                with undisturbed(model), entered_together(model, 3) as end_pass:
+                    for _ in range(2 if rank == 1 and step == 3 else 3):
+                        model(ROWS[:4])
+                        end_pass()
+                said.append("measured")
+            except RuntimeError as error:
+                said.append(str(error))
+            Block.failing = None
+            said.append(gathered_units(model))
+        loss = model(torch.randn(4, 8, generator=batches)).square().mean()
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    weights = [getattr(each, "_local_tensor", each).detach().clone() for each in model.parameters()]
+    return weights, said
+
+
+def sharding(make, mesh, rank):
+    alone, _ = trained(make, mesh, rank, measured=False)
+    beside, said = trained(make, mesh, rank, measured=True)
+    model = make(mesh)
+    layers = find_layers(model, SAMPLE, ["early", "mid.0", "late", "head"])
+    own = slice(0, 7) if rank == 0 else slice(7, 12)
+    sample = FixedSample.from_tensors(ROWS[own], torch.arange(12)[own] % 2)
+    found = collect(model, sample, layers)
+    expected = collect(plain(), sample, layers)
+    if rank == 0:
+        with undisturbed(model):  # the other rank is not asked for anything
+            pass
+    return {
+        "same weights": all(map(torch.equal, alone, beside)),
+        "said": said,
+        "kind": [is_sharded(model), is_tensor_parallel(model)],
+        "layers": [layer.name for layer in layers],
+        "auto": [layer.name for layer in find_layers(model, SAMPLE)],
+        "differ by": max(float((found[name] - expected[name]).abs().max()) for name in expected),
+        "calls counted": sum(each.calls for each in model.modules() if isinstance(each, Block)),
+    }
+
+
+def layers_in_a_row():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 16), nn.LayerNorm(16), nn.Linear(16, 3))
+
+
+def tokens():
+    return nn.Sequential(nn.Unflatten(1, (4, 2)), nn.LayerNorm(2))
+
+
+def split(make, mesh, plan, layers="auto"):
+    """What is watched of a network with layers that are split over the ranks, and how far its features are off."""
+    said = []
+    model = parallelize_module(make(), mesh, plan)
+    before = [getattr(each, "_local_tensor", each).detach().clone() for each in model.parameters()]
+    try:
+        watched = find_layers(model, SAMPLE, layers, say=said.append)
+    except ValueError as error:
+        return {"refused": str(error)}
+    found = collect(model, SAMPLE, watched)
+    expected = collect(make(), SAMPLE, watched)
+    after = [getattr(each, "_local_tensor", each).detach() for each in model.parameters()]
+    return {
+        "layers": [layer.name for layer in watched],
+        "said": said,
+        "differ by": max(float((found[name] - expected[name]).abs().max()) for name in expected),
+        "same weights": all(map(torch.equal, before, after)),
+        "kind": [is_sharded(model), is_tensor_parallel(model)],
+    }
+
+
+def both(mesh):
+    """A network of one data-parallel rank and two tensor-parallel ones."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 16))
+    parallelize_module(net, mesh["split"], {"0": ColwiseParallel(), "2": RowwiseParallel()})
+    fully_shard(net, mesh=mesh["shard"])
+    said = []
+    layers = find_layers(net, SAMPLE, say=said.append)
+    return {"kind": [is_sharded(net), is_tensor_parallel(net)], "layers": [each.name for each in layers], "said": said}
+
+
+def main():
+    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+    torch.set_num_threads(1)
+    store = dist.FileStore(str(folder / "store"), 2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=30))
+    mesh = init_device_mesh("cpu", (2,))
+    plan = {"0": ColwiseParallel(), "2": RowwiseParallel()}
+    tensors = {"0": ColwiseParallel(use_local_output=False), "2": RowwiseParallel()}
+    found = {
+        "flat": sharding(flat, mesh, rank),
+        "split": split(layers_in_a_row, mesh, plan),
+        "split, by name": split(layers_in_a_row, mesh, plan, ["1"]),
+        "split, distributed tensors": split(layers_in_a_row, mesh, tensors, ["0", "1", "2"]),
+        "split, sequences": split(tokens, mesh, {"1": SequenceParallel()}, ["1"]),
+    }
+    if hasattr(torch.cpu.current_stream(), "record_event"):  # fully_shard of torch 2.6 asks for it on a CPU, too
+        found["by module"] = sharding(sharded_by_module, mesh, rank)
+        found["sharded and split"] = both(init_device_mesh("cpu", (1, 2), mesh_dim_names=("shard", "split")))
+    (folder / f"{rank}.json").write_text(json.dumps(found))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
