@@ -25,7 +25,8 @@ def sharing_group(trainer: Trainer, module: nn.Module) -> ProcessGroup | None:
         return None
     if dist.get_world_size() != trainer.world_size or _is_of_its_own(trainer.strategy) or is_tensor_parallel(module):
         return None
-    return dist.new_group(timeout=getattr(trainer.strategy, "_timeout", None))
+    group = dist.new_group(timeout=getattr(trainer.strategy, "_timeout", None))
+    return group if isinstance(group, ProcessGroup) else None
 
 
 def end_group(group: ProcessGroup | None) -> None:

@@ -173,6 +173,7 @@ def collect(
     forward: Forward = call_model,
     batch_size: int | BatchSize = 128,
     parts: Mapping[str, slice] | None = None,
+    rows: int | None = None,
 ) -> dict[str, torch.Tensor]:
     """The features of all samples in every view of the given layers, from one pass.
 
@@ -181,13 +182,21 @@ def collect(
     of a view to some of its flattened features, these alone are kept, as (n, features). Each batch leaves the network
     at the last layer that serves.
 
+    A network that is sharded over processes is entered by all ranks together: each batch passes all of it, `rows` is
+    the largest number of samples of a rank, and where memory runs out the next call takes half the batch.
+
     Raises:
         RuntimeError: a layer did not run, or returned another number of rows than samples, in some batch.
     """
     size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
     if parts is not None:
         layers = [layer for layer in layers if not parts.keys().isdisjoint(layer.view_names.values())]
-    return size.fitted(lambda size: _collected(model, sample, layers, forward, size, parts))
+
+    def collected(size: int) -> dict[str, torch.Tensor]:
+        passes = -(-(sample.n if rows is None else rows) // size)
+        return _collected(model, sample, layers, forward, size, parts, passes)
+
+    return size.fitted_later(collected) if is_sharded(model) else size.fitted(collected)
 
 
 def _collected(
@@ -197,6 +206,7 @@ def _collected(
     forward: Forward,
     batch_size: int,
     parts: Mapping[str, slice] | None,
+    passes: int,
 ) -> dict[str, torch.Tensor]:
     features: dict[str, torch.Tensor] = {}
     missing: set[str] = set()
@@ -231,8 +241,12 @@ def _collected(
     by_name = {layer.name: layer for layer in layers}
     arrived = Counter[str]()
     raw = [layer.name for layer in layers if not layer.module]
-    cut = not _is_sharded(model)
-    with undisturbed(model), Capture(model, layers, receive) as capture:
+    cut = not is_sharded(model)
+    with (
+        undisturbed(model),
+        entered_together(model, passes if len(raw) < len(layers) else 0) as end_pass,
+        Capture(model, layers, receive) as capture,
+    ):
         for batch in sample.batches(batch_size):
             start, stop = stop, stop + _rows(batch)
             batch = _to_device(batch, model)
@@ -243,6 +257,7 @@ def _collected(
             if len(raw) < len(layers):
                 with suppress(_PassServed):
                     forward(model, batch)
+                end_pass()
     for layer in layers:
         if arrived[layer.name] != sample.n:
             raise RuntimeError(f"layer {layer.name!r} ran for {arrived[layer.name]} of {sample.n} samples")
@@ -303,15 +318,6 @@ def _strips(output: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
     step = max(1, STRIP_BYTES // max(1, output[:1].nbytes))
     for first in range(0, len(output), step):
         yield first, output[first : first + step]
-
-
-def _is_sharded(model: nn.Module) -> bool:
-    """Whether parts of the network hold a shard of their parameters: what follows a layer shards them again."""
-    return any(
-        kind.__name__ in ("FSDPModule", "FullyShardedDataParallel")
-        for module in model.modules()
-        for kind in type(module).__mro__
-    )
 
 
 def _rows(batch: Any) -> int:

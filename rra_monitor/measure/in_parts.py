@@ -153,7 +153,7 @@ def _fill(
     ranks: Ranks,
 ) -> None:
     """Capture the parts of some layers until their graphs want no more."""
-    own = sample.rows(ranks.rows(sample.n))
+    own, most = sample.rows(ranks.rows(sample.n)), ranks.most_rows(sample.n)
     backwards = False
     where: dict[str, slice] = {}
     parts: dict[str, torch.Tensor] = {}
@@ -164,7 +164,7 @@ def _fill(
         for ahead in windows(wanted, sample.n, group.room, itemsizes(group.layers), where, backwards):
             parts.clear()
             where = ahead
-            found = ranks.agreed(partial(collect, model, own, group.layers, forward, batch_size, where))
+            found = ranks.agreed(partial(collect, model, own, group.layers, forward, batch_size, where, most))
             for name in where:
                 parts[name] = joined(found.pop(name), sample.n, ranks)
                 with named(name, probe):

@@ -88,7 +88,7 @@ def _whole(
     ranks: Ranks,
 ) -> Iterator[LayerGraph]:
     own = sample.rows(ranks.rows(sample.n))
-    features = ranks.agreed(lambda: collect(model, own, stage.layers, forward, batch_size))
+    features = ranks.agreed(lambda: collect(model, own, stage.layers, forward, batch_size, rows=case.rows))
     left = stage.budget
     for layer in stage.layers:
         for view, name in layer.view_names.items():

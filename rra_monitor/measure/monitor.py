@@ -13,6 +13,7 @@ from torch import nn
 from rra_monitor.capture.features import Forward, call_model, device_of
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize, freed, is_out_of_memory
+from rra_monitor.capture.spread import is_sharded, is_tensor_parallel
 from rra_monitor.graph import default_k
 from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.estimate import CostEstimate, stored_curves, stored_graphs
@@ -158,6 +159,7 @@ class Monitor:
         moment, ranks = Moment(whole_number("step", step, 0), whole_number("epoch", epoch, 0)), Ranks.of(group)
         try:
             ranks.agree(self._facts(moment))
+            self._prepare(model, ranks)
             with preserved_rng():  # a user's quantity may draw from the global streams
                 return {probe: self._snapshot(model, probe, moment, ranks, on_graph) for probe in self.probes}
         except Exception as error:
@@ -212,6 +214,20 @@ class Monitor:
         budget = self.options.budget_on(device)
         self._remarks.short_of_memory(budget, free_memory(device))
         return budget
+
+    def _prepare(self, model: nn.Module, ranks: Ranks) -> None:
+        """Settle with the other ranks how samples pass the network.
+
+        Raises:
+            ValueError: layers are split over ranks, which then cannot pass samples of their own.
+        """
+        if ranks.group is not None and any(ranks.values(lambda: is_tensor_parallel(model))):
+            raise ValueError(
+                "layers of the network are split over ranks (tensor parallel), which have to pass the same samples "
+                "together. Leave out the group: then each rank measures all samples, and one stores them"
+            )
+        if is_sharded(model):
+            self._batch_size.size = min(ranks.values(lambda: self._batch_size.size))
 
     def _facts(self, moment: Moment) -> dict[str, Any]:
         """What must be the same on all ranks."""

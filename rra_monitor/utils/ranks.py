@@ -55,6 +55,10 @@ class Ranks:
         rank = self.rank if rank is None else rank
         return range(rank * n // self.size, (rank + 1) * n // self.size)
 
+    def most_rows(self, n: int) -> int:
+        """The number of samples in the largest share of n."""
+        return -(-n // self.size)
+
     def values(self, find: Callable[[], T]) -> list[T]:
         """What `find` returns on each rank, by rank; its error on any rank is raised on all."""
         return [find()] if self.group is None else gathered(find, self.group)
