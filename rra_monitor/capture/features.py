@@ -12,6 +12,7 @@ from torch import nn
 from rra_monitor.capture.calls import Trace, trace
 from rra_monitor.capture.channels import with_views
 from rra_monitor.capture.hooks import Capture
+from rra_monitor.capture.kept import COPIED_BYTES
 from rra_monitor.capture.layer import Layer, network_of
 from rra_monitor.capture.layers import LayerNameError, choose_layers, warn
 from rra_monitor.capture.left_out import agreed, nothing_left, refusal, remark, varying, without, without_values
@@ -131,13 +132,14 @@ def collect(
     forward: Forward = call_model,
     batch_size: int | BatchSize = 128,
     parts: Mapping[str, slice] | None = None,
+    most_copied: int = COPIED_BYTES,
 ) -> dict[str, torch.Tensor]:
     """The features of all samples in every view of the given layers, from one pass.
 
     Name to (n, …) tensor on the model's device, in its precision where it is not pooled. The model is left
     unchanged (see `undisturbed`). Where memory runs out the pass starts anew with half the batch. With `parts`, name
     of a view to some of its flattened features, these alone are kept, as (n, features). Each batch leaves the network
-    at the last layer that serves.
+    at the last layer that serves. Up to `most_copied` bytes of parameters are copied meanwhile, see `recorded`.
 
     Raises:
         RuntimeError: a layer did not run, or returned another number of rows than samples, in some batch.
@@ -145,7 +147,7 @@ def collect(
     size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
     if parts is not None:
         layers = [layer for layer in layers if not parts.keys().isdisjoint(layer.view_names.values())]
-    return size.fitted(lambda size: _collected(model, sample, layers, forward, size, parts))
+    return size.fitted(lambda size: _collected(model, sample, layers, forward, size, parts, most_copied))
 
 
 def _collected(
@@ -155,6 +157,7 @@ def _collected(
     forward: Forward,
     batch_size: int,
     parts: Mapping[str, slice] | None,
+    most_copied: int,
 ) -> dict[str, torch.Tensor]:
     features: dict[str, torch.Tensor] = {}
     missing: set[str] = set()
@@ -190,7 +193,7 @@ def _collected(
     arrived = Counter[str]()
     raw = [layer.name for layer in layers if not layer.module]
     cut = not _is_sharded(model)
-    with undisturbed(model), Capture(model, layers, receive) as capture:
+    with undisturbed(model, most_copied=most_copied), Capture(model, layers, receive) as capture:
         for batch in sample.batches(batch_size):
             start, stop = stop, stop + _rows(batch)
             batch = _to_device(batch, model)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from rra_monitor.capture.features import Forward, call_model, collect
+from rra_monitor.capture.kept import most_copied
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize
 from rra_monitor.graph import KnnGraph, knn_graph
@@ -80,7 +81,7 @@ def _whole(
     batch_size: int | BatchSize,
     probe: str,
 ) -> Iterator[LayerGraph]:
-    features = collect(model, sample, stage.layers, forward, batch_size)
+    features = collect(model, sample, stage.layers, forward, batch_size, None, most_copied(stage.budget))
     left = stage.budget
     for layer in stage.layers:
         for view, name in layer.view_names.items():

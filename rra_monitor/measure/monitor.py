@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from rra_monitor.capture.features import Forward, call_model, device_of
+from rra_monitor.capture.kept import most_copied, state_bytes
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize, freed, is_out_of_memory
 from rra_monitor.graph import default_k
@@ -149,7 +150,8 @@ class Monitor:
         sample, k, budget = self.probes[probe], self.k(probe), self._budget(model)
         layers = self._watched.of(model, probe, sample)
         names = [name for layer in layers for name in layer.view_names.values()]
-        ahead = passes_of(stages(layers, self._case(model, probe), budget), self._case(model, probe))
+        case = self._case(model, probe, budget)
+        ahead = passes_of(stages(layers, case, budget), case)
         tried = passes(model, sample, ahead, self._forward, self._batch_size)
         graphs = Graphs(sample.n, k, self.options.backend, sample.labels, self.quantities)
         return CostEstimate(
@@ -165,13 +167,14 @@ class Monitor:
             curve_bytes=stored_curves(names, self.quantities),
         )
 
-    def _case(self, model: nn.Module, probe: str) -> Case:
+    def _case(self, model: nn.Module, probe: str, budget: int) -> Case:
         return Case(
             n=self.probes[probe].n,
             k=self.k(probe),
             backend=self.options.backend,
             device=device_of(model),
             wanted=Wanted.by(self.quantities),
+            state=state_bytes(model, most_copied(budget)),
         )
 
     def _budget(self, model: nn.Module) -> int:
@@ -209,13 +212,13 @@ class Monitor:
         total = sum(len(layer.view_names) for layer in layers)
         if on_graph:
             on_graph(probe, 0, total)
-        collector = Collector(self.quantities, sample.labels)
+        budget, collector = self._budget(model), Collector(self.quantities, sample.labels)
         for found in iter_graphs(
             model,
             sample,
             layers,
-            self._case(model, probe),
-            self._budget(model),
+            self._case(model, probe, budget),
+            budget,
             forward=self._forward,
             batch_size=self._batch_size,
             probe=probe,
