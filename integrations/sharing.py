@@ -6,9 +6,10 @@ from typing import Any
 
 import torch.distributed as dist
 from lightning.pytorch import Trainer
-from rra_monitor.capture.spread import is_tensor_parallel
 from torch import nn
 from torch.distributed import ProcessGroup
+
+from rra_monitor.capture.spread import is_tensor_parallel
 
 
 def sharing_group(trainer: Trainer, module: nn.Module) -> ProcessGroup | None:

@@ -13,6 +13,7 @@ from torch import nn
 from rra_monitor.capture.calls import Trace, trace
 from rra_monitor.capture.channels import view_dims, with_views
 from rra_monitor.capture.hooks import Capture
+from rra_monitor.capture.kept import COPIED_BYTES
 from rra_monitor.capture.layer import Layer, network_of
 from rra_monitor.capture.layers import LayerNameError, choose_layers, warn
 from rra_monitor.capture.left_out import agreed, nothing_left, refusal, remark, varying, without, without_values
@@ -174,13 +175,14 @@ def collect(
     batch_size: int | BatchSize = 128,
     parts: Mapping[str, slice] | None = None,
     rows: int | None = None,
+    most_copied: int = COPIED_BYTES,
 ) -> dict[str, torch.Tensor]:
     """The features of all samples in every view of the given layers, from one pass.
 
     Name to (n, …) tensor on the model's device, in its precision where it is not pooled. The model is left
     unchanged (see `undisturbed`). Where memory runs out the pass starts anew with half the batch. With `parts`, name
     of a view to some of its flattened features, these alone are kept, as (n, features). Each batch leaves the network
-    at the last layer that serves.
+    at the last layer that serves. Up to `most_copied` bytes of parameters are copied meanwhile, see `recorded`.
 
     A network that is sharded over processes is entered by all ranks together: each batch passes all of it, `rows` is
     the largest number of samples of a rank, and where memory runs out the next call takes half the batch.
@@ -194,7 +196,7 @@ def collect(
 
     def collected(size: int) -> dict[str, torch.Tensor]:
         passes = -(-(sample.n if rows is None else rows) // size)
-        return _collected(model, sample, layers, forward, size, parts, passes)
+        return _collected(model, sample, layers, forward, size, parts, passes, most_copied)
 
     return size.fitted_later(collected) if is_sharded(model) else size.fitted(collected)
 
@@ -207,6 +209,7 @@ def _collected(
     batch_size: int,
     parts: Mapping[str, slice] | None,
     passes: int,
+    most_copied: int,
 ) -> dict[str, torch.Tensor]:
     features: dict[str, torch.Tensor] = {}
     missing: set[str] = set()
@@ -243,7 +246,7 @@ def _collected(
     raw = [layer.name for layer in layers if not layer.module]
     cut = not is_sharded(model)
     with (
-        undisturbed(model),
+        undisturbed(model, most_copied=most_copied),
         entered_together(model, passes if len(raw) < len(layers) else 0) as end_pass,
         Capture(model, layers, receive) as capture,
     ):

@@ -65,7 +65,7 @@ class Form:
     shape: tuple[int, ...]
     sample_axis: int
     is_complex: bool
-    dtype: torch.dtype = torch.float32
+    dtype: torch.dtype
 
 
 def form_of(output: Any, samples: int, values: bool = True) -> Form | LeftOut:

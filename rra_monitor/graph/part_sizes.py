@@ -81,13 +81,24 @@ class Sizes:
         return 8 * self.rows * last + 4 * self.rows * (self.rows + self.side)
 
     @property
+    def results(self) -> int:
+        """Bytes of the neighbours found."""
+        return 16 * self.n * min(self.k + 1, self.n - 1) + 80 * self.n
+
+    @property
     def held(self) -> int:
-        """Bytes that are held from one part to the next."""
-        results = 16 * self.n * min(self.k + 1, self.n - 1) + 80 * self.n
+        """Bytes that are held from one part to the next, at most: where all pairs of samples may be near."""
         lists = self.segments * SEGMENT_BYTES
         if not self.gram:
-            return results + max(lists, self.products + self.segments * (8 + 4 * WIDTH))
-        return results + max(self.products + lists, self.products + 8 * self.n**2)
+            return self.results + max(lists, self.products + self.segments * (8 + 4 * WIDTH))
+        return self.results + max(self.products + lists, self.products + 8 * self.n**2)
+
+    def held_in(self, sweep: int) -> int:
+        """Bytes that are held in the first (0) or a later sweep of a graph whose lists of pairs are short, as most."""
+        segments = self.rows * (2 * (self.k + 1) // WIDTH + 2)
+        lists = min(segments, self.segments) * SEGMENT_BYTES
+        products = self.products if self.gram or sweep % 2 == 0 else 0
+        return self.results + products + (lists if sweep % 2 else 0)
 
     @property
     def work(self) -> int:

@@ -3,7 +3,7 @@
 The last part of a sweep is the first of the next one, which goes the other way, and is not captured again.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from rra_monitor.capture.features import Forward, call_model, collect
+from rra_monitor.capture.kept import most_copied
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize
 from rra_monitor.capture.passes import itemsizes, named_dims, windows
@@ -34,13 +35,25 @@ class Group:
         layers: the layers, in execution order.
         sizes: name of each view to the sizes of what its graph is computed with.
         budgets: name of each view to the bytes that its graph may take beyond the parts.
-        room: bytes of the parts of a pass.
+        memory_budget: bytes of parts and graphs together.
+        work: bytes that are taken while a part is added, or during a pass: of one graph at a time, since parts are
+            added one after the other.
     """
 
     layers: tuple[Layer, ...]
     sizes: dict[str, Sizes]
     budgets: dict[str, int]
-    room: int
+    memory_budget: int
+    work: int
+
+    def room(self, held: int) -> int:
+        """Bytes of the parts of a pass, beside what graphs hold."""
+        return self.memory_budget - self.work - held
+
+    @property
+    def most_held(self) -> int:
+        """Bytes that the graphs hold at most."""
+        return sum(each.held for each in self.sizes.values())
 
 
 def graphs_in_parts(
@@ -107,7 +120,7 @@ def groups(
     found: list[Group] = []
     for layer in layers:
         alone = _group([layer], n, k, memory_budget, kernels, state)
-        if found and _held([found[-1], alone]) <= memory_budget // HELD_SHARE:
+        if found and found[-1].most_held + alone.most_held <= memory_budget // HELD_SHARE:
             found[-1] = _group([*found[-1].layers, layer], n, k, memory_budget, kernels, state)
         else:
             found.append(alone)
@@ -115,13 +128,15 @@ def groups(
 
 
 def planned_passes(group: Group) -> list[dict[str, slice]]:
-    """The parts of each pass that the graphs of a group take, unless a check of a graph fails."""
-    n, dims = next(iter(group.sizes.values())).n, named_dims(group.layers)
+    """The parts of each pass that the graphs of a group take: as a rule, since few pairs of samples may be near."""
+    n, dims, features = next(iter(group.sizes.values())).n, named_dims(group.layers), itemsizes(group.layers)
     passes: list[dict[str, slice]] = []
+    last: dict[str, slice] = {}
     for sweep in range(max(sizes.sweeps for sizes in group.sizes.values())):
         wanted = {name: dim for name, dim in dims.items() if group.sizes[name].sweeps > sweep}
-        held = passes[-1] if passes else {}
-        passes += windows(wanted, n, group.room, itemsizes(group.layers), held, backwards=sweep % 2 == 1)
+        room = group.room(sum(sizes.held_in(sweep) for sizes in group.sizes.values()))
+        passes += windows(wanted, n, room, features, last, backwards=sweep % 2 == 1)
+        last = passes[-1] if _stays(group, passes[-1], n, features) else {}
     return passes
 
 
@@ -133,13 +148,14 @@ def _group(layers: Sequence[Layer], n: int, k: int, memory_budget: int, kernels:
         with named(name):
             budgets[name] = parts_plan(n, dim, k, memory_budget, features[name], gram).memory_budget
             sizes[name] = sizes_within(n, dim, k, budgets[name], gram)
-    # Parts are added one after the other, so blocks of one graph at a time take room.
     work = max(state, *(each.work for each in sizes.values()))
-    return Group(tuple(layers), sizes, budgets, memory_budget - sum(each.held for each in sizes.values()) - work)
+    return Group(tuple(layers), sizes, budgets, memory_budget, work)
 
 
-def _held(groups: Sequence[Group]) -> int:
-    return sum(each.held for group in groups for each in group.sizes.values())
+def _stays(group: Group, parts: Mapping[str, slice], n: int, features: Mapping[str, int]) -> bool:
+    """Whether the parts of a pass can stay for the next sweep, also if all pairs of samples may be near."""
+    size = sum(n * features[name] * (part.stop - part.start) for name, part in parts.items())
+    return bool(size <= group.room(group.most_held))
 
 
 def _fill(
@@ -153,7 +169,8 @@ def _fill(
     ranks: Ranks,
 ) -> None:
     """Capture the parts of some layers until their graphs want no more."""
-    own, most = sample.rows(ranks.rows(sample.n)), ranks.most_rows(sample.n)
+    n, features, copied = sample.n, itemsizes(group.layers), most_copied(group.memory_budget)
+    own, most = sample.rows(ranks.rows(n)), ranks.most_rows(n)
     backwards = False
     where: dict[str, slice] = {}
     parts: dict[str, torch.Tensor] = {}
@@ -161,14 +178,18 @@ def _fill(
         for name in [name for name in wanted if name in parts]:
             with named(name, probe):
                 ranks.agreed(partial(builds[name].add, parts[name]))
-        for ahead in windows(wanted, sample.n, group.room, itemsizes(group.layers), where, backwards):
+        room = group.room(sum(build.held for build in builds.values()))
+        for ahead in windows(wanted, n, room, features, where, backwards):
             parts.clear()
             where = ahead
-            found = ranks.agreed(partial(collect, model, own, group.layers, forward, batch_size, where, most))
+            found = ranks.agreed(partial(collect, model, own, group.layers, forward, batch_size, where, most, copied))
             for name in where:
-                parts[name] = joined(found.pop(name), sample.n, ranks)
+                parts[name] = joined(found.pop(name), n, ranks)
                 with named(name, probe):
                     ranks.agreed(partial(builds[name].add, parts[name]))
+        if not _stays(group, where, n, features):
+            parts.clear()
+            where = {}
         for name in wanted:
             with named(name, probe):
                 ranks.agreed(builds[name].end_sweep)

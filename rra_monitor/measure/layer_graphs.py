@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rra_monitor.capture.features import Forward, call_model, collect
+from rra_monitor.capture.kept import most_copied
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize
 from rra_monitor.graph import KnnGraph, knn_graph
@@ -87,8 +88,10 @@ def _whole(
     probe: str,
     ranks: Ranks,
 ) -> Iterator[LayerGraph]:
-    own = sample.rows(ranks.rows(sample.n))
-    features = ranks.agreed(lambda: collect(model, own, stage.layers, forward, batch_size, rows=case.rows))
+    own, copied = sample.rows(ranks.rows(sample.n)), most_copied(stage.budget)
+    features = ranks.agreed(
+        lambda: collect(model, own, stage.layers, forward, batch_size, rows=case.rows, most_copied=copied)
+    )
     left = stage.budget
     for layer in stage.layers:
         for view, name in layer.view_names.items():

@@ -1,7 +1,7 @@
 """Which layers are captured whole and together, and which in parts, so that all that is held fits a memory budget.
 
-Held are features, what the graph or the kernel of one layer at a time takes beyond them, and, for quantities of pairs of
-layers, the kernels of all layers so far. What the network takes for a batch comes on top, and the graphs of the
+Held are features, what the graph or the kernel of one layer at a time takes beyond them, and, for quantities of pairs
+of layers, the kernels of all layers so far. What the network takes for a batch comes on top, and the graphs of the
 snapshot, which stay.
 """
 

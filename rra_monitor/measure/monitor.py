@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from rra_monitor.capture.features import Forward, call_model, device_of
+from rra_monitor.capture.kept import most_copied, state_bytes
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize, freed, is_out_of_memory
 from rra_monitor.capture.spread import is_sharded, is_tensor_parallel
@@ -30,7 +31,7 @@ from rra_monitor.samples.drawing import fingerprint
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
 from rra_monitor.utils.memory import free_memory
-from rra_monitor.utils.ranks import ALONE, Ranks
+from rra_monitor.utils.ranks import Ranks
 from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.text import brief
@@ -158,7 +159,7 @@ class Monitor:
         """
         moment, ranks = Moment(whole_number("step", step, 0), whole_number("epoch", epoch, 0)), Ranks.of(group)
         try:
-            ranks.agree(self._facts(moment))
+            ranks.agree({"step": step, "epoch": epoch, **self._facts()})
             self._prepare(model, ranks)
             with preserved_rng():  # a user's quantity may draw from the global streams
                 return {probe: self._snapshot(model, probe, moment, ranks, on_graph) for probe in self.probes}
@@ -170,21 +171,30 @@ class Monitor:
         freed()  # the error held what had been collected
         return {}
 
-    def plan(self, model: nn.Module) -> dict[str, CostEstimate]:
+    def plan(self, model: nn.Module, group: "ProcessGroup | None" = None) -> dict[str, CostEstimate]:
         """The layers that a snapshot of each probe will watch, and its estimated cost.
 
         Takes a tenth of a snapshot, or a second or two. Quantities of your own are called with made-up features.
-        """
-        with preserved_rng():
-            return {probe: self._estimate(model, probe) for probe in self.probes}
 
-    def _estimate(self, model: nn.Module, probe: str) -> CostEstimate:
-        sample, k, budget = self.probes[probe], self.k(probe), self._budget(model)
-        layers = self._watched.of(model, probe, sample, self._remarks.say)
+        Args:
+            model: network, see `measure`.
+            group: process group whose ranks are to measure together, all of which must call this.
+        """
+        ranks = Ranks.of(group)
+        ranks.agree(self._facts())
+        self._prepare(model, ranks)
+        with preserved_rng():
+            return {probe: self._estimate(model, probe, ranks) for probe in self.probes}
+
+    def _estimate(self, model: nn.Module, probe: str, ranks: Ranks) -> CostEstimate:
+        sample, k, budget = self.probes[probe], self.k(probe), self._budget(model, ranks)
+        layers = ranks.agreed(lambda: self._watched.of(model, probe, sample, self._say_on(ranks)))
         names = [name for layer in layers for name in layer.view_names.values()]
-        ahead = passes_of(stages(layers, self._case(model, probe), budget), self._case(model, probe))
-        tried = passes(model, sample, ahead, self._forward, self._batch_size)
+        case = self._case(model, probe, budget, ranks)
+        ahead = ranks.agreed(lambda: passes_of(stages(layers, case, budget), case))
+        tried = passes(model, sample, ahead, self._forward, self._batch_size, ranks)
         graphs = Graphs(sample.n, k, self.options.backend, sample.labels, self.quantities)
+        of_graphs = ranks.values(lambda: graph_seconds(graphs, layers, tried.noise, device_of(model), budget))
         return CostEstimate(
             layers=layers,
             graphs=len(names),
@@ -193,25 +203,26 @@ class Monitor:
             classes=sample.classes,
             passes=sum(each.through_network for each in ahead),
             memory_budget=budget,
-            seconds=tried.seconds + graph_seconds(graphs, layers, tried.noise, device_of(model), budget),
+            seconds=tried.seconds + max(of_graphs) / ranks.size,
             graph_bytes=stored_graphs(sample.n, k, names),
             curve_bytes=stored_curves(names, self.quantities),
         )
 
-    def _case(self, model: nn.Module, probe: str, ranks: Ranks = ALONE) -> Case:
+    def _case(self, model: nn.Module, probe: str, budget: int, ranks: Ranks) -> Case:
         return Case(
             n=self.probes[probe].n,
             k=self.k(probe),
             backend=self.options.backend,
             device=device_of(model),
             wanted=Wanted.by(self.quantities),
+            state=max(ranks.values(lambda: state_bytes(model, most_copied(budget)))),
             ranks=ranks.size,
         )
 
-    def _budget(self, model: nn.Module) -> int:
-        """The memory budget; says where less is free."""
+    def _budget(self, model: nn.Module, ranks: Ranks) -> int:
+        """The memory budget, the least of all ranks; says where less is free."""
         device = device_of(model)
-        budget = self.options.budget_on(device)
+        budget = min(ranks.values(lambda: self.options.budget_on(device)))
         self._remarks.short_of_memory(budget, free_memory(device))
         return budget
 
@@ -229,7 +240,11 @@ class Monitor:
         if is_sharded(model):
             self._batch_size.size = min(ranks.values(lambda: self._batch_size.size))
 
-    def _facts(self, moment: Moment) -> dict[str, Any]:
+    def _say_on(self, ranks: Ranks) -> Callable[[str], None]:
+        """Function that says a remark on the first rank alone."""
+        return self._remarks.say if ranks.rank == 0 else _silently
+
+    def _facts(self) -> dict[str, Any]:
         """What must be the same on all ranks."""
         samples = {
             f"probe {name!r}": f"n={sample.n}, fingerprint {sample.fingerprint}, ids and labels {_hash(sample)}"
@@ -237,20 +252,13 @@ class Monitor:
         }
         options = {name: getattr(self.options, name) for name in ("layers", "views", "k", "backend", "estimator")}
         names = tuple(one.name for one in self.quantities)
-        return {
-            "probes": tuple(self.probes),
-            **samples,
-            "step": moment.step,
-            "epoch": moment.epoch,
-            **options,
-            "quantities": names,
-        }
+        return {"probes": tuple(self.probes), **samples, **options, "quantities": names}
 
     def _snapshot(
         self, model: nn.Module, probe: str, moment: Moment, ranks: Ranks, on_graph: OnGraph | None
     ) -> Snapshot:
         started, sample = time.perf_counter(), self.probes[probe]
-        say = self._remarks.say if ranks.rank == 0 else _silently
+        say = self._say_on(ranks)
         known = self._watched.known(model, probe)
         if all(ranks.values(lambda: bool(known))):
             try:
@@ -286,13 +294,13 @@ class Monitor:
         total = sum(len(layer.view_names) for layer in layers)
         if on_graph:
             on_graph(probe, 0, total)
-        collector = Collector(self.quantities, sample.labels, ranks)
+        budget, collector = self._budget(model, ranks), Collector(self.quantities, sample.labels, ranks)
         for found in iter_graphs(
             model,
             sample,
             layers,
-            self._case(model, probe, ranks),
-            min(ranks.values(lambda: self._budget(model))),
+            self._case(model, probe, budget, ranks),
+            budget,
             forward=self._forward,
             batch_size=self._batch_size,
             probe=probe,

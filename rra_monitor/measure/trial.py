@@ -29,6 +29,7 @@ from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.memory_plan import Pass
 from rra_monitor.measure.quantity import Quantity
 from rra_monitor.samples.sample import FixedSample
+from rra_monitor.utils.ranks import ALONE, Ranks
 
 PASS_SECONDS, TRIED = 0.5, 16
 """A pass that takes as long as this, or of one in that many samples, or of a batch, tells how long one of all takes."""
@@ -72,10 +73,12 @@ def passes(
     ahead: Sequence[Pass],
     forward: Forward,
     batch_size: BatchSize,
+    ranks: Ranks = ALONE,
 ) -> Passes:
     """Trials of the passes of a sample, one for each layer at which some of them end.
 
-    No more features are held than in a snapshot: those of one pass.
+    No more features are held than in a snapshot: those of one pass. Ranks that measure together try the same, with the
+    same samples, and the slowest counts.
     """
     noise: set[str] = set()
 
@@ -85,20 +88,21 @@ def passes(
         noise.update(name for name, values in features.items() if is_noise(values))
 
     def seconds(one: Pass, rows: int) -> float:
-        return quickest(partial(collected, sample.head(rows), one))
+        return quickest(partial(collected, sample.head(rows), one), ranks)
 
     deepest = max(ahead, key=_depth(ahead)) if any(one.through_network for one in ahead) else None
-    rows, most = 1, min(sample.n, batch_size.size)
+    n = ranks.most_rows(sample.n)
+    rows, most = 1, min(n, batch_size.size)
     if deepest:
         while (taken := seconds(deepest, rows)) < PASS_SECONDS / 10 and rows < most:
             rows = min(4 * rows, most)
         # Not fewer: maps of few samples fit the cache, and pass up to a third faster than those of a batch.
-        rows = max(rows, sample.n // TRIED, round(rows * PASS_SECONDS / max(taken, 1e-6)))
+        rows = max(rows, n // TRIED, round(rows * PASS_SECONDS / max(taken, 1e-6)))
     rows = min(most, max(rows, COMPARED))
-    fixed = quickest(lambda: _nothing(model))
+    fixed = quickest(lambda: _nothing(model), ranks)
     alike = Counter(one.last.name for one in ahead)
     first = {one.last.name: one for one in reversed(ahead)}
-    each = {name: fixed + max(seconds(one, rows) - fixed, 0.0) * sample.n / rows for name, one in first.items()}
+    each = {name: fixed + max(seconds(one, rows) - fixed, 0.0) * n / rows for name, one in first.items()}
     return Passes(sum(alike[name] * taken for name, taken in each.items()), noise)
 
 
@@ -247,10 +251,13 @@ def once(call: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def quickest(call: Callable[[], Any]) -> float:
-    """Seconds of a call; the quicker one of two short calls, since another program may hold one up."""
-    seconds = once(call)
-    return seconds if seconds >= PASS_SECONDS else min(seconds, once(call))
+def quickest(call: Callable[[], Any], ranks: Ranks = ALONE) -> float:
+    """Seconds of a call, on the slowest rank; the quicker one of two short calls, as another program may hold one up.
+
+    All ranks call equally often: those of a sharded network have to pass it together.
+    """
+    seconds = max(ranks.values(lambda: once(call)))
+    return seconds if seconds >= PASS_SECONDS else min(seconds, max(ranks.values(lambda: once(call))))
 
 
 def _nothing(model: nn.Module) -> None:
