@@ -22,11 +22,13 @@ from rra_monitor.integrations.moments import averaged_module, averaging_callback
 from rra_monitor.integrations.muted import muted
 from rra_monitor.integrations.probes import Probes
 from rra_monitor.integrations.rhythm import Rhythm, words
+from rra_monitor.integrations.sharing import end_group, sharing_group
 from rra_monitor.integrations.watchers import check_watchers, refuse_watchers
 from rra_monitor.measure.estimate import CostEstimate
 from rra_monitor.measure.monitor import Monitor
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.samples.sample import FixedSample
+from rra_monitor.utils.ranks import ALONE, Ranks
 from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.text import reason_of
 
@@ -63,6 +65,8 @@ class MonitoredFit:
         self._options = options
         self._trainer = trainer
         self._module = module
+        self._group = sharing_group(trainer, module)
+        self._ranks = Ranks.of(self._group)
         self._probes = Probes(options.probes, options.n, options.seed)
         self._monitor: Monitor | None = None
         self._initialised = True
@@ -108,18 +112,20 @@ class MonitoredFit:
             found: dict[str, float] = {}
             try:
                 if self._probes.awaited(trainer) and trainer.val_dataloaders is not None:
-                    self._join()
+                    self._ranks.agreed(self._join)
                 if self._monitor is not None:
                     with self.rhythm.schedule.measuring():
-                        values = self.run.record(self._snapshots(epoch))
+                        snapshots = self._snapshots(epoch)
+                        values = self._ranks.agreed(lambda: self.run.record(snapshots))
                     if values is not None:
                         found = values
                         self._correct(time.perf_counter() - started)
             except Exception as error:
                 if self._options.on_error == "raise":
                     raise
-                where = f"epoch {epoch}, step {trainer.global_step}"
-                self._failures.warn(f"no snapshot at {where}; training goes on: {error!r}", stacklevel=3)
+                if self._ranks.rank == 0:  # the others failed of the same
+                    where = f"epoch {epoch}, step {trainer.global_step}"
+                    self._failures.warn(f"no snapshot at {where}; training goes on: {error!r}", stacklevel=3)
                 _free_memory_after(error)
             finally:
                 # Also by a rank that raises: the others wait for it.
@@ -153,6 +159,8 @@ class MonitoredFit:
         """
         self.inputs.stop()
         self.run.close(finished, measured=self.measured is not None)
+        end_group(self._group)
+        self._group, self._ranks = None, ALONE
 
     def _is_due_at_start(self) -> bool:
         """Whether the state in which the fit starts is to be measured."""
@@ -261,18 +269,18 @@ class MonitoredFit:
         assert self._monitor is not None
         with muted(self._trainer, self._module):
             try:
-                return self._monitor.plan(self._module)
+                return self._monitor.plan(self._module, self._group)
             except CallError:
                 if self._options.on_error == "raise" or len(self._probes.ready) == 1:
                     raise
             for name, sample in list(self._probes.ready.items()):
                 try:
-                    self._watching({name: sample}).plan(self._module)
+                    self._watching({name: sample}).plan(self._module, self._group)
                 except CallError as error:
                     self._probes.refuse(name, error)
                     warnings.warn(f"not probed: {name}: {error}", stacklevel=6)
             self._monitor = self._watching(self._probes.ready)
-            return self._monitor.plan(self._module)
+            return self._monitor.plan(self._module, self._group)
 
     def _watching(self, probes: Mapping[str, FixedSample]) -> Monitor:
         return Monitor(probes, options=self._options.measuring, forward=self._forward)
@@ -286,10 +294,10 @@ class MonitoredFit:
         step = trainer.global_step
         with muted(trainer, module):
             if not holds_averages(trainer):
-                found = monitor.measure(module, step=step, epoch=epoch)
+                found = monitor.measure(module, step=step, epoch=epoch, group=self._group)
             if self._options.averaged and (average := averaged_module(trainer, module)) is not None:
                 with lent_trainer(average, trainer), muted(trainer, average):
-                    averages = monitor.measure(average, step=step, epoch=epoch)
+                    averages = monitor.measure(average, step=step, epoch=epoch, group=self._group)
                 for probe, snapshot in averages.items():
                     name = f"{probe}-averaged"
                     found[name] = replace(snapshot, probe=name, weights="averaged")

@@ -119,6 +119,24 @@ def test_ranks_that_ask_for_different_things_are_refused_on_all(ranks, what, tex
         assert f"on rank {len(ranks) - 1}; pass the same on every rank" in each["refused"][what]
 
 
+def test_a_sharded_network_is_measured_like_a_whole_one(ranks):
+    alone = numbers(rra.Monitor({"p": sample()}).measure(network(), step=0, epoch=0)["p"])
+    few = numbers(rra.Monitor({"p": sample(3)}, k=2).measure(network(), step=0, epoch=0)["p"])
+    for each in ranks:
+        assert each["sharded"]["plan"] == list(alone["layers"])
+        assert_same(each["sharded"]["numbers"], alone)
+        assert_same(each["sharded"]["again"], alone)
+        assert_same(each["sharded"]["three samples"], few, rtol=1e-4)
+        assert each["sharded"]["parameters"] == ["DTensor"]
+
+
+def test_a_failing_rank_costs_a_sharded_network_one_snapshot(ranks):
+    for rank, each in enumerate(ranks):
+        assert each["sharded"]["broken"] == []
+        assert len(each["sharded"]["warned"]) == (rank == 0)
+    assert f"rank {len(ranks) - 1}: RuntimeError: bad luck" in ranks[0]["sharded"]["warned"][0]
+
+
 def test_a_rank_whose_batches_do_not_fit_halves_them_alone(ranks):
     alone = numbers(rra.Monitor({"p": sample()}).measure(network(), step=0, epoch=0)["p"])
     for rank, each in enumerate(ranks):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import rra_monitor as rra
@@ -126,6 +127,7 @@ def main(rank, ranks, folder):
     found["failing"] = failing(rank, group)
     found["refused"] = refused(rank, ranks, group)
     found["halved"] = halved(rank, group)
+    found["sharded"] = sharded(rank, ranks, group)
     (folder / f"{rank}.json").write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()
@@ -202,6 +204,45 @@ def halved(rank, group):
         monitor = rra.Monitor({"p": sample()}, forward=forward)
         found = monitor.measure(network(), step=0, epoch=0, group=group)["p"]
     return {"numbers": numbers(found), "warned": [str(each.message) for each in caught]}
+
+
+def in_shards():
+    """The network, whose parameters lie on all ranks."""
+    model = network().eval()
+    for layer in (model[0], model[1]):
+        fully_shard(layer)
+    return fully_shard(model)
+
+
+def sharded(rank, ranks, group):
+    """What is measured of a sharded network, and what a failure on the last rank costs it."""
+    last, pending = ranks - 1, []
+
+    def forward(model, batch):
+        if pending and rank == last:
+            raise pending.pop()
+        return model(batch)
+
+    model = in_shards()
+    monitor = rra.Monitor({"p": sample()}, forward=forward, on_error="warn", batch_size=16)
+    plan = monitor.plan(model, group)["p"]
+    first = monitor.measure(model, step=0, epoch=0, group=group)["p"]
+    pending.append(RuntimeError("bad luck"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        broken = monitor.measure(model, step=1, epoch=1, group=group)
+    again = monitor.measure(model, step=2, epoch=2, group=group)["p"]
+    few = rra.Monitor({"p": sample(3)}, k=2).measure(model, step=0, epoch=0, group=group)["p"]
+    kinds = {type(each).__name__ for each in model.parameters()}
+    return {
+        "plan": [layer.name for layer in plan.layers],
+        "numbers": numbers(first),
+        "again": numbers(again),
+        "three samples": numbers(few),
+        "broken": list(broken),
+        "warned": [str(each.message) for each in caught],
+        "parameters": sorted(kinds),
+    }
 
 
 if __name__ == "__main__":
