@@ -85,7 +85,7 @@ class TestTensorParallel:
     def test_by_name_they_are_refused(self, ranks):
         for found in ranks:
             assert "layer '1' cannot be watched: it returns one rank's part" in found["split, by name"]["refused"]
-            assert "RowwiseParallel" in found["split, by name"]["refused"]
+            assert "watch the row-wise parallel layer" in found["split, by name"]["refused"]
 
     @pytest.mark.parametrize("kind", ["split", "split, distributed tensors"])
     def test_features_are_those_of_the_plain_network(self, ranks, kind):

@@ -94,10 +94,8 @@ def gathered_units(model):
     """The number of units whose parameters are not sharded, and that of passes which they have on record."""
     units = sharded_units(model)
     if is_flat(units[0]):
-        return [
-            sum(not is_sharded_flat(unit) for unit in units),
-            len(units[0]._exec_order_data.handles_post_forward_order),
-        ]
+        known = [unit._handle for unit in units if unit._handle._post_forward_index is not None]
+        return [sum(not is_sharded_flat(unit) for unit in units), len(known)]
     groups = [group for unit in units for group in parameter_groups(unit)]
     return [sum(group.is_unsharded for group in groups), sum(len(group._post_forward_indices) for group in groups)]
 
