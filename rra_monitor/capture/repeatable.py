@@ -9,16 +9,16 @@ from rra_monitor.capture.sketches import difference, tolerance
 
 RANDOM = (
     "the network is random in evaluation mode, too, so that ID, NNCS and NNLS measure its noise, and two snapshots "
-    "differ where nothing was learned. Let it follow the mode, as F.dropout(x, p, self.training) does"
+    "differ where nothing was learned. Let what is random follow the training flag of its module"
 )
 OF_THE_BATCH = (
     "they depend on the other samples of a batch, and ID, NNCS and NNLS on the batch size and the number of processes. "
-    "Let it keep statistics of the training, as BatchNorm does with track_running_stats=True"
+    "Let the layer use running statistics of the training in evaluation mode"
 )
 UNKNOWN = (
-    "the network is random in evaluation mode, too, as F.dropout(x) is, or what it returns depends on the other "
-    "samples of a batch, as with BatchNorm without running statistics; ID, NNCS and NNLS then measure that. Let it "
-    "follow the mode"
+    "the network is random in evaluation mode, too, or they depend on the other samples of a batch, and ID, NNCS and "
+    "NNLS measure that. Let what is random follow the training flag of its module, and a norm over the batch use "
+    "running statistics"
 )
 
 

@@ -12,7 +12,7 @@ from rra_monitor.utils.collectives import gathered
 
 PART = LeftOut(
     "one rank's part of the features, as a tensor-parallel layer does",
-    remedy="watch the layer that joins the parts (RowwiseParallel), or the block around both",
+    remedy="watch the row-wise parallel layer that joins the parts, or the block around both",
 )
 
 

@@ -71,6 +71,17 @@ class SamplesLast(nn.Module):
         return self.layer(numbers.float().T)
 
 
+class Dropped(nn.Module):
+    """A dropout that follows the mode, or is always on."""
+
+    def __init__(self, follows):
+        super().__init__()
+        self.follows = follows
+
+    def forward(self, x):
+        return nn.functional.dropout(x, 0.5, self.training if self.follows else True)
+
+
 class Transposed(nn.Module):
     def forward(self, features):
         return features.T
@@ -218,6 +229,16 @@ REMEDIES = [
         "layers='auto' finds no layer that changes the neighbourhoods; name the layers to watch: layers=[…] out of {}",
         lambda: features(nn.Sequential(nn.Flatten()), NUMBERS, forward=on_floats),
         lambda: features(nn.Sequential(nn.Flatten()), NUMBERS, forward=on_floats, layers=["0"]),
+    ),
+    Remedy(
+        "Let what is random follow the training flag of its module",
+        lambda: features(nn.Sequential(nn.Flatten(), Dropped(follows=False))),
+        lambda: features(nn.Sequential(nn.Flatten(), Dropped(follows=True))),
+    ),
+    Remedy(
+        "Let the layer use running statistics of the training in evaluation mode",
+        lambda: features(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64, track_running_stats=False))),
+        lambda: features(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64, track_running_stats=True))),
     ),
     Remedy(
         "pass one batch through the network first",

@@ -5,6 +5,7 @@ python tests/helpers/ranks/spread_ranks.py RANK FOLDER
 
 import json
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
-from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, SequenceParallel, parallelize_module
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from rra_monitor import FixedSample
 from rra_monitor.capture.features import collect, find_layers
+from rra_monitor.capture.outputs import dense
 from rra_monitor.capture.spread import is_sharded, is_tensor_parallel
 from rra_monitor.capture.together import entered_together
 from rra_monitor.capture.undisturbed import undisturbed
@@ -27,10 +30,14 @@ ROWS = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
 SAMPLE = FixedSample.from_tensors(ROWS, torch.arange(12) % 2)
 
 
-class Block(nn.Module):
-    """A residual block that counts the calls of all blocks, and fails in one of them."""
+class Served(BaseException):
+    """Ends a pass that has given all that was asked of it."""
 
-    ran, failing = 0, None
+
+class Block(nn.Module):
+    """A residual block that counts the calls of all blocks, and raises an error in one of them."""
+
+    ran, failing, error = 0, None, None
 
     def __init__(self, width):
         super().__init__()
@@ -41,7 +48,7 @@ class Block(nn.Module):
         Block.ran += 1
         self.calls += 1
         if Block.ran == Block.failing:
-            raise RuntimeError("this rank is out of luck")
+            raise Block.error
         return self.norm(x + self.outer(self.inner(x).relu()))
 
 
@@ -87,10 +94,8 @@ def gathered_units(model):
     """The number of units whose parameters are not sharded, and that of passes which they have on record."""
     units = sharded_units(model)
     if is_flat(units[0]):
-        return [
-            sum(not is_sharded_flat(unit) for unit in units),
-            len(units[0]._exec_order_data.handles_post_forward_order),
-        ]
+        known = [unit._handle for unit in units if unit._handle._post_forward_index is not None]
+        return [sum(not is_sharded_flat(unit) for unit in units), len(known)]
     groups = [group for unit in units for group in parameter_groups(unit)]
     return [sum(group.is_unsharded for group in groups), sum(len(group._post_forward_indices) for group in groups)]
 
@@ -100,14 +105,17 @@ def trained(make, mesh, rank, measured):
     model, said = make(mesh), []
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     batches = torch.Generator().manual_seed(rank)
-    failing = {0: None, 1: 3, 2: 5, 3: None}  # number of the call: in the first pass, in the second, in none
+    # Step to the number of a block's call, of which there are four in a pass: in the first, the second, or none.
+    failing = {1: 3, 2: 5} if rank == 1 else {3: 6}
+    raised = RuntimeError("this rank is out of luck") if rank == 1 else Served()
     for step in range(4):
         if measured:
-            Block.ran, Block.failing = 0, failing[step] if rank == 1 else None
+            Block.ran, Block.failing, Block.error = 0, failing.get(step), raised
             try:
                 with undisturbed(model), entered_together(model, 3) as end_pass:
                     for _ in range(2 if rank == 1 and step == 3 else 3):
-                        model(ROWS[:4])
+                        with suppress(Served):
+                            model(ROWS[:4])
                         end_pass()
                 said.append("measured")
             except RuntimeError as error:
@@ -150,8 +158,13 @@ def layers_in_a_row():
     return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 16), nn.LayerNorm(16), nn.Linear(16, 3))
 
 
-def tokens():
-    return nn.Sequential(nn.Unflatten(1, (4, 2)), nn.LayerNorm(2))
+def distributed_outputs(mesh, rank):
+    """Rows of tensors that are distributed in several ways."""
+    whole = torch.arange(24.0).reshape(4, 6)
+    ways = {"rows": Shard(0), "features": Shard(1), "everywhere": Replicate()}
+    found = {name: dense(distribute_tensor(whole, mesh, [way])) for name, way in ways.items()}
+    found["sums"] = dense(DTensor.from_local(whole * rank, mesh, [Partial()]))
+    return {name: type(value) is torch.Tensor and value.tolist() for name, value in found.items()}
 
 
 def split(make, mesh, plan, layers="auto"):
@@ -199,7 +212,7 @@ def main():
         "split": split(layers_in_a_row, mesh, plan),
         "split, by name": split(layers_in_a_row, mesh, plan, ["1"]),
         "split, distributed tensors": split(layers_in_a_row, mesh, tensors, ["0", "1", "2"]),
-        "split, sequences": split(tokens, mesh, {"1": SequenceParallel()}, ["1"]),
+        "outputs": distributed_outputs(mesh, rank),
     }
     if hasattr(torch.cpu.current_stream(), "record_event"):  # fully_shard of torch 2.6 asks for it on a CPU, too
         found["by module"] = sharding(sharded_by_module, mesh, rank)
