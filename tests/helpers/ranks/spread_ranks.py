@@ -84,13 +84,15 @@ def flat(_mesh):
 
 
 def sharded(shard):
-    """The network with a unit for each block, and one for all."""
+    """The network with a unit for each block, or for two of them together where that can be, and one for all."""
     net = plain()
     for name in ("late", "early"):
         setattr(net, name, shard(getattr(net, name)))
-    if hasattr(net.early, "set_reshard_after_forward"):
+    if isinstance(net.early, FullyShardedDataParallel):
+        net.mid = nn.ModuleList(map(shard, net.mid))
+    else:
         net.early.set_reshard_after_forward(False)
-    net.mid = nn.ModuleList(map(shard, net.mid))
+        shard(list(net.mid))
     return shard(net)
 
 
