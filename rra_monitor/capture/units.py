@@ -101,14 +101,16 @@ def _state_of(unit: Any) -> Any:
 
 def _own_hooks(unit: nn.Module, hooks: Any) -> list[Callable[..., Any]]:
     """Those of a unit's hooks that are of its sharding."""
-    state = _state_of(unit)
-    found = []
-    for hook in hooks.values():
-        # A hook of several modules together is wrapped in a function.
-        inner = getattr(hook, "__wrapped__", None)
-        if state is getattr(hook, "__self__", None) or state is getattr(inner, "__self__", None):
-            found.append(hook)
-    return found
+    return [hook for hook in hooks.values() if _is_of(hook, _state_of(unit))]
+
+
+def _is_of(hook: Any, state: Any) -> bool:
+    """Whether a hook is a method of the state; one for several modules together is wrapped in functions."""
+    while hook is not None:
+        if getattr(hook, "__self__", None) is state:
+            return True
+        hook = getattr(hook, "__wrapped__", None)
+    return False
 
 
 def _put_back_of_flat(unit: Any) -> Callable[[], None]:

@@ -53,6 +53,11 @@ class TestSharded:
         assert here[::2] == ["measured"] * 4
         assert there[::2] == ["measured", *["this rank is out of luck"] * 2, "measured"]
 
+    def test_nor_does_one_that_fails_in_the_very_first_pass(self, ranks, kind):
+        here, there = (found[kind]["failing at once"] for found in ranks)
+        assert here == ["measured", [0, 0], True]
+        assert there == ["at once", [0, 0], True]
+
     def test_parameters_are_sharded_after_the_passes_and_none_is_on_record(self, ranks, kind):
         assert [found[kind]["said"][1::2] for found in ranks] == [[[0, 0]] * 4] * 2
 

@@ -7,6 +7,7 @@ import json
 import sys
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,7 +26,6 @@ from rra_monitor.capture.together import entered_together
 from rra_monitor.capture.undisturbed import undisturbed
 from rra_monitor.capture.units import is_flat, is_sharded_flat, parameter_groups, sharded_units
 
-CPU = torch.device("cpu")
 ROWS = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
 SAMPLE = FixedSample.from_tensors(ROWS, torch.arange(12) % 2)
 
@@ -73,36 +73,42 @@ def plain():
     return Net()
 
 
-def sharded_by_module(mesh):
-    net = plain()
-    fully_shard(net.late, mesh=mesh)
-    fully_shard(net.early, mesh=mesh, reshard_after_forward=False)
-    for block in net.mid:
-        fully_shard(block, mesh=mesh)
-    return fully_shard(net, mesh=mesh)
+def by_module(mesh):
+    """A function that shards a module by `fully_shard`."""
+    return partial(fully_shard, mesh=mesh)
 
 
-def flat(mesh):
+def flat(_mesh):
+    """A function that shards a module by `FullyShardedDataParallel`."""
+    return partial(FullyShardedDataParallel, device_id=torch.device("cpu"))
+
+
+def sharded(shard):
+    """The network with a unit for each block, or for two of them together where that can be, and one for all."""
     net = plain()
     for name in ("late", "early"):
-        setattr(net, name, FullyShardedDataParallel(getattr(net, name), device_id=CPU))
-    net.mid = nn.ModuleList([FullyShardedDataParallel(each, device_id=CPU) for each in net.mid])
-    return FullyShardedDataParallel(net, device_id=CPU)
+        setattr(net, name, shard(getattr(net, name)))
+    if isinstance(net.early, FullyShardedDataParallel):
+        net.mid = nn.ModuleList(map(shard, net.mid))
+    else:
+        net.early.set_reshard_after_forward(False)
+        shard(list(net.mid))
+    return shard(net)
 
 
 def gathered_units(model):
     """The number of units whose parameters are not sharded, and that of passes which they have on record."""
     units = sharded_units(model)
     if is_flat(units[0]):
-        known = [unit._handle for unit in units if unit._handle._post_forward_index is not None]
+        known = [unit for unit in units if getattr(unit._handle, "_post_forward_index", None) is not None]
         return [sum(not is_sharded_flat(unit) for unit in units), len(known)]
     groups = [group for unit in units for group in parameter_groups(unit)]
     return [sum(group.is_unsharded for group in groups), sum(len(group._post_forward_indices) for group in groups)]
 
 
-def trained(make, mesh, rank, measured):
+def trained(shard, rank, measured):
     """Weights of this rank after a training, and what its measurements found; some of them fail on rank 1 alone."""
-    model, said = make(mesh), []
+    model, said = sharded(shard), []
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     batches = torch.Generator().manual_seed(rank)
     # Step to the number of a block's call, of which there are four in a pass: in the first, the second, or none.
@@ -130,10 +136,30 @@ def trained(make, mesh, rank, measured):
     return weights, said
 
 
-def sharding(make, mesh, rank):
-    alone, _ = trained(make, mesh, rank, measured=False)
-    beside, said = trained(make, mesh, rank, measured=True)
-    model = make(mesh)
+def failing_at_once(shard, rank):
+    """What a measurement finds whose very first pass fails on rank 1, and whether a training goes on after it."""
+    torch.manual_seed(0)
+    model = shard(nn.Sequential(shard(Block(16)), shard(Block(24)), shard(Block(32))))
+    Block.ran, Block.failing, Block.error = 0, 1 if rank == 1 else None, RuntimeError("at once")
+    try:
+        with undisturbed(model), entered_together(model, 2) as end_pass:
+            for _ in range(2):
+                model(ROWS[:4])
+                end_pass()
+        said = "measured"
+    except RuntimeError as error:
+        said = str(error)
+    Block.failing, gathered = None, gathered_units(model)
+    for _ in range(2):
+        loss = model(ROWS[:4]).square().mean()
+        loss.backward()
+    return [said, gathered, bool(loss.isfinite())]
+
+
+def sharding(shard, rank):
+    alone, _ = trained(shard, rank, measured=False)
+    beside, said = trained(shard, rank, measured=True)
+    model = sharded(shard)
     layers = find_layers(model, SAMPLE, ["early", "mid.0", "late", "head"])
     own = slice(0, 7) if rank == 0 else slice(7, 12)
     sample = FixedSample.from_tensors(ROWS[own], torch.arange(12)[own] % 2)
@@ -145,6 +171,7 @@ def sharding(make, mesh, rank):
     return {
         "same weights": all(map(torch.equal, alone, beside)),
         "said": said,
+        "failing at once": failing_at_once(shard, rank),
         "kind": [is_sharded(model), is_tensor_parallel(model)],
         "layers": [layer.name for layer in layers],
         "auto": [layer.name for layer in find_layers(model, SAMPLE)],
@@ -208,14 +235,14 @@ def main():
     plan = {"0": ColwiseParallel(), "2": RowwiseParallel()}
     tensors = {"0": ColwiseParallel(use_local_output=False), "2": RowwiseParallel()}
     found = {
-        "flat": sharding(flat, mesh, rank),
+        "flat": sharding(flat(mesh), rank),
         "split": split(layers_in_a_row, mesh, plan),
         "split, by name": split(layers_in_a_row, mesh, plan, ["1"]),
         "split, distributed tensors": split(layers_in_a_row, mesh, tensors, ["0", "1", "2"]),
         "outputs": distributed_outputs(mesh, rank),
     }
     if hasattr(torch.cpu.current_stream(), "record_event"):  # fully_shard of torch 2.6 asks for it on a CPU, too
-        found["by module"] = sharding(sharded_by_module, mesh, rank)
+        found["by module"] = sharding(by_module(mesh), rank)
         found["sharded and split"] = both(init_device_mesh("cpu", (1, 2), mesh_dim_names=("shard", "split")))
     (folder / f"{rank}.json").write_text(json.dumps(found))
     dist.barrier()
