@@ -30,13 +30,21 @@ def probes(digits):
 
 @pytest.fixture
 def moments(digits, tmp_path, probes):
-    """A training with options of the callback and of the trainer to the steps and epochs that were measured."""
+    """A training with options of the callback and of the trainer to the steps and epochs that were measured, once."""
 
     def measured(options, module=None, **training):
+        steps, original = [], rra.Monitor.measure
+
+        def measure(monitor, model, **moment):
+            steps.append(moment["step"])
+            return original(monitor, model, **moment)
+
         callback = RRACallback(probes, layers=["input"], on_error="raise", **options)
-        fit(digits, tmp_path, [callback], module=module, **training)
+        with patch.object(rra.Monitor, "measure", measure):
+            fit(digits, tmp_path, [callback], module=module, **training)
         store = callback.store
-        return list(zip(store.steps("train"), epochs(store), strict=True))
+        assert [*store.steps("train")] == steps
+        return list(zip(steps, epochs(store), strict=True))
 
     return measured
 
@@ -54,18 +62,9 @@ class TestSteps:
         assert found == [(0, 0), (3, 0), (6, 1), (8, 2), (9, 2), (12, 3), (15, 3), (16, 4)]
 
     def test_accumulated_gradients_are_one_step(self, moments):
-        calls = []
-        original = rra.Monitor.measure
-
-        def measure(monitor, model, **moment):
-            calls.append(moment["step"])
-            return original(monitor, model, **moment)
-
-        with patch.object(rra.Monitor, "measure", measure):
-            found = moments({"every_n_steps": 1}, epochs=2, accumulate_grad_batches=3)
+        found = moments({"every_n_steps": 1}, epochs=2, accumulate_grad_batches=3)
         # Batches 1 to 3, then the rest of the epoch.
         assert found == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)]
-        assert calls == [0, 1, 2, 3, 4]
 
     @pytest.mark.parametrize(
         ("options", "expected"),
