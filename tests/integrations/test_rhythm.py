@@ -17,7 +17,6 @@ import rra_monitor.integrations.fit as fit_module
 import rra_monitor.integrations.rhythm as rhythm_module
 from rra_monitor.integrations.lightning import RRACallback
 from tests.helpers import ROOT
-from tests.helpers.bit_identity import Module, loaders, trained
 from tests.helpers.training import Classifier, epochs, fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -284,30 +283,6 @@ class TestWatchers:
             | {4: stored[3], 8: stored[7], -4: stored[4], -8: stored[8]}
         )
         assert float(trainer.callback_metrics["rra/train/id_last"]) == pytest.approx(stored[8])
-
-
-KINDS = {
-    "all random streams": (Module, {"augmented": True}, {}),
-    "accumulated, clipped": (Module, {}, {"accumulate_grad_batches": 3, "gradient_clip_val": 0.5}),
-    "bf16-mixed": (Module, {}, {"precision": "bf16-mixed"}),
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_measuring_within_an_epoch_changes_no_bit_of_the_training(kind, tmp_path):
-    module, data, options = KINDS[kind]
-
-    def make():
-        return module(), loaders(**data)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        alone = trained(make, tmp_path / "alone", [], **options)
-        monitor = RRACallback(n=30, on_error="raise", every_n_steps=1)
-        watched = trained(make, tmp_path / "watched", [monitor], **options)
-    assert len(monitor.store.steps(monitor.store.probes()[0])) > 2
-    assert alone["steps"]
-    assert [name for name in {**alone, **watched} if alone.get(name) != watched.get(name)] == []
 
 
 def test_two_ranks_measure_the_moments_of_rank_zero(tmp_path):
