@@ -17,7 +17,6 @@ import rra_monitor.integrations.fit as fit_module
 import rra_monitor.integrations.rhythm as rhythm_module
 from rra_monitor.integrations.lightning import RRACallback
 from tests.helpers import ROOT
-from tests.helpers.bit_identity import Module, loaders, trained
 from tests.helpers.training import Classifier, epochs, fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,13 +29,21 @@ def probes(digits):
 
 @pytest.fixture
 def moments(digits, tmp_path, probes):
-    """A training with options of the callback and of the trainer to the steps and epochs that were measured."""
+    """A training with options of the callback and of the trainer to the steps and epochs that were measured, once."""
 
     def measured(options, module=None, **training):
+        steps, original = [], rra.Monitor.measure
+
+        def measure(monitor, model, **moment):
+            steps.append(moment["step"])
+            return original(monitor, model, **moment)
+
         callback = RRACallback(probes, layers=["input"], on_error="raise", **options)
-        fit(digits, tmp_path, [callback], module=module, **training)
+        with patch.object(rra.Monitor, "measure", measure):
+            fit(digits, tmp_path, [callback], module=module, **training)
         store = callback.store
-        return list(zip(store.steps("train"), epochs(store), strict=True))
+        assert [*store.steps("train")] == steps
+        return list(zip(steps, epochs(store), strict=True))
 
     return measured
 
@@ -54,18 +61,9 @@ class TestSteps:
         assert found == [(0, 0), (3, 0), (6, 1), (8, 2), (9, 2), (12, 3), (15, 3), (16, 4)]
 
     def test_accumulated_gradients_are_one_step(self, moments):
-        calls = []
-        original = rra.Monitor.measure
-
-        def measure(monitor, model, **moment):
-            calls.append(moment["step"])
-            return original(monitor, model, **moment)
-
-        with patch.object(rra.Monitor, "measure", measure):
-            found = moments({"every_n_steps": 1}, epochs=2, accumulate_grad_batches=3)
+        found = moments({"every_n_steps": 1}, epochs=2, accumulate_grad_batches=3)
         # Batches 1 to 3, then the rest of the epoch.
         assert found == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)]
-        assert calls == [0, 1, 2, 3, 4]
 
     @pytest.mark.parametrize(
         ("options", "expected"),
@@ -285,30 +283,6 @@ class TestWatchers:
             | {4: stored[3], 8: stored[7], -4: stored[4], -8: stored[8]}
         )
         assert float(trainer.callback_metrics["rra/train/id_last"]) == pytest.approx(stored[8])
-
-
-KINDS = {
-    "all random streams": (Module, {"augmented": True}, {}),
-    "accumulated, clipped": (Module, {}, {"accumulate_grad_batches": 3, "gradient_clip_val": 0.5}),
-    "bf16-mixed": (Module, {}, {"precision": "bf16-mixed"}),
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_measuring_within_an_epoch_changes_no_bit_of_the_training(kind, tmp_path):
-    module, data, options = KINDS[kind]
-
-    def make():
-        return module(), loaders(**data)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        alone = trained(make, tmp_path / "alone", [], **options)
-        monitor = RRACallback(n=30, on_error="raise", every_n_steps=1)
-        watched = trained(make, tmp_path / "watched", [monitor], **options)
-    assert len(monitor.store.steps(monitor.store.probes()[0])) > 2
-    assert alone["steps"]
-    assert [name for name in {**alone, **watched} if alone.get(name) != watched.get(name)] == []
 
 
 def test_two_ranks_measure_the_moments_of_rank_zero(tmp_path):
