@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -244,3 +245,47 @@ class TestAnalyzeFrom:
         assert ended.returncode != 0
         assert ended.stderr.startswith("rra-monitor analyze: there is no run at none")
         assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_ranks_that_torchrun_started_measure_together(tmp_path):
+    command = [
+        "rra_monitor.cli",
+        "analyze",
+        "rra_monitor.nn:resnet20",
+        "--arguments",
+        "in_channels=1",
+        "--data",
+        "digits",
+    ]
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
+    printed = {}
+    for name, start in {"alone": ["-m"], "ranks": ["-m", *torchrun]}.items():
+        done = subprocess.run(
+            [sys.executable, *start, *command, "--n", "101", "--out", str(tmp_path / name)],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        printed[name] = done.stdout.replace(str(tmp_path / name), "OUT")
+    assert printed["ranks"] == printed["alone"]
+    alone, ranks = (rra.RunStore(tmp_path / name).load("val", 0) for name in ("alone", "ranks"))
+    for name, curve in alone.curves.items():
+        if name != "checked":
+            np.testing.assert_allclose(ranks.curves[name], curve, rtol=1e-6, atol=1e-8, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_refusal_is_said_once_by_ranks_that_torchrun_started():
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--", "rra_monitor.cli"]
+    done = subprocess.run(
+        [sys.executable, *command, "analyze", "rra_monitor.nn:resnet20", "--data", "nothing"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("the data 'nothing' are no folder") == 1

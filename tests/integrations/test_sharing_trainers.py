@@ -56,9 +56,7 @@ def test_every_rank_has_the_same_values_for_watchers(ddp):
 def test_a_failing_rank_costs_one_snapshot(ddp):
     first, second = outcome(ddp, "failing")
     (warning,) = first["warned"]
-    assert warning == (
-        "no snapshot at epoch 2, step 4; training goes on: RankError('rank 1: RuntimeError: bad luck')"
-    )
+    assert warning == ("no snapshot at epoch 2, step 4; training goes on: RankError('rank 1: RuntimeError: bad luck')")
     assert second["warned"] == []
     assert first["weights"] == outcome(ddp, "bare")[0]["weights"]
 
