@@ -96,7 +96,7 @@ def test_metrics_are_bit_identical_on_every_rank(outcome):
         ("sparse", "TypeError: rank {last}: features are a tensor (torch.sparse_coo"),
         ("quantised", "TypeError: rank {last}: features are a tensor (torch.strided, torch.qint8"),
         ("meta", "TypeError: rank {last}: features are a tensor (torch.strided, torch.float32, on meta)"),
-        ("memory_budget", "ValueError: rank {last}: memory_budget=1,048,576 cannot be kept over a group"),
+        ("memory_budget", "memory_budget=32,768 bytes is below blocks of one sample"),
         ("memory_budget's type", "TypeError: rank {last}: memory_budget must be an integer, got '1GiB'"),
         ("min_recall", "TypeError: rank {last}: min_recall must be a number, 0 to 1, got None"),
         ("seed", "ValueError: rank {last}: seed=-1 must lie in 0 to"),

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from sklearn.datasets import load_digits
 
-from rra_monitor.graph import KnnGraph, ShardedGraph, knn_graph, ring
+from rra_monitor.graph import KnnGraph, ShardedGraph, knn_graph, ring_sizes
 from rra_monitor.graph.distributed import distributed_graph
 from rra_monitor.metrics import nncs, nnls, nnls_matrix, twonn
 
@@ -78,7 +78,7 @@ def main():
         graphs[name] = distributed_graph(torch.from_numpy(points[here]), k, group)
         note(name, graphs[name])
     digits = torch.from_numpy(CASES["digits"][0][share(500, rank, ranks)])
-    with patch.dict(ring.BLOCK_BYTES, cpu=10_000):
+    with patch.dict(ring_sizes.BLOCK_BYTES, cpu=10_000):
         note("digits in small blocks", distributed_graph(digits, 20, group))
     note("digits in half precision", distributed_graph(digits.reshape(-1, 1, 8, 8).half(), 20, group))
     note("digits as uint16", distributed_graph(digits.to(torch.uint16), 20, group))
@@ -125,7 +125,7 @@ def main():
         "sparse": lambda: distributed_graph(digits.to_sparse() if last else digits, 5, group),
         "quantised": lambda: distributed_graph(quantised if last else digits, 5, group),
         "meta": lambda: distributed_graph(digits.to("meta") if last else digits, 5, group),
-        "memory_budget": lambda: knn_graph(digits, 5, memory_budget=1 << 20 if last else 1 << 30, group=group),
+        "memory_budget": lambda: knn_graph(digits, 5, memory_budget=1 << 15 if last else 1 << 30, group=group),
         "memory_budget's type": lambda: knn_graph(digits, 5, memory_budget="1GiB" if last else 1 << 30, group=group),
         "min_recall": lambda: knn_graph(digits, 5, min_recall=None if last else 0.9, group=group),
         "seed": lambda: knn_graph(digits, 5, seed=-1 if last else 0, group=group),
