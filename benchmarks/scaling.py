@@ -21,10 +21,11 @@ import torch.distributed as dist
 from rich.console import Console
 from rich.table import Table
 
-from rra_monitor.graph import distributed
 from rra_monitor.graph.distances import pair_differences
 from rra_monitor.graph.distributed import SPARE, distributed_graph
-from rra_monitor.graph.ring import Ring
+from rra_monitor.graph.ring import Ring, Visitor
+from rra_monitor.graph.ring_passes import Differences, InDouble, Shortlist, merged
+from rra_monitor.graph.ring_sizes import ring_sizes
 from rra_monitor.utils.collectives import gathered
 
 
@@ -47,12 +48,13 @@ def rates(rows: torch.Tensor, n: int, k: int) -> dict[str, float]:
     pairs = torch.randint(len(own), (50 * len(own),))
     columns = torch.randint(len(others), (len(pairs),))
     group = dist.group.WORLD
-    ring = Ring(rows, [len(rows)] * dist.get_world_size(), dist.get_rank(), group)
+    counts = [len(rows)] * dist.get_world_size()
+    ring = Ring.over(rows, counts, group, ring_sizes(counts, dim, found, 0, "cpu", None))
     calls = {
         "product": (lambda: own @ others.T, products.numel() * dim),
-        "selection": (lambda: distributed._merged(values, candidates, products, 0), products.numel()),
+        "selection": (lambda: merged(values, candidates, products, 0), products.numel()),
         "difference": (lambda: pair_differences(own, others, pairs, columns), len(pairs) * dim),
-        "wire": (lambda: list(ring.blocks()), max(1, sent_bytes(n, dim, dist.get_world_size()))),
+        "wire": (lambda: list(ring._blocks()), max(1, sent_bytes(n, dim, dist.get_world_size()))),
     }
     for call, _ in calls.values():
         call()
@@ -89,41 +91,33 @@ def measure(rank: int, ranks: int, options: argparse.Namespace, folder: str) -> 
     dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
     group = dist.group.WORLD
     sent = 0
-    passed_on = Ring._passed_on
+    passed_on, visit = Ring._passed_on, Ring.visit
 
     def counted(ring: Ring, block: torch.Tensor, following: torch.Tensor) -> object:
         nonlocal sent
         sent += block.nbytes
         return passed_on(ring, block, following)
 
-    def timed(name: str, times: list[float]) -> Callable[..., object]:
-        original = getattr(distributed, name)
-
-        def call(*arguments: object) -> object:
-            dist.barrier()
-            started = time.perf_counter()
-            result = original(*arguments)
-            times.append(time.perf_counter() - started)
-            return result
-
-        return call
+    def timed(ring: Ring, begin: Callable[[], Visitor]) -> Visitor:
+        dist.barrier()
+        started = time.perf_counter()
+        visitor = visit(ring, begin)
+        times.setdefault(type(visitor), []).append(time.perf_counter() - started)
+        return visitor
 
     for dim in options.dims:
         generator = torch.Generator().manual_seed(rank)
         rows = torch.randn(options.n // ranks, dim, generator=generator)
         rate = rates(rows, options.n, options.k)
         distributed_graph(rows[:200], 2, group)  # compiles
-        times: dict[str, list[float]] = {"_shortlist": [], "_measured": [], "_in_double": []}
+        times: dict[type, list[float]] = {}
         took, on_loopback = [], 0
-        with (
-            patch.object(Ring, "_passed_on", counted),
-            patch.multiple(distributed, **{name: timed(name, found) for name, found in times.items()}),
-        ):
+        with patch.object(Ring, "_passed_on", counted), patch.object(Ring, "visit", timed):
             for _ in range(options.repeats):
                 sent, before = 0, loopback_bytes()
                 took.append(seconds_of(lambda rows=rows: distributed_graph(rows, options.k, group)))
                 on_loopback = loopback_bytes() - before
-        medians = [statistics.median(found) if found else 0.0 for found in times.values()]
+        medians = [statistics.median(times.get(one, [0.0])) for one in (Shortlist, Differences, InDouble)]
         parts = gathered(lambda medians=medians: medians, group)
         if rank == 0:
             passes = predicted(options.n, dim, options.k, ranks, rate)

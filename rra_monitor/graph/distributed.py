@@ -18,7 +18,7 @@ from rra_monitor.graph.bounds import squared_error, vanishing
 from rra_monitor.graph.knn import TIE_TOLERANCE
 from rra_monitor.graph.points import MEMORY_BUDGET, real_tensor
 from rra_monitor.graph.precision import full_precision
-from rra_monitor.graph.ring import Ring, wire_of
+from rra_monitor.graph.ring import Ring, wire_of, written
 from rra_monitor.graph.ring_passes import Differences, InDouble, Shortlist, TrueRows, in_order
 from rra_monitor.graph.ring_sizes import ring_sizes, slices
 from rra_monitor.graph.sharded import ShardedGraph
@@ -113,7 +113,9 @@ def _facts_of(features: torch.Tensor, k: int, memory_budget: int | None) -> dict
         raise ValueError(f"features of shape {tuple(features.shape)} are empty: no feature per sample")
     broken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
     if features.is_floating_point():
-        for here in slices(len(features), 2 * features.itemsize * dim, min(memory_budget or MEMORY_BUDGET, 64 << 20)):
+        for here in slices(
+            len(features), 2 * features.itemsize * dim, min((memory_budget or MEMORY_BUDGET) // 4, 8 << 20)
+        ):
             broken[here] = ~torch.isfinite(features[here]).flatten(1).all(dim=1)
     if count := int(broken.sum()):
         raise ValueError(
@@ -164,7 +166,7 @@ def _mean(ring: Ring) -> torch.Tensor:
     def own() -> torch.Tensor:
         total = torch.zeros(ring.rows.shape[1], dtype=torch.float64, device=ring.rows.device)
         for here in ring.sizes.tiles(len(ring.rows), 8 * ring.rows.shape[1]):
-            total += ring.rows[here].sum(dim=0, dtype=torch.float64)
+            total += written(ring.rows[here], ring.tile, torch.float64).sum(dim=0)
         return total.to(wire_of(total.device, ring.group))
 
     total = agreed(own, ring.group)
@@ -175,9 +177,9 @@ def _mean(ring: Ring) -> torch.Tensor:
 
 def _spread(ring: Ring, centre: torch.Tensor) -> float:
     """The largest feature of this rank's samples, centred; infinite where float32 overflows."""
-    largest = 0.0
+    largest, centre = 0.0, centre.float()
     for here in ring.sizes.tiles(len(ring.rows), 4 * ring.rows.shape[1]):
-        value = float((ring.rows[here].float() - centre.float()).abs_().max())
+        value = float(written(ring.rows[here], ring.tile, torch.float32).sub_(centre).abs_().max())
         largest = max(largest, value if math.isfinite(value) else math.inf)
     return largest
 

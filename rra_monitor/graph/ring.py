@@ -43,6 +43,9 @@ class Ring:
         room: (0 to 2, b, d) blocks that are received, where the group needs them. They are allocated before anything
             is passed, because a rank that finds no memory for them cannot pass them on.
         sent: (b, d) a block of this rank's samples where the group needs it; None if they lie there.
+        centred: memory for a block in float64.
+        tile: memory for some rows of this rank. Both are taken once: an allocator that gets and frees arrays of many
+            sizes keeps more than the largest.
     """
 
     rows: torch.Tensor
@@ -51,14 +54,19 @@ class Ring:
     sizes: RingSizes
     room: torch.Tensor
     sent: torch.Tensor | None
+    centred: torch.Tensor
+    tile: torch.Tensor
 
     @classmethod
     def over(cls, rows: torch.Tensor, counts: Sequence[int], group: ProcessGroup, sizes: RingSizes) -> Ring:
         """The ring of a group, with room for its blocks."""
         wire = wire_of(rows.device, group)
-        room = rows.new_empty((min(len(counts) - 1, 2), sizes.block, rows.shape[1]), device=wire)
+        dim = rows.shape[1]
+        room = rows.new_empty((min(len(counts) - 1, 2), sizes.block, dim), device=wire)
         lies_there = wire == rows.device or len(counts) == 1
-        return cls(rows, counts, group, sizes, room, None if lies_there else torch.empty_like(room[0]))
+        sent = None if lies_there else torch.empty_like(room[0])
+        memory = [rows.new_empty(size, dtype=torch.float64) for size in (sizes.block * dim, -(-sizes.tile_bytes // 8))]
+        return cls(rows, counts, group, sizes, room, sent, *memory)
 
     @property
     def rank(self) -> int:
@@ -135,6 +143,11 @@ class Ring:
         operations = [dist.P2POp(dist.isend, block, after, self.group)] if len(block) else []
         operations += [dist.P2POp(dist.irecv, following, before, self.group)] if len(following) else []
         return list(dist.batch_isend_irecv(operations)) if operations else []
+
+
+def written(rows: torch.Tensor, memory: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A copy of (r, d) samples in another type, in memory that is there."""
+    return memory.view(dtype)[: rows.numel()].view(rows.shape).copy_(rows)
 
 
 def wire_of(device: torch.device, group: ProcessGroup) -> torch.device:

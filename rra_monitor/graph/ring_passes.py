@@ -9,8 +9,8 @@ import torch
 
 from rra_monitor.graph.bounds import cancelling
 from rra_monitor.graph.distances import pair_differences
-from rra_monitor.graph.ring import Ring
-from rra_monitor.graph.ring_sizes import RingSizes
+from rra_monitor.graph.ring import Ring, written
+from rra_monitor.graph.ring_sizes import RingSizes, slices
 from rra_monitor.graph.spot_check import count_wrong, rows_to_check, squares
 from rra_monitor.graph.workers import Workers
 
@@ -40,24 +40,24 @@ class Shortlist:
     def take(self, first: int, block: torch.Tensor) -> None:
         """Merge the nearest of a block into the shortlists."""
         own, sizes = self._ring.rows, self._ring.sizes
-        others = self._centred(block)
+        others = self._centred(block, self._ring.centred)
         other_norms = squared_norms(others, sizes).float()
         for here in sizes.tiles(len(own), max(4 * own.shape[1], 4 * len(block), 48 * self.values.shape[1])):
-            rows = self._centred(own[here])
+            rows = self._centred(own[here], self._ring.tile)
             self.norms[here] = squared_norms(rows, sizes).float()
             products = torch.addmm(other_norms, rows, others.T, alpha=-2)
             # No sample is its own neighbour.
             products.diagonal(self._ring.offset + here.start - first).fill_(math.inf)
             self.values[here], self.candidates[here] = merged(self.values[here], self.candidates[here], products, first)
 
-    def _centred(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows.float().sub(self._centre).div_(self._scale)
+    def _centred(self, rows: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        return written(rows, memory, torch.float32).sub_(self._centre).div_(self._scale)
 
 
 def squared_norms(rows: torch.Tensor, sizes: RingSizes) -> torch.Tensor:
     """(r,) float64 squared norms of (r, d) samples, of squares in their own precision."""
     found = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
-    for here in sizes.tiles(len(rows), 12 * rows.shape[1]):
+    for here in slices(len(rows), 12 * rows.shape[1], sizes.tile_bytes // 8):
         found[here] = rows[here].square().sum(dim=1, dtype=torch.float64)
     return found
 
@@ -125,12 +125,12 @@ class InDouble:
         """Merge the nearest of a block, measured in float64."""
         own, kept, sizes = self._ring.rows, self.distances.shape[1], self._ring.sizes
         least = cancelling(own.shape[1])
-        others = block.double().sub_(self._centre)
+        others = written(block, self._ring.centred, torch.float64).sub_(self._centre)
         other_norms = squared_norms(others, sizes)
         columns = torch.arange(first, first + len(block), device=own.device)
         for here in sizes.tiles(len(self._thin), max(20 * own.shape[1], 64 * len(block), 72 * kept)):
             mine = own[self._thin[here]]
-            rows = mine.double().sub_(self._centre)
+            rows = written(mine, self._ring.tile, torch.float64).sub_(self._centre)
             norms = rows.square().sum(dim=1, keepdim=True) + other_norms
             squared = torch.addmm(norms, rows, others.T, alpha=-2)
             squared[columns == self._thin[here, None] + self._ring.offset] = math.inf

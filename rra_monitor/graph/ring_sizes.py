@@ -60,7 +60,8 @@ def ring_sizes(
     received = min(len(counts) - 1, 2)
 
     def needed(block: int) -> int:
-        return held + (received + 1) * 4 * dim * block + 3 * _tile_bytes(block, dim, kept)
+        # Beside the blocks that are received: one in float32, three tiles, and one for what the allocator keeps.
+        return held + (received + 1) * 4 * dim * block + 4 * _tile_bytes(block, dim, kept)
 
     block = bisect_right(range(1, most + 1), budget, key=needed)
     if block == 0:

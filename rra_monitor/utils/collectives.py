@@ -16,6 +16,9 @@ T = TypeVar("T")
 HELD_BYTES = 1 << 20
 """Most bytes of the tensors of one call that are held; after larger ones unpacking takes longer than the thread."""
 
+FIRST_BYTES = 1 << 10
+"""Bytes of a value that are exchanged together with its size; only longer ones need a second exchange."""
+
 _held: deque[tuple[torch.Tensor, ...]] = deque(maxlen=4)
 
 
@@ -100,19 +103,25 @@ def _said(error: Exception) -> str:
 
 
 def _exchanged(mine: bytes, group: ProcessGroup) -> list[bytes]:
-    """The bytes of all ranks, by rank, as `all_gather_object` but with its tensors `held`."""
+    """The bytes of all ranks, by rank: as `all_gather_object`, but at once if all are short, and `held`."""
+    sent = len(mine).to_bytes(8, "little") + mine
+    parts = _gathered_bytes(sent[:FIRST_BYTES].ljust(FIRST_BYTES), group)
+    sizes = [8 + int.from_bytes(part[:8], "little") for part in parts]
+    if (longest := max(sizes)) > FIRST_BYTES:
+        rest = _gathered_bytes(sent[FIRST_BYTES:].ljust(longest - FIRST_BYTES), group)
+        parts = [first + further for first, further in zip(parts, rest, strict=True)]
+    return [part[8:size] for part, size in zip(parts, sizes, strict=True)]
+
+
+def _gathered_bytes(mine: bytes, group: ProcessGroup) -> list[bytes]:
+    """The bytes of all ranks, of as many on each."""
     import torch
     import torch.distributed as dist
 
     on_gpu = dist.get_backend(group) == "nccl"
     device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
     data = torch.frombuffer(bytearray(mine), dtype=torch.uint8).to(device)
-    size = torch.tensor([len(data)], device=device)
-    sizes = [torch.empty_like(size) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(sizes, size, group=group)
-    padded = torch.zeros(int(max(sizes)), dtype=torch.uint8, device=device)
-    padded[: len(data)] = data
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded, group=group)
-    held(size, *sizes, padded, *parts)
-    return [part[: int(n)].cpu().numpy().tobytes() for part, n in zip(parts, sizes, strict=True)]
+    parts = [torch.empty_like(data) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(parts, data, group=group)
+    held(data, *parts)
+    return [part.cpu().numpy().tobytes() for part in parts]

@@ -233,9 +233,10 @@ def test_graph_remedies_over_a_group_are_followed(group):
             lambda: knn_graph(points, 5, backend="auto", group=group),
         ),
         Remedy(
-            "whose blocks have fixed sizes (see docs/graph.md); leave it out",
+            "need at least {} beyond the features. Raise it, or spread the samples over more ranks",
             lambda: knn_graph(points, 5, memory_budget=FEW_BYTES, group=group),
-            lambda: knn_graph(points, 5, group=group),
+            lambda: knn_graph(points, 5, memory_budget=1 << 20, group=group),
+            lambda: knn_graph(points[:20], 5, memory_budget=FEW_BYTES, group=group),  # as on one rank of three
         ),
         Remedy(
             "expected a torch.Tensor of this rank's rows",
