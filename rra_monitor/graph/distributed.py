@@ -20,16 +20,13 @@ from rra_monitor.graph.points import MEMORY_BUDGET, real_tensor
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.ring import Ring, wire_of, written
 from rra_monitor.graph.ring_passes import Differences, InDouble, Shortlist, TrueRows, in_order
-from rra_monitor.graph.ring_sizes import ring_sizes, slices
+from rra_monitor.graph.ring_sizes import SPARE, ring_sizes, slices
 from rra_monitor.graph.sharded import ShardedGraph
 from rra_monitor.graph.spot_check import warn
 from rra_monitor.utils.collectives import agreed, gathered, held
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-SPARE = 8
-"""Candidates beyond k: their distances tell whether rounding can have replaced a neighbour."""
 
 HALF = (torch.float16, torch.bfloat16)
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from rra_monitor.graph.distances import PAIR_BYTES
 from rra_monitor.graph.points import MEMORY_BUDGET
 
+SPARE = 8
+"""Candidates beyond k: their distances tell whether rounding can have replaced a neighbour."""
+
 BLOCK_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}
 """Largest block in bytes, by the kind of device. On a GPU small blocks would slow down the products."""
 
@@ -51,17 +54,13 @@ def ring_sizes(
     Raises:
         ValueError: a budget below the need of blocks of one sample.
     """
-    most = max(1, min(max(counts), BLOCK_BYTES.get(device, BLOCK_BYTES["cpu"]) // (4 * dim)))
+    most = _largest_block(max(counts), dim, device)
     if memory_budget is None and device != "cpu":
         return RingSizes(most, _tile_bytes(most, dim, kept))
     budget = MEMORY_BUDGET if memory_budget is None else memory_budget
-    # The shortlists and the graph made of them; the mean; the rows that are checked.
-    held = copied + 40 * max(counts) * kept + 96 * dim + 64 * sum(counts) + (0 if device == "cpu" else 3 * PAIR_BYTES)
-    received = min(len(counts) - 1, 2)
 
     def needed(block: int) -> int:
-        # Beside the blocks that are received: one in float32, three tiles, and one for what the allocator keeps.
-        return held + (received + 1) * 4 * dim * block + 4 * _tile_bytes(block, dim, kept)
+        return copied + _bytes(counts, dim, kept, device, block)
 
     block = bisect_right(range(1, most + 1), budget, key=needed)
     if block == 0:
@@ -71,6 +70,35 @@ def ring_sizes(
             "samples over more ranks"
         )
     return RingSizes(block, _tile_bytes(block, dim, kept))
+
+
+def ring_bytes(n: int, ranks: int, dim: int, k: int, device: str) -> tuple[int, int]:
+    """Bytes beyond the features that a graph over ranks takes with the smallest blocks, and with the largest.
+
+    Args:
+        n: number of samples of all ranks, about as many on each.
+        ranks: number of ranks.
+        dim: number of features.
+        k: number of neighbours.
+        device: kind of device.
+    """
+    counts = [-(-n // ranks)] * ranks
+    kept = min(n - 1, k + SPARE)
+    most = _largest_block(counts[0], dim, device)
+    return _bytes(counts, dim, kept, device, 1), _bytes(counts, dim, kept, device, most)
+
+
+def _largest_block(rows: int, dim: int, device: str) -> int:
+    return max(1, min(rows, BLOCK_BYTES.get(device, BLOCK_BYTES["cpu"]) // (4 * dim)))
+
+
+def _bytes(counts: Sequence[int], dim: int, kept: int, device: str, block: int) -> int:
+    """Bytes beyond the features and their copies that a rank takes with blocks of some samples."""
+    # The shortlists and the graph made of them; the mean; the rows that are checked.
+    held = 40 * max(counts) * kept + 96 * dim + 64 * sum(counts) + (0 if device == "cpu" else 3 * PAIR_BYTES)
+    received = min(len(counts) - 1, 2)
+    # Beside the blocks that are received: one in float32, three tiles, and one for what the allocator keeps.
+    return held + (received + 1) * 4 * dim * block + 4 * _tile_bytes(block, dim, kept)
 
 
 def _tile_bytes(block: int, dim: int, kept: int) -> int:

@@ -16,12 +16,16 @@ from rra_monitor.capture.names import FULL
 from rra_monitor.graph.exact import comfortable_bytes
 from rra_monitor.graph.nn_descent import nn_descent_bytes
 from rra_monitor.graph.part_sizes import least_bytes
+from rra_monitor.graph.ring_sizes import ring_bytes
 from rra_monitor.measure.in_parts import groups, planned_passes
 from rra_monitor.measure.quantity import Quantity
 from rra_monitor.metrics._cka import kernel_bytes
 
 GRAPH_SHARE = 4
 """Of the budget, that is left free for the graph of a whole layer, at most, where less would take longer."""
+
+WIDEST = 4
+"""Bytes of a feature, at most."""
 
 VALUES = 64
 """Bytes that quantities take for each neighbour in a graph."""
@@ -214,11 +218,16 @@ def _kept(case: Case, view: str, dim: int) -> int:
 def _work(case: Case, view: str, dim: int, budget: int) -> int:
     """Bytes beyond its features that the graph of a view and its quantities take."""
     n, k = case.n, case.k
-    if case.backend == "nndescent":
-        graph = nn_descent_bytes(n, dim, k)
+    if case.ranks > 1:
+        least, comfortable = ring_bytes(n, case.ranks, dim, k, case.device.type)
     else:
-        graph = max(least_bytes(n, dim, k), min(comfortable_bytes(n, dim, k, case.device), budget // GRAPH_SHARE))
+        least, comfortable = least_bytes(n, dim, k), comfortable_bytes(n, dim, k, case.device)
+    graph = max(least, min(comfortable, budget // GRAPH_SHARE))
+    if case.backend == "nndescent" and case.ranks == 1:
+        graph = nn_descent_bytes(n, dim, k)
     kernel = sum(kernel_bytes(n, dim)) if case.wanted.kernel(view) else 0
+    if case.ranks > 1 and (case.wanted.features or case.wanted.kernel(view)):
+        kernel += WIDEST * n * dim  # the features of all ranks
     return max(graph, kernel, VALUES * n * k)
 
 

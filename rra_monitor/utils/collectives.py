@@ -41,7 +41,7 @@ def gathered(find: Callable[[], T], group: ProcessGroup) -> list[T]:
 
     Raises:
         TypeError: `find` raised it on some rank; the text names each such rank.
-        ValueError: likewise.
+        ValueError: likewise; a kind of this package stays what it is.
         RankError: `find` raised any other Exception on some rank. The text of one for lack of memory says "out of
             memory" on all ranks.
     """
@@ -91,7 +91,11 @@ def held(*tensors: torch.Tensor) -> None:
 
 
 def _kind(error: Exception) -> type[Exception]:
-    return next((kind for kind in (TypeError, ValueError) if isinstance(error, kind)), RankError)
+    """The kind of error that is raised on all ranks; those of this package are made from a text, as TypeError is."""
+    for kind in (TypeError, ValueError):
+        if isinstance(error, kind):
+            return type(error) if type(error).__module__.startswith("rra_monitor.") else kind
+    return RankError
 
 
 def _said(error: Exception) -> str:
