@@ -9,7 +9,8 @@ def announcement(
     plans: Mapping[str, CostEstimate],
     *,
     views: tuple[str, ...],
-    every_n_epochs: int,
+    rhythm: str,
+    max_overhead: float | None = None,
     keep_graphs: str | int,
     path: str | None,
     references: Mapping[str, str],
@@ -22,12 +23,13 @@ def announcement(
     Args:
         plans: probe to its layers and cost.
         views: views of each layer.
-        every_n_epochs: number of epochs between two measurements.
+        rhythm: moments between the start and the end of the fit, in words.
+        max_overhead: share of the time that measuring may take.
         keep_graphs: graphs that stay on disk.
         path: directory of the run; None if nothing is stored.
         references: name to the directory of an earlier run.
         remarks: further lines.
-        memory_budget: bytes of features held at once.
+        memory_budget: bytes that a snapshot may take beyond what the network takes for a batch.
         averaged: whether averaged weights are measured, too.
     """
     lines = ["RRA monitor:"]
@@ -38,23 +40,22 @@ def announcement(
     lines.append(f"  layers: {', '.join(layer.name for layer in first.layers)}")
     if len(views) > 1:
         lines.append(f"  views of each layer: {', '.join(views)}; {first.graphs} different ones in all")
-    rhythm = "every epoch" if every_n_epochs == 1 else f"every {every_n_epochs} epochs"
     each, weights = list(plans.values()), 2 if averaged else 1
     graphs, curves = (
         weights * sum(sizes) for sizes in zip(*((p.graph_bytes, p.curve_bytes) for p in each), strict=True)
     )
     lasting = graphs + curves if keep_graphs == "all" else curves
     disk = "" if path is None else f" and {in_bytes(lasting)}"
+    share = "" if max_overhead is None else f", at most {100 * max_overhead:.3g} % of the time"
     lines.append(
-        f"  before training, {rhythm} and at the end; each time about {in_seconds(total(plans, averaged))}{disk}"
+        f"  before training, {rhythm} and at the end{share}; each time about {in_seconds(total(plans, averaged))}{disk}"
     )
-    if max(plan.passes for plan in each) > 1:
-        passes = ", ".join(f"{weights * plan.passes} of {probe}" for probe, plan in plans.items())
-        lines.append(
-            f"  passes through the network: {passes}; no more features are held at once than "
-            f"memory_budget={memory_budget / 2**30:.3g} GiB (or half of a GPU's free memory), and a larger one needs "
-            "fewer passes"
-        )
+    passes = ", ".join(f"{weights * plan.passes} of {probe}" for probe, plan in plans.items())
+    fewer = ", and a larger one needs fewer passes" if max(plan.passes for plan in each) > 1 else ""
+    lines.append(
+        f"  passes through the network: {passes}; beside them no more memory is taken than "
+        f"memory_budget={memory_budget / 2**30:.3g} GiB{fewer}"
+    )
     number = f"the graphs of {keep_graphs} snapshots are kept"
     kept = {"all": "all graphs are kept", "last": "the last graphs are kept"}.get(str(keep_graphs), number)
     if keep_graphs != "all":

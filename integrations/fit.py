@@ -21,11 +21,14 @@ from rra_monitor.integrations.input_check import InputCheck
 from rra_monitor.integrations.moments import averaged_module, averaging_callbacks, holds_averages, lent_trainer
 from rra_monitor.integrations.muted import muted
 from rra_monitor.integrations.probes import Probes
+from rra_monitor.integrations.rhythm import Rhythm, words
+from rra_monitor.integrations.sharing import end_group, sharing_group
 from rra_monitor.integrations.watchers import check_watchers, refuse_watchers
 from rra_monitor.measure.estimate import CostEstimate
 from rra_monitor.measure.monitor import Monitor
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.samples.sample import FixedSample
+from rra_monitor.utils.ranks import ALONE, Ranks
 from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.text import reason_of
 
@@ -45,20 +48,25 @@ class MonitoredFit:
     Attributes:
         run: the run, which stores and logs.
         values: summaries by key, each as it was last defined.
-        measured: step of the last moment.
+        measured: step and completed epochs of the last moment.
+        rhythm: which moments are measured.
         inputs: comparison of the samples with real batches.
     """
 
     def __init__(
         self, options: FitOptions, trainer: Trainer, module: LightningModule, resumed: Mapping[str, Any]
     ) -> None:
-        self.run = FitRun(options, trainer, resumed)
+        self.rhythm = Rhythm(options, trainer, resumed)
+        with self.rhythm.schedule.spending():
+            self.run = FitRun(options, trainer, resumed)
         self.values: dict[str, float] = {}
-        self.measured: int | None = None
+        self.measured: tuple[int, int] | None = None
         self.inputs = InputCheck()
         self._options = options
         self._trainer = trainer
         self._module = module
+        self._group = sharing_group(trainer, module)
+        self._ranks = Ranks.of(self._group)
         self._probes = Probes(options.probes, options.n, options.seed)
         self._monitor: Monitor | None = None
         self._initialised = True
@@ -73,21 +81,23 @@ class MonitoredFit:
         Raises:
             ValueError: what the user must decide: a layer, a reference or a watcher that does not fit.
         """
-        trainer = self._trainer
-        if not self._attempt(self._draw):
-            refuse_watchers(trainer, f"there is {NONE}")
-            return False
-        self.run.open_recorder(self._monitor)
-        if self._monitor is None:
-            refuse_watchers(trainer, "its value comes after the first validation")
+        trainer, options = self._trainer, self._options
+        with self.rhythm.schedule.spending():
+            if not self._attempt(self._draw):
+                refuse_watchers(trainer, f"there is {NONE}")
+                return False
+            self.run.open_recorder(self._monitor, self.rhythm.schedule)
+            if self._monitor is None:
+                refuse_watchers(trainer, "its value comes after the first validation")
+                return True
+            awaited = self._probes.awaited(trainer)
+            check_watchers(trainer, self._monitor, options.epochs_between, options.max_overhead, awaited)
+            if not self._attempt(self._announce):
+                refuse_watchers(trainer, f"there is {NONE}")
+                return False
+            if self._initialised and self._is_due_at_start():
+                self.measure(trainer.current_epoch)
             return True
-        check_watchers(trainer, self._monitor, self._options.every_n_epochs, self._probes.awaited(trainer))
-        if not self._attempt(self._announce):
-            refuse_watchers(trainer, f"there is {NONE}")
-            return False
-        if self._initialised and self._is_due_at_start():
-            self.measure(trainer.current_epoch)
-        return True
 
     def measure(self, epoch: int) -> None:
         """Measure on every rank, record on rank zero; its summaries on every rank.
@@ -96,42 +106,50 @@ class MonitoredFit:
             epoch: epochs completed.
         """
         trainer = self._trainer
-        self.measured, started = trainer.global_step, time.perf_counter()
-        found: dict[str, float] = {}
-        try:
-            if self._probes.awaited(trainer) and trainer.val_dataloaders is not None:
-                self._join()
-            snapshots = self._snapshots(epoch)
-            if (values := self.run.record(snapshots)) is not None:
-                found = values
-                self._correct(time.perf_counter() - started)
-        except Exception as error:
-            if self._options.on_error == "raise":
-                raise
-            where = f"epoch {epoch}, step {trainer.global_step}"
-            self._failures.warn(f"no snapshot at {where}; training goes on: {error!r}", stacklevel=3)
-            _free_memory_after(error)
-        finally:
-            # Also by a rank that raises: the others wait for it.
-            self.values |= trainer.strategy.broadcast(found)
+        _wait_for(trainer)
+        with self.rhythm.schedule.spending():
+            self.measured, started = (trainer.global_step, epoch), time.perf_counter()
+            found: dict[str, float] = {}
+            try:
+                if self._probes.awaited(trainer) and trainer.val_dataloaders is not None:
+                    self._ranks.agreed(self._join)
+                if self._monitor is not None:
+                    with self.rhythm.schedule.measuring():
+                        snapshots = self._snapshots(epoch)
+                        values = self._ranks.agreed(lambda: self.run.record(snapshots))
+                    if values is not None:
+                        found = values
+                        self._correct(time.perf_counter() - started)
+            except Exception as error:
+                if self._options.on_error == "raise":
+                    raise
+                if self._ranks.rank == 0:  # the others failed of the same
+                    where = f"epoch {epoch}, step {trainer.global_step}"
+                    self._failures.warn(f"no snapshot at {where}; training goes on: {error!r}", stacklevel=3)
+                _free_memory_after(error)
+            finally:
+                # Also by a rank that raises: the others wait for it.
+                self.values |= trainer.strategy.broadcast(found)
 
     def start_step(self, batch: Any) -> None:
         """Compare the samples with a batch of training, the first time."""
         if self._trainer.is_global_zero:
             # Alone, rank zero must not pass anything through the network.
             network = self._module if self._trainer.world_size == 1 else None
-            self.inputs.start_step(network, self._probes, batch)
+            with self.rhythm.schedule.spending():
+                self.inputs.start_step(network, self._probes, batch)
 
     def end_step(self) -> None:
         """Compare what the network got in that step with what it gets of a sample."""
         if self.inputs.waiting:
-            with muted(self._trainer, self._module):
+            with self.rhythm.schedule.spending(), muted(self._trainer, self._module):
                 self.inputs.end_step(self._module, self._probes, self._forward)
 
     def start_validation(self, name: str, batch: Any) -> None:
         """Compare a sample of validation data with a batch of its loader, the first time."""
         if self._trainer.is_global_zero:
-            self.inputs.validation(name, self._probes, batch)
+            with self.rhythm.schedule.spending():
+                self.inputs.validation(name, self._probes, batch)
 
     def close(self, finished: bool) -> None:
         """End the fit: sinks write what they hold back, the claim ends, and what shows the run is said.
@@ -141,6 +159,8 @@ class MonitoredFit:
         """
         self.inputs.stop()
         self.run.close(finished, measured=self.measured is not None)
+        end_group(self._group)
+        self._group, self._ranks = None, ALONE
 
     def _is_due_at_start(self) -> bool:
         """Whether the state in which the fit starts is to be measured."""
@@ -210,21 +230,23 @@ class MonitoredFit:
         text = announcement(
             plans,
             views=tuple(options.measuring.views),
-            every_n_epochs=options.every_n_epochs,
+            rhythm=words(options, self.rhythm.schedule.interval),
+            max_overhead=options.max_overhead,
             keep_graphs=options.keep_graphs,
             path=self.run.path,
             references=options.references,
             remarks=self.run.remarks,
-            memory_budget=options.measuring.budget,
+            memory_budget=next(iter(plans.values())).memory_budget,
             averaged=averaged,
         )
         rank_zero_info(text)
         self._announced, self._planned = total(plans, averaged), set(plans)
+        self.rhythm.schedule.expected = self._announced
         batches, steps = trainer.num_training_batches, trainer.max_steps
-        if 0 < steps < batches:
+        if 0 < steps < batches and options.every_n_steps is None and options.schedule is None:
             warnings.warn(
                 f"an epoch has {batches} batches, and training ends after {steps} of them, so the start and the end "
-                "alone are measured. For more, make epochs shorter by limit_train_batches=…",
+                "alone are measured. For more, pass every_n_steps=… to RRACallback",
                 stacklevel=5,
             )
         if options.averaged and not averaging_callbacks(trainer):
@@ -247,18 +269,18 @@ class MonitoredFit:
         assert self._monitor is not None
         with muted(self._trainer, self._module):
             try:
-                return self._monitor.plan(self._module)
+                return self._monitor.plan(self._module, self._group)
             except CallError:
                 if self._options.on_error == "raise" or len(self._probes.ready) == 1:
                     raise
             for name, sample in list(self._probes.ready.items()):
                 try:
-                    self._watching({name: sample}).plan(self._module)
+                    self._watching({name: sample}).plan(self._module, self._group)
                 except CallError as error:
                     self._probes.refuse(name, error)
                     warnings.warn(f"not probed: {name}: {error}", stacklevel=6)
             self._monitor = self._watching(self._probes.ready)
-            return self._monitor.plan(self._module)
+            return self._monitor.plan(self._module, self._group)
 
     def _watching(self, probes: Mapping[str, FixedSample]) -> Monitor:
         return Monitor(probes, options=self._options.measuring, forward=self._forward)
@@ -272,14 +294,21 @@ class MonitoredFit:
         step = trainer.global_step
         with muted(trainer, module):
             if not holds_averages(trainer):
-                found = monitor.measure(module, step=step, epoch=epoch)
+                found = monitor.measure(module, step=step, epoch=epoch, group=self._group)
             if self._options.averaged and (average := averaged_module(trainer, module)) is not None:
                 with lent_trainer(average, trainer), muted(trainer, average):
-                    averages = monitor.measure(average, step=step, epoch=epoch)
+                    averages = monitor.measure(average, step=step, epoch=epoch, group=self._group)
                 for probe, snapshot in averages.items():
                     name = f"{probe}-averaged"
                     found[name] = replace(snapshot, probe=name, weights="averaged")
         return found
+
+
+def _wait_for(trainer: Trainer) -> None:
+    """Wait for the steps that a GPU has yet to do, which would count as the monitor's time otherwise."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _free_memory_after(error: Exception) -> None:

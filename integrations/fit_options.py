@@ -1,13 +1,14 @@
 """What a callback is asked to do in a fit, checked when it is made."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from rra_monitor.integrations.tensorboard.charts import Choice, checked_choice
 from rra_monitor.measure.monitor import checked_probes
 from rra_monitor.measure.options import MonitorOptions
+from rra_monitor.measure.schedule import checked_share
 from rra_monitor.runs.recorder import Align, Recorder
 from rra_monitor.runs.store import KeepGraphs, RunStore
 from rra_monitor.samples.sample import FixedSample
@@ -25,7 +26,10 @@ class FitOptions:
     """
 
     probes: Mapping[str, FixedSample] | None
-    every_n_epochs: int
+    every_n_epochs: int | None
+    every_n_steps: int | None
+    schedule: Callable[[int], bool] | None
+    max_overhead: float | None
     references: Mapping[str, str]
     align: Align
     dirpath: str | os.PathLike[str] | None
@@ -38,8 +42,21 @@ class FitOptions:
     tensorboard_scalars: Choice
     measuring: MonitorOptions
 
+    @property
+    def epochs_between(self) -> int | None:
+        """Number of epochs between two measurements; None if only steps are asked for."""
+        by_steps = self.every_n_steps is not None or self.schedule is not None
+        return self.every_n_epochs or (None if by_steps else 1)
+
     def __post_init__(self) -> None:
-        whole_number("every_n_epochs", self.every_n_epochs, 1)
+        for name in ("every_n_epochs", "every_n_steps"):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), 1)
+        if self.schedule is not None and not callable(self.schedule):
+            raise TypeError(
+                f"schedule={brief(self.schedule)}; expected a function of the optimiser step that returns True or False"
+            )
+        checked_share("max_overhead", self.max_overhead)
         whole_number("n", self.n, 3)
         whole_number("seed", self.seed, 0)
         if self.on_error not in ("warn", "raise"):

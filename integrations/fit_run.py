@@ -14,6 +14,7 @@ from rra_monitor.integrations.next_commands import next_commands
 from rra_monitor.integrations.opening import open_store
 from rra_monitor.integrations.wandb.references import reference_path
 from rra_monitor.measure.monitor import Monitor
+from rra_monitor.measure.schedule import Schedule
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.claim import Claim
 from rra_monitor.runs.jsonl import JSONLSink
@@ -60,11 +61,12 @@ class FitRun:
             return None
         return os.path.join(self.store.path, "inputs")
 
-    def open_recorder(self, monitor: Monitor | None) -> None:
+    def open_recorder(self, monitor: Monitor | None, schedule: Schedule) -> None:
         """Open references and sinks; what is refused there is raised on every rank.
 
         Args:
             monitor: monitor whose snapshots they must fit; None where it is yet to come.
+            schedule: clock of the fit.
 
         Raises:
             ValueError: a reference that is not there or does not fit.
@@ -73,7 +75,9 @@ class FitRun:
         if self._trainer.is_global_zero:
             try:
                 references = {name: reference_path(path) for name, path in options.references.items()}
-                self._recorder = Recorder(self.store, references=references, align=options.align, sinks=self._sinks())
+                self._recorder = Recorder(
+                    self.store, references=references, align=options.align, sinks=self._sinks(), schedule=schedule
+                )
                 self.check(monitor)
             except Exception as error:  # whatever it is, the others must not wait for this rank
                 refusal = error

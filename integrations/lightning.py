@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -21,9 +21,9 @@ from rra_monitor.samples.sample import FixedSample
 class RRACallback(Callback):
     """Watches every layer during a fit: ID, NNCS, and NNLS to the previous snapshot and to reference runs.
 
-    It measures the untrained network, the end of every n-th epoch and the end of the fit, on what the network is fed:
-    samples pass the loader's `collate_fn` and the hooks of batch transfer as a batch does. Training with it is the same
-    to the last bit as without.
+    It measures the untrained network, the end of every n-th epoch or step and the end of the fit, on what the network
+    is fed: samples pass the loader's `collate_fn` and the hooks of batch transfer as a batch does. Training with it is
+    the same to the last bit as without.
 
     What the user must decide (an unknown layer, a reference of other samples, an EarlyStopping on a value that is not
     logged in time) is refused at fit start. Whatever else fails, there or later, is a warning, and training goes on:
@@ -36,7 +36,16 @@ class RRACallback(Callback):
         probes: name to fixed sample. If None, samples named `train` and `val` are drawn from the trainer's own data;
             a data set with random augmentation is skipped, since the analysis needs the same inputs each time. Those of
             validation are drawn when the trainer makes their loader.
-        every_n_epochs: number of epochs between two measurements.
+        every_n_epochs: number of epochs between two measurements; 1 by default, and none of them where `every_n_steps`
+            or `schedule` is given alone.
+        every_n_steps: number of optimiser steps (`trainer.global_step`) between two measurements; where a batch takes
+            several, its end is measured.
+        schedule: function of the optimiser step that returns whether to measure at its end; called at each, on rank
+            zero.
+        max_overhead: share of the fit's time that the monitor may take, 0.05 for 5 %; no limit if None. Where more
+            would be taken at the fit's end, every 2nd, 4th, 8th, … of the moments asked for is measured, so that the
+            moments of several seeds are among each other's, and a resumed run goes on with its interval. The start and
+            the end of the fit are measured in any case. See `Schedule`.
         references: name to the directory of an earlier run with the same samples; every snapshot is compared with it.
             `wandb:<entity>/<project>/<artifact>:<alias>` is downloaded at fit start.
         align: which snapshot of a reference to use: that of the same epoch ("epoch") or its last one ("last").
@@ -64,7 +73,10 @@ class RRACallback(Callback):
         self,
         probes: Mapping[str, FixedSample] | None = None,
         *,
-        every_n_epochs: int = 1,
+        every_n_epochs: int | None = None,
+        every_n_steps: int | None = None,
+        schedule: Callable[[int], bool] | None = None,
+        max_overhead: float | None = None,
         references: Mapping[str, str] | None = None,
         align: Align = "epoch",
         dirpath: str | os.PathLike[str] | None = None,
@@ -82,6 +94,9 @@ class RRACallback(Callback):
         self.options = FitOptions(
             probes=probes,
             every_n_epochs=every_n_epochs,
+            every_n_steps=every_n_steps,
+            schedule=schedule,
+            max_overhead=max_overhead,
             references={} if references is None else references,
             align=align,
             dirpath=dirpath,
@@ -134,9 +149,13 @@ class RRACallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Compare what the network got in the first step with what it gets of a sample."""
-        if self._fit is not None and self._measures:
-            self._fit.end_step()
+        """Measure according to the schedule; after the first step, compare what the network got with the samples."""
+        if self._fit is None or not self._measures:
+            return
+        self._fit.end_step()
+        if self._fit.rhythm.is_due_after_step():
+            self._fit.measure(trainer.current_epoch)
+            self._log_for_watchers(trainer, pl_module, within_epoch=True)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -156,20 +175,29 @@ class RRACallback(Callback):
         # An epoch that is cut short ends the fit, which is always measured, and does not count as completed.
         whole = is_whole(trainer)
         completed = trainer.current_epoch + (1 if whole else 0)
-        if not whole or completed % self.options.every_n_epochs == 0 or is_last(trainer, completed):
-            self._fit.measure(completed)
-            # Not to the loggers, which have them already. A value that is missing this time keeps its last state, since
-            # a watcher would end the training over it.
-            if not getattr(trainer, "barebones", False):  # which has nothing logged, and says so each time
-                log_for_watchers(pl_module, self._fit.values, together=trainer.world_size > 1)
+        due = self._fit.rhythm.is_due_after_epoch(completed)
+        if due or not whole or is_last(trainer, completed):
+            # A step within the epoch that turned out to be its last one has been measured.
+            if self._fit.measured != (trainer.global_step, completed):
+                self._fit.measure(completed)
+            self._log_for_watchers(trainer, pl_module, within_epoch=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the end of the fit, if nothing did."""
         if self._fit is None:
             return
-        if self._measures and self._fit.measured != trainer.global_step and not holds_averages(trainer):
+        last = self._fit.measured
+        if self._measures and (last is None or last[0] != trainer.global_step) and not holds_averages(trainer):
             self._fit.measure(trainer.current_epoch)
         self._fit.close(finished=True)
+
+    def _log_for_watchers(self, trainer: Trainer, module: LightningModule, within_epoch: bool) -> None:
+        """Not to the loggers, which have the values already.
+
+        A value that is missing this time keeps its last state, since a watcher would end the training over it.
+        """
+        if self._fit is not None and not getattr(trainer, "barebones", False):  # which says each time that it logs none
+            log_for_watchers(module, self._fit.values, together=trainer.world_size > 1, within_epoch=within_epoch)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write to the loggers what is held back until the end."""
@@ -177,13 +205,16 @@ class RRACallback(Callback):
             self._fit.close(finished=False)
 
     def state_dict(self) -> dict[str, Any]:
-        """The run's directory and the token of its claim, so that a resumed run continues in it."""
-        if self._fit is None or self._fit.run.store is None:
+        """The run's directory, the token of its claim and the rhythm, so that a resumed run goes on with them."""
+        if self._fit is None:
             return {}
+        rhythm: dict[str, Any] = {"rhythm": self._fit.rhythm.state()}
+        if self._fit.run.store is None:
+            return rhythm
         path, claim = self._fit.run.store.path, self._fit.run.claim
         token = None if claim is None else claim.token
-        return {"dirpath": path if "://" in path else os.path.abspath(path), "token": token}
+        return {"dirpath": path if "://" in path else os.path.abspath(path), "token": token} | rhythm
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the directory of the resumed run."""
+        """Remember the directory and the rhythm of the resumed run."""
         self._resumed = dict(state_dict) if isinstance(state_dict, Mapping) else {}

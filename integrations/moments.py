@@ -25,6 +25,23 @@ def is_last(trainer: Trainer, completed: int) -> bool:
     return last is not None and 0 <= last <= completed
 
 
+def fraction_done(trainer: Trainer, completed: int) -> float | None:
+    """Fraction of the training that is done, by the limit that is nearest; None where no end of it is known.
+
+    Args:
+        trainer: trainer within a fit.
+        completed: epochs completed.
+    """
+    found, batches = [], trainer.num_training_batches
+    if trainer.max_steps is not None and trainer.max_steps > 0:
+        found.append(trainer.global_step / trainer.max_steps)
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        # At the end of an epoch its batches are those of a completed one.
+        passed = trainer.fit_loop.epoch_loop.batch_progress.current.ready if completed == trainer.current_epoch else 0
+        found.append((completed + (passed / batches if passed < batches else 0)) / trainer.max_epochs)
+    return min(1.0, max(found)) if found else None
+
+
 def holds_averages(trainer: Trainer) -> bool:
     """Whether StochasticWeightAveraging's extra epoch is running, which updates batch norms and trains nothing."""
     swa = _stochastic_averaging(trainer)

@@ -9,7 +9,9 @@ from rra_monitor.runs.keys import metric_key
 from rra_monitor.runs.record import summary_names
 
 
-def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int, awaited: bool = False) -> None:
+def check_watchers(
+    trainer: Any, monitor: Monitor, every_n_epochs: int | None, max_overhead: float | None = None, awaited: bool = False
+) -> None:
     """Refuse, before any training, a watcher whose value is missing or outdated when it is needed.
 
     Watchers are EarlyStopping, ModelCheckpoint and ReduceLROnPlateau. Values are logged at the end of each training
@@ -18,7 +20,8 @@ def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int, awaited:
     Args:
         trainer: trainer within a fit.
         monitor: monitor of the fit.
-        every_n_epochs: number of epochs between two measurements.
+        every_n_epochs: number of epochs between two measurements; None if ends of epochs are not measured.
+        max_overhead: share of the time that measuring may take; None if no moment is left out for it.
         awaited: whether a probe `val` of validation data joins at their first use.
 
     Raises:
@@ -41,6 +44,16 @@ def check_watchers(trainer: Any, monitor: Monitor, every_n_epochs: int, awaited:
             raise ValueError(f"{who} watches a value that is not logged; the nearest are {', '.join(near)}")
         if remedy:
             raise ValueError(f"{who} does not look at the end of the training epoch, when the value is new; {remedy}")
+        if every_n_epochs is None:
+            raise ValueError(
+                f"{who} looks at the ends of epochs, which are not measured where RRACallback has every_n_steps or "
+                "schedule alone; pass every_n_epochs=1 as well, or watch another value"
+            )
+        if max_overhead is not None:
+            raise ValueError(
+                f"{who} needs its value each time it looks, and RRACallback(max_overhead={max_overhead}) may leave "
+                "epochs out; pass max_overhead=None to RRACallback, or watch a value that is not the monitor's"
+            )
         if every % every_n_epochs:
             raise ValueError(
                 f"{who} looks at epochs that RRACallback(every_n_epochs={every_n_epochs}) skips; it would fail, or "
@@ -58,17 +71,28 @@ def refuse_watchers(trainer: Any, reason: str) -> None:
         raise ValueError(f"{type(watcher).__name__}(monitor={value!r}) would wait in vain: {reason}")
 
 
-def log_for_watchers(module: Any, values: Mapping[str, float], together: bool) -> None:
+def log_for_watchers(module: Any, values: Mapping[str, float], together: bool, within_epoch: bool = False) -> None:
     """Put values where callbacks find them, not to the loggers, past a `log` or `log_dict` of the module's own.
 
     Args:
         module: LightningModule of either package.
         values: key to value.
         together: whether several ranks log them.
+        within_epoch: whether it is the end of a step; the host would make means over the epoch of such values
+            otherwise.
     """
     host: Any = next(kind for kind in type(module).__mro__ if kind.__name__ == "LightningModule")
     for key, value in values.items():
-        host.log(module, key, value, logger=False, on_epoch=True, batch_size=1, sync_dist=together)
+        host.log(
+            module,
+            key,
+            value,
+            logger=False,
+            on_step=within_epoch,
+            on_epoch=not within_epoch,
+            batch_size=1,
+            sync_dist=together,
+        )
 
 
 def _watchers(trainer: Any) -> Iterator[tuple[Any, str, int, str | None]]:

@@ -13,6 +13,7 @@ from .compare.tables import write_tables as write_tables
 from .conclusions.evidence import Finding as Finding
 from .conclusions.findings import findings as findings
 from .graph import KnnGraph as KnnGraph
+from .graph import ShardedGraph as ShardedGraph
 from .graph import default_k as default_k
 from .graph import knn_graph as knn_graph
 from .measure.invariance import Invariance as Invariance

@@ -16,7 +16,7 @@ PUBLIC = {
         MonitorOptions Pairs Quantity Record Recorder RunStore Settings Settling Sink Snapshot __version__ compare_runs
         default_k findings graph invariance iter_features knn_graph match metric_key metrics pooled scalars settling
         undisturbed write_tables""",
-    "rra_monitor.graph": "GraphOfParts KnnGraph PartsPlan default_k gather_graph knn_graph parts_plan",
+    "rra_monitor.graph": "GraphOfParts KnnGraph PartsPlan ShardedGraph default_k knn_graph parts_plan",
     "rra_monitor.metrics": """Agreement ClassSimilarity Decimation GraphHealth HardClass HardSample InducedErrors Level
         LinearKernel RatioHistogram Scales Turnover adjusted cka_matrix decimated_twonn graph_health gride
         hardest_classes hardest_samples induced_errors k_occurrence levina_bickel linear_cka linear_kernel nncs

@@ -13,6 +13,7 @@ from rra_monitor.capture.layer import Layer, named_modules
 from rra_monitor.capture.names import INPUT
 from rra_monitor.capture.outputs import OTHER_ROWS, Form, LeftOut, dense, form_of, form_of_dense
 from rra_monitor.capture.sketches import sketch
+from rra_monitor.capture.units import own_class
 from rra_monitor.utils.trees import first_tensor, iter_tensors
 
 
@@ -103,7 +104,9 @@ def trace(model: nn.Module, batch: Any, forward: Callable[[nn.Module, Any], Any]
 
 
 def _layer(name: str, module: str, index: int, form: Form) -> Layer:
-    return Layer(name, module, index, form.shape, is_complex=form.is_complex, sample_axis=form.sample_axis)
+    return Layer(
+        name, module, index, form.shape, is_complex=form.is_complex, sample_axis=form.sample_axis, dtype=form.dtype
+    )
 
 
 def _followed(model: nn.Module, whole: Call, inputs: torch.Tensor, run: Callable[[], object]) -> list[Call]:
@@ -122,7 +125,7 @@ def _followed(model: nn.Module, whole: Call, inputs: torch.Tensor, run: Callable
     def began(name: str) -> Callable[..., None]:
         def record(module: nn.Module, args: Any, kwargs: Any) -> None:
             found = [numbers.of(tensor) for tensor in iter_tensors((args, kwargs))]
-            call = Call(name, type(module), inputs=frozenset(found), first=found[0] if found else None)
+            call = Call(name, own_class(module), inputs=frozenset(found), first=found[0] if found else None)
             tensor = first_tensor((args, kwargs))
             given[call] = None if tensor is None else (tensor, _version(tensor))
             running[-1].inner.append(call)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import nn
 
 from rra_monitor.capture.layer import Layer, named_modules
-from rra_monitor.capture.names import CLASS_TOKEN
+from rra_monitor.capture.names import CLASS_TOKEN, FULL
 from rra_monitor.capture.views import pooled_dim, resolve
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -36,6 +36,15 @@ def view_dims(layer: Layer) -> dict[str, int]:
     """Number of features of one sample in each distinct view of a layer."""
     parts = 2 if layer.is_complex else 1
     return {view: parts * pooled_dim(layer.shape, view, layer.channels_last) for view in layer.view_names}
+
+
+def view_itemsizes(layer: Layer) -> dict[str, int]:
+    """Bytes of a feature in each distinct view of a layer, as it is captured."""
+    own = layer.dtype.itemsize // (2 if layer.is_complex else 1)
+    # Means are in float32 at least, see `pooled` and `masked_mean`; a maximum is in the same type as they.
+    mean = max(4, own)
+    as_given = own if layer.token_axis is None else mean
+    return {view: as_given if view in (FULL, CLASS_TOKEN) else mean for view in layer.view_names}
 
 
 def has_channels_last(modules: Mapping[str, nn.Module], layer: Layer) -> bool:

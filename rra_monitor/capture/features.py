@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from rra_monitor.capture.calls import Trace, trace
-from rra_monitor.capture.channels import with_views
+from rra_monitor.capture.channels import view_dims, with_views
 from rra_monitor.capture.hooks import Capture
+from rra_monitor.capture.kept import COPIED_BYTES
 from rra_monitor.capture.layer import Layer, network_of
 from rra_monitor.capture.layers import LayerNameError, choose_layers, warn
 from rra_monitor.capture.left_out import agreed, nothing_left, refusal, remark, varying, without, without_values
@@ -35,6 +36,9 @@ Forward = Callable[[nn.Module, Any], Any]
 TRACED_SAMPLES = 5
 """Number of samples in the pass that finds the layers; a second one has about half of them, to tell an axis of samples
 from one that has the same length."""
+
+STRIP_BYTES = 16 << 20
+"""Bytes of a layer's output of which views or parts are taken at once, but for a sample."""
 
 
 def call_model(model: nn.Module, batch: Any) -> Any:
@@ -170,13 +174,18 @@ def collect(
     forward: Forward = call_model,
     batch_size: int | BatchSize = 128,
     parts: Mapping[str, slice] | None = None,
+    rows: int | None = None,
+    most_copied: int = COPIED_BYTES,
 ) -> dict[str, torch.Tensor]:
     """The features of all samples in every view of the given layers, from one pass.
 
     Name to (n, …) tensor on the model's device, in its precision where it is not pooled. The model is left
     unchanged (see `undisturbed`). Where memory runs out the pass starts anew with half the batch. With `parts`, name
-    of a view to some of its flattened features, these alone are kept, as (n, features), and each batch leaves the
-    network at the last layer that has one.
+    of a view to some of its flattened features, these alone are kept, as (n, features). Each batch leaves the network
+    at the last layer that serves. Up to `most_copied` bytes of parameters are copied meanwhile, see `recorded`.
+
+    A network that is sharded over processes is entered by all ranks together: each batch passes all of it, `rows` is
+    the largest number of samples of a rank, and where memory runs out the next call takes half the batch.
 
     Raises:
         RuntimeError: a layer did not run, or returned another number of rows than samples, in some batch.
@@ -184,7 +193,12 @@ def collect(
     size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
     if parts is not None:
         layers = [layer for layer in layers if not parts.keys().isdisjoint(layer.view_names.values())]
-    return size.fitted(lambda size: _collected(model, sample, layers, forward, size, parts))
+
+    def collected(size: int) -> dict[str, torch.Tensor]:
+        passes = -(-(sample.n if rows is None else rows) // size)
+        return _collected(model, sample, layers, forward, size, parts, passes, most_copied)
+
+    return size.fitted_later(collected) if is_sharded(model) else size.fitted(collected)
 
 
 def _collected(
@@ -194,6 +208,8 @@ def _collected(
     forward: Forward,
     batch_size: int,
     parts: Mapping[str, slice] | None,
+    passes: int,
+    most_copied: int,
 ) -> dict[str, torch.Tensor]:
     features: dict[str, torch.Tensor] = {}
     missing: set[str] = set()
@@ -213,24 +229,29 @@ def _collected(
         for view, key in layer.view_names.items():
             if parts is not None and key not in parts:
                 continue
-            values = pooled(output.detach(), view, layer.channels_last)
-            if parts is not None:
-                values = values.flatten(1)[:, parts[key]]
-            if key not in features:
-                features[key] = torch.empty((sample.n, *values.shape[1:]), dtype=values.dtype, device=values.device)
-            features[key][start:stop] = values
+            for first, some in _strips(output.detach()):
+                values = pooled(some, view, layer.channels_last)
+                if parts is not None:
+                    values = values.flatten(1)[:, parts[key]]
+                if key not in features:
+                    features[key] = torch.empty((sample.n, *values.shape[1:]), dtype=values.dtype, device=values.device)
+                features[key][start + first : start + first + len(values)] = values
         arrived[name] += stop - start
         missing.discard(name)
-        if parts is not None and not missing and layer.module:
+        if cut and not missing and layer.module:
             raise _PassServed
 
     by_name = {layer.name: layer for layer in layers}
     arrived = Counter[str]()
     raw = [layer.name for layer in layers if not layer.module]
-    with undisturbed(model), Capture(model, layers, receive) as capture:
+    cut = not is_sharded(model)
+    with (
+        undisturbed(model, most_copied=most_copied),
+        entered_together(model, passes if len(raw) < len(layers) else 0) as end_pass,
+        Capture(model, layers, receive) as capture,
+    ):
         for batch in sample.batches(batch_size):
-            inputs = first_tensor(batch)
-            start, stop = stop, stop + (0 if inputs is None else len(inputs))
+            start, stop = stop, stop + _rows(batch)
             batch = _to_device(batch, model)
             capture.start_pass(batch)
             missing.update(by_name)
@@ -239,9 +260,16 @@ def _collected(
             if len(raw) < len(layers):
                 with suppress(_PassServed):
                     forward(model, batch)
+                end_pass()
     for layer in layers:
         if arrived[layer.name] != sample.n:
             raise RuntimeError(f"layer {layer.name!r} ran for {arrived[layer.name]} of {sample.n} samples")
+    for layer in layers if not sample.n else ():  # of one of more ranks than samples
+        for view, dim in view_dims(layer).items():
+            key = layer.view_names[view]
+            if parts is None or key in parts:
+                width = dim if parts is None else parts[key].stop - parts[key].start
+                features[key] = torch.empty((0, width), device=device_of(model))
     return features
 
 
@@ -267,25 +295,18 @@ def iter_features(
         views: views of each layer, see `pooled`.
         forward: function of the model and a batch on the model's device.
         batch_size: number of samples in a forward pass; halved, with a warning, where memory runs out.
-        memory_budget: bytes of features held at once; on a CUDA device at most half of its free memory.
-            One layer is always held, whatever its size.
+        memory_budget: bytes of features held at once. One layer is always held, whatever its size.
 
     Raises:
         ValueError: an unknown view, or one that no layer has; see also `choose_layers`.
     """
     size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
     found = with_views(model, _as_layers(model, sample, layers, forward), checked_views(views))
-    for group in grouped(found, sample.n, available(model, memory_budget)):
+    for group in grouped(found, sample.n, memory_budget):
         features = collect(model, sample, group, forward, size)
         for layer in group:
             for name in layer.view_names.values():
                 yield name, features.pop(name)
-
-
-def available(model: nn.Module, budget: int) -> int:
-    """The budget, at most half of the free memory on a CUDA device: the other half is for the training."""
-    device = device_of(model)
-    return min(budget, torch.cuda.mem_get_info(device)[0] // 2) if device.type == "cuda" else budget
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -295,10 +316,22 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu") if tensor is None else tensor.device
 
 
+def _strips(output: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    """Some samples at a time, with the position of the first: pooling and flattening may copy them."""
+    step = max(1, STRIP_BYTES // max(1, output[:1].nbytes))
+    for first in range(0, len(output), step):
+        yield first, output[first : first + step]
+
+
+def _rows(batch: Any) -> int:
+    inputs = first_tensor(batch)
+    return 0 if inputs is None else len(inputs)
+
+
 def _to_device(batch: Any, model: nn.Module) -> Any:
-    # A copy even on the same device: a network may change its input in place.
+    # A sample gives copies, which the network may change in place.
     device = device_of(model)
-    return map_tensors(lambda tensor: tensor.to(device, copy=True), batch)
+    return map_tensors(lambda tensor: tensor.to(device), batch)
 
 
 def _as_layers(

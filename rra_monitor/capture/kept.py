@@ -18,6 +18,9 @@ from rra_monitor.capture.reach import Reached
 COPIED_BYTES = 256 << 20
 """Most bytes of parameters with their gradients, and of tensors that are no buffers, that are copied in each pass."""
 
+COPIED_SHARE = 16
+"""The same as a part of a memory budget, which leaves the rest to features."""
+
 _changing = weakref.WeakValueDictionary[int, torch.Tensor]()
 """Parameters that a forward pass was seen to change; they are copied before each."""
 
@@ -71,19 +74,33 @@ class Kept:
             self.count.__exit__()
 
 
-def kept_tensors(found: Reached, copy_all: bool) -> Callable[[], list[torch.Tensor]]:
+def most_copied(memory_budget: int) -> int:
+    """Most bytes of parameters and gradients that are copied in each pass within a memory budget."""
+    return min(COPIED_BYTES, memory_budget // COPIED_SHARE)
+
+
+def state_bytes(model: torch.nn.Module, most: int) -> int:
+    """Bytes of a network's buffers, and of its parameters and gradients if these are not above `most`: the copies."""
+    parameters = [one for one in model.parameters() if not is_lazy(one)]
+    gradients = [one.grad for one in parameters if one.grad is not None]
+    size = sum(map(_size, [*parameters, *gradients]))
+    return sum(_size(one) for one in model.buffers() if not is_lazy(one)) + (size if size <= most else 0)
+
+
+def kept_tensors(found: Reached, copy_all: bool, most: int = COPIED_BYTES) -> Callable[[], list[torch.Tensor]]:
     """Function that puts tensors and arrays back, and gives those that it could not: they changed, but had no copy.
 
     Args:
         found: what was reached.
         copy_all: whether all parameters are copied; otherwise all if they are small, or those known to change.
+        most: bytes of parameters with their gradients up to which all are copied.
     """
     # Those of a lazy module hold nothing before its first call, which is left to the training.
     kept = _each((one for one in found.buffers.values() if not is_lazy(one)), lambda _: True)
     if not found.sharded:
         parameters = [one for one in found.parameters.values() if not is_lazy(one)]
         gradients = [one.grad for one in parameters if one.is_leaf and one.grad is not None]
-        kept += _parameters([*parameters, *gradients], copy_all)
+        kept += _parameters([*parameters, *gradients], copy_all, most)
     arrays, used = [], 0
     for other in sorted(found.others.values(), key=_size):
         used += _size(other)
@@ -101,9 +118,9 @@ def kept_tensors(found: Reached, copy_all: bool) -> Callable[[], list[torch.Tens
     return put_back
 
 
-def _parameters(tensors: list[torch.Tensor], copy_all: bool) -> list[Kept]:
+def _parameters(tensors: list[torch.Tensor], copy_all: bool, most: int) -> list[Kept]:
     size = sum(map(_size, tensors))
-    copy_all = copy_all or size <= COPIED_BYTES
+    copy_all = copy_all or size <= most
     on_cpu = size > COPIED_BYTES and any(
         size > torch.cuda.mem_get_info(device)[0] // 2
         for device in {tensor.device for tensor in tensors if tensor.is_cuda}

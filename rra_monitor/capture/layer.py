@@ -30,6 +30,7 @@ class Layer:
         sample_axis: axis of the output that is that of the samples: 0, or 1 as in (tokens, samples, features).
         token_axis: axis of (samples, …) along which the mean over each sample's own tokens is taken, since their number
             differs between batches; the shape is without it. None for most layers.
+        dtype: type of the output in the pass that found the layer.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Layer:
     is_complex: bool = False
     sample_axis: int = 0
     token_axis: int | None = None
+    dtype: torch.dtype = torch.float32
 
     @property
     def dim(self) -> int:

@@ -59,13 +59,31 @@ class BatchSize:
         """
         result, size = fitted(self.size, run)
         if size < self.size:
-            warnings.warn(
-                f"a batch of {self.size} samples does not fit in memory beside the training, so the monitor measures "
-                f"with {size} from now on; pass batch_size={size} to start with it",
-                stacklevel=2,
-            )
-            self.size = size
+            self._lower(size)
         return result
+
+    def fitted_later(self, run: Callable[[int], T]) -> T:
+        """What `run` returns for this batch size; where memory runs out, the next call takes half of it.
+
+        For passes in which all ranks must make the same number of batches.
+
+        Raises:
+            RuntimeError: memory runs out.
+        """
+        try:
+            return run(self.size)
+        except (RuntimeError, MemoryError) as error:
+            if self.size > 1 and is_out_of_memory(error):
+                self._lower(self.size // 2)
+            raise
+
+    def _lower(self, size: int) -> None:
+        warnings.warn(
+            f"a batch of {self.size} samples does not fit in memory beside the training, so the monitor measures "
+            f"with {size} from now on; pass batch_size={size} to start with it",
+            stacklevel=3,
+        )
+        self.size = size
 
 
 def freed() -> None:

@@ -59,11 +59,13 @@ class Form:
         shape: shape of one sample's output.
         sample_axis: axis of the output that is that of the samples: 0, or 1 as in (tokens, samples, features).
         is_complex: whether it holds complex numbers.
+        dtype: type of its numbers.
     """
 
     shape: tuple[int, ...]
     sample_axis: int
     is_complex: bool
+    dtype: torch.dtype
 
 
 def form_of(output: Any, samples: int, values: bool = True) -> Form | LeftOut:
@@ -87,7 +89,7 @@ def form_of_dense(found: torch.Tensor | LeftOut, samples: int) -> Form | LeftOut
         return _misplaced(shape, samples)
     if not found.numel():
         return LeftOut("no features", f"shape {shape}")
-    return Form(shape[:axis] + shape[axis + 1 :], axis, found.is_complex())
+    return Form(shape[:axis] + shape[axis + 1 :], axis, found.is_complex(), found.dtype)
 
 
 def dense(output: Any, values: bool = True) -> torch.Tensor | LeftOut:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from rra_monitor.capture.flags import preserved_flags
+from rra_monitor.capture.kept import COPIED_BYTES
 from rra_monitor.capture.state import recorded
 from rra_monitor.utils.rng import preserved_rng
 
@@ -19,7 +20,7 @@ class NotInitialisedError(ValueError):
 
 
 @contextmanager
-def undisturbed(model: nn.Module, *, copy_all: bool = False) -> Iterator[None]:
+def undisturbed(model: nn.Module, *, copy_all: bool = False, most_copied: int = COPIED_BYTES) -> Iterator[None]:
     """Evaluation mode without gradients; on leaving, everything that forward passes changed is as before.
 
     That is flags, parameters, buffers, attributes, containers, what hooks leave behind, random streams, grad mode and
@@ -35,6 +36,7 @@ def undisturbed(model: nn.Module, *, copy_all: bool = False) -> Iterator[None]:
     Args:
         model: network, compiled or not.
         copy_all: whether all parameters are copied first, whatever their size, see `recorded`.
+        most_copied: bytes of parameters up to which all are copied otherwise.
 
     Raises:
         NotInitialisedError: a lazy module is called that has not seen a batch; initialising it is left to the training.
@@ -47,7 +49,7 @@ def undisturbed(model: nn.Module, *, copy_all: bool = False) -> Iterator[None]:
         torch.inference_mode(False),
         torch.no_grad(),
         _eagerly(),
-        recorded(model, copy_all),
+        recorded(model, copy_all, most_copied),
         _uninitialised_refused(modules),
     ):
         try:

@@ -19,6 +19,13 @@ def sharded_units(model: nn.Module) -> list[nn.Module]:
     return [each for each in model.modules() if any(base.__name__ in _NAMES for base in type(each).__mro__)]
 
 
+def own_class(module: nn.Module) -> type[nn.Module]:
+    """The class of a module as its network was written, without what `fully_shard` has put before it."""
+    kind = type(module)
+    sharded = len(kind.__bases__) == 2 and kind.__bases__[0].__name__ == "FSDPModule"
+    return kind.__bases__[1] if sharded else kind
+
+
 def is_flat(unit: nn.Module) -> bool:
     """Whether a unit is a `FullyShardedDataParallel`."""
     return any(base.__name__ == "FullyShardedDataParallel" for base in type(unit).__mro__)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.table import Table
 from rra_monitor.capture.features import CallError
 from rra_monitor.capture.names import displayed
 from rra_monitor.cli.analysis_files import pictures, write_analysis
+from rra_monitor.cli.launched import launched_ranks, shared_folder
 from rra_monitor.cli.sources import folder_of_run, named_model, samples
 from rra_monitor.conclusions.findings import findings
 from rra_monitor.measure.collector import Collector
@@ -27,6 +29,7 @@ from rra_monitor.runs.checkpoint import load_checkpoint
 from rra_monitor.runs.locate import open_run
 from rra_monitor.runs.store import RunStore
 from rra_monitor.utils.paths import free_path, named_folder
+from rra_monitor.utils.ranks import ALONE, Ranks
 from rra_monitor.utils.terminal import cell, heading, passing_progress, print_line
 from rra_monitor.utils.text import sentence, some
 from rra_monitor.utils.trees import iter_tensors
@@ -76,11 +79,16 @@ def run_analyze(
             "rra-monitor analyze --from RUN"
         )
     else:
-        folder = folder or free_path("rra-analysis")
-        if (images := folder_of_run(data)) is not None:
-            print_line(console, f"Images, from where the run says: {images}", soft_wrap=True)
-        with _warnings_as(warned):
-            snapshots, notes = measured_analysis(model, data, RunStore(folder), probe=probe, seed=seed, **chosen)
+        with launched_ranks() as ranks:
+            console.quiet = ranks.rank > 0
+            folder = folder or ranks.values(lambda: free_path("rra-analysis"))[0]
+            if (images := folder_of_run(data)) is not None:
+                print_line(console, f"Images, from where the run says: {images}", soft_wrap=True)
+            with _warnings_as(warned):
+                store = RunStore(folder)
+                snapshots, notes = measured_analysis(model, data, store, ranks, probe=probe, seed=seed, **chosen)
+        if ranks.rank:
+            return
     for snapshot in snapshots:
         settings = snapshot.settings
         print_line(
@@ -108,6 +116,7 @@ def measured_analysis(
     model: str,
     data: str,
     store: RunStore,
+    ranks: Ranks = ALONE,
     *,
     checkpoint: str | None = None,
     arguments: str | None = None,
@@ -117,11 +126,16 @@ def measured_analysis(
     n: int = SAMPLES,
     **options: Any,
 ) -> tuple[list[Snapshot], list[str]]:
-    """A snapshot of each split of the data, stored; and remarks for the reader, one sentence each."""
+    """A snapshot of each split of the data, stored by the first rank; and remarks for the reader, one sentence each."""
     notes = []
     # The data first: without them the model need not be built.
     more = [one for one in ON_REQUEST if not one.of_pairs]
-    monitor = Monitor(samples(data, n, size, probe, seed), quantities=more, **options)
+    with shared_folder(ranks) as folder:
+        # The first rank draws before the others, which take a large sample from its file.
+        draw = partial(samples, data, n, size, probe, seed, folder)
+        first = ranks.first(draw)
+        probes = ranks.agreed(lambda: first or draw())
+    monitor = Monitor(probes, quantities=more, **options)
     if bare := [name for name, sample in monitor.probes.items() if sample.labels is None]:
         notes.append(
             f"No NNCS of {', '.join(bare)}: the data have no integer classes. Other targets need a function that says "
@@ -137,10 +151,11 @@ def measured_analysis(
         if left_out:
             notes.append(f"Left out of the checkpoint, being no part of MODEL: {some(left_out)}.")
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    refuse_mixing(store, monitor, step)
+    ranks.first(lambda: refuse_mixing(store, monitor, step))
     try:
-        with _bar() as on_graph:
-            snapshots = list(monitor.measure(network, step=step, epoch=epoch, on_graph=on_graph).values())
+        with _bar(ranks) as on_graph:
+            found = monitor.measure(network, step=step, epoch=epoch, group=ranks.group, on_graph=on_graph)
+            snapshots = list(found.values())
     except CallError as error:
         batch = next(iter(monitor.probes.values())).read([0])
         shapes = [tuple(part.shape[1:]) for part in iter_tensors(batch)]
@@ -148,7 +163,7 @@ def measured_analysis(
             f"MODEL does not run on the data, whose items have the shape {', '.join(map(str, shapes))}: "
             f"{error.__cause__}. See --arguments and --size, or name a function of yours that wraps the network"
         ) from error
-    for snapshot in snapshots:
+    for snapshot in snapshots if ranks.rank == 0 else ():
         store.save(snapshot)
     return snapshots, notes
 
@@ -248,8 +263,11 @@ def _cell(value: float, digits: int) -> str:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar for `Monitor.measure`."""
+def _bar(ranks: Ranks) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A progress bar for `Monitor.measure`, on the first rank."""
+    if ranks.rank:
+        yield None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with passing_progress(*columns) as progress:
         task = progress.add_task("looking at the network", total=None)

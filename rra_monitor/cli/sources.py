@@ -75,7 +75,9 @@ def named_values(text: str | None) -> dict[str, Any]:
     return found
 
 
-def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -> dict[str, FixedSample]:
+def samples(
+    spec: str, n: int, size: int | None, probe: str | None, seed: int, folder: str | None = None
+) -> dict[str, FixedSample]:
     """Name to sample of each split of the data.
 
     Args:
@@ -87,6 +89,7 @@ def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -
             None.
         probe: split to use, or the name of data in one split.
         seed: seed of the draw.
+        folder: where inputs above 1 GiB are kept, and found by a later draw, see `FixedSample.from_dataset`.
 
     Raises:
         ValueError: no such data or split.
@@ -101,7 +104,7 @@ def samples(spec: str, n: int, size: int | None, probe: str | None, seed: int) -
         raise ValueError(f"the data {spec!r} have the splits {', '.join(splits)}, no {probe!r}; choose one of them")
     try:
         return {
-            name: FixedSample.from_dataset(split, n=n, seed=seed, shrink=True)
+            name: FixedSample.from_dataset(split, n=n, seed=seed, shrink=True, folder=folder)
             for name, split in splits.items()
             if probe in (None, name)
         }

@@ -1,9 +1,11 @@
 """knn_graph: check the features, choose a backend, build the graph."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -16,10 +18,38 @@ from rra_monitor.graph.points import MEMORY_BUDGET, Points
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
+    from rra_monitor.graph.sharded import ShardedGraph
+
 BACKENDS = ("auto", "exact", "nndescent")
 DEFAULTS = {"memory_budget": MEMORY_BUDGET, "seed": 0}
 
 _log = logging.getLogger("rra_monitor")
+
+
+@overload
+def knn_graph(
+    features: Any,
+    k: int = 20,
+    backend: str = "auto",
+    *,
+    min_recall: float = 0.95,
+    memory_budget: int | None = None,
+    seed: int = 0,
+    group: None = None,
+) -> KnnGraph: ...
+
+
+@overload
+def knn_graph(
+    features: Any,
+    k: int = 20,
+    backend: str = "auto",
+    *,
+    min_recall: float = 0.95,
+    memory_budget: int | None = None,
+    seed: int = 0,
+    group: ProcessGroup,
+) -> ShardedGraph: ...
 
 
 def knn_graph(
@@ -28,10 +58,10 @@ def knn_graph(
     backend: str = "auto",
     *,
     min_recall: float = 0.95,
-    memory_budget: int = MEMORY_BUDGET,
+    memory_budget: int | None = None,
     seed: int = 0,
-    group: "ProcessGroup | None" = None,
-) -> KnnGraph:
+    group: ProcessGroup | None = None,
+) -> KnnGraph | ShardedGraph:
     """The directed graph of the k nearest neighbours under the Euclidean distance.
 
     Distances are those of the vectorised samples in float32, whatever the input's type. All are measured by direct
@@ -46,21 +76,22 @@ def knn_graph(
             faster, from shape, device and options alone (logged at level INFO with the reason).
         min_recall: fraction of the true neighbours, 0 to 1, that an approximation must find. A search that
             misses it is repeated with more effort, then replaced by the exact graph.
-        memory_budget: bytes that may be taken beyond the features, on the CPU. "auto" takes no NN-descent that would
-            need more; a graph that cannot be built within it is refused.
+        memory_budget: bytes that may be taken beyond the features, on the CPU; 1 GiB if None. "auto" takes no
+            NN-descent that would need more; a graph that cannot be built within it is refused. With a group those
+            of each rank, the least of all ranks; there it holds on a GPU, too, with blocks of 1 GiB if None.
         seed: seed of the approximate search and its audit, 0 to 2³² - 1.
         group: torch.distributed process group whose ranks hold the samples: `features` are this rank's, and so are the
-            rows of the graph. The graph is exact, also with "auto"; all ranks must call it. No memory_budget may be
-            given: blocks have fixed sizes.
+            rows of the graph. The graph is exact, also with "auto"; all ranks must call it.
 
     Returns:
-        A KnnGraph of numpy arrays.
+        A KnnGraph of numpy arrays; with a group a ShardedGraph, this rank's rows of it.
 
     Raises:
         TypeError: features that are not real numbers in a dense array or tensor; options of another type.
         ValueError: fewer than 2 samples, no features, rows of unequal length, NaN or infinite values, values beyond
             float32, k, min_recall or seed out of range, an unknown backend, a memory budget below one block or below
-            what backend="nndescent" takes, or any with a group. With a group each is raised on all ranks.
+            what backend="nndescent" takes. With a group each is raised on all ranks.
+        RankError: with a group, any other exception of a rank, such as lack of memory; on all ranks.
 
     Source: section 3.2.1 of the thesis; for nndescent, Dong et al. 2011, as implemented by pynndescent.
 
@@ -72,8 +103,9 @@ def knn_graph(
     """
     check = partial(_check_options, backend, min_recall, memory_budget, seed, over_ranks=group is not None)
     if group is not None:
-        return _graph_over_ranks(features, k, backend, group, check)
+        return _graph_over_ranks(features, k, backend, memory_budget, group, check)
     check()
+    memory_budget = MEMORY_BUDGET if memory_budget is None else memory_budget
     points = Points(features)
     n = points.n
     k = checked_k(k, n)
@@ -86,15 +118,15 @@ def knn_graph(
 
 
 def _graph_over_ranks(
-    features: Any, k: int, backend: str, group: "ProcessGroup", check: Callable[[], None]
-) -> KnnGraph:
+    features: Any, k: int, backend: str, memory_budget: int | None, group: ProcessGroup, check: Callable[[], None]
+) -> ShardedGraph:
     from torch.distributed import get_rank
 
     from rra_monitor.graph.distributed import distributed_graph
     from rra_monitor.utils.collectives import gathered
 
     ranks = len(gathered(check, group))  # an option that one rank got wrong fails on all
-    graph = distributed_graph(features, k, group)
+    graph = distributed_graph(features, k, group, memory_budget)
     if backend == "auto" and get_rank(group) == 0:
         _log.info(
             "knn_graph: exact over %d ranks for n=%d, k=%d: descent works in one process", ranks, graph.samples, k
@@ -102,7 +134,7 @@ def _graph_over_ranks(
     return graph
 
 
-def _check_options(backend: str, min_recall: float, memory_budget: int, seed: int, *, over_ranks: bool) -> None:
+def _check_options(backend: str, min_recall: float, memory_budget: int | None, seed: int, *, over_ranks: bool) -> None:
     """Refuse options with which no graph can be built."""
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
@@ -110,17 +142,13 @@ def _check_options(backend: str, min_recall: float, memory_budget: int, seed: in
         raise TypeError(f"min_recall must be a number, 0 to 1, got {min_recall!r}; its default is 0.95")
     if not 0 <= min_recall <= 1:
         raise ValueError(f"min_recall={min_recall} must lie in 0 to 1: the fraction of the true neighbours to be found")
-    for name, value in (("memory_budget", memory_budget), ("seed", seed)):
+    budget = MEMORY_BUDGET if memory_budget is None else memory_budget
+    for name, value in (("memory_budget", budget), ("seed", seed)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
             raise TypeError(f"{name} must be an integer, got {value!r}; its default is {DEFAULTS[name]:,}")
-    if memory_budget < 1:
-        raise ValueError(f"memory_budget={memory_budget} bytes must be above 0; its default is {MEMORY_BUDGET:,}")
+    if budget < 1:
+        raise ValueError(f"memory_budget={budget} bytes must be above 0; its default is {MEMORY_BUDGET:,}")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed={seed} must lie in 0 to 2**32 - 1; its default is 0")
     if over_ranks and backend == "nndescent":
         raise ValueError("backend='nndescent' works in one process; over a group take 'exact' or 'auto'")
-    if over_ranks and memory_budget != MEMORY_BUDGET:
-        raise ValueError(
-            f"memory_budget={memory_budget:,} cannot be kept over a group, whose blocks have fixed sizes (see "
-            "docs/graph.md); leave it out, and spread the samples over more ranks to need less on each"
-        )

@@ -8,12 +8,13 @@ from rra_monitor.graph.dense import SETTLED, dense_neighbours
 from rra_monitor.graph.distances import BLOCK_BYTES, CHUNK, nearest, refuse_vanished, squared_distances
 from rra_monitor.graph.finished import constant_rows, finished_graph, in_units, ties_of
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.graph.on_device import DENSE, graph_on_device
-from rra_monitor.graph.part_sizes import in_two_sweeps
+from rra_monitor.graph.on_device import DENSE, bytes_on_device, graph_on_device
+from rra_monitor.graph.part_sizes import in_two_sweeps, two_sweep_bytes
 from rra_monitor.graph.parts import GraphOfParts
 from rra_monitor.graph.points import MEMORY_BUDGET, Points
 from rra_monitor.graph.precision import full_precision
-from rra_monitor.graph.sieve import TooWide, sifted
+from rra_monitor.graph.shortlist import Shortlist
+from rra_monitor.graph.sieve import AT_ONCE, CHECKS, PILOT, PILOT_BYTES, PREPARED, SAMPLE, TILES, TooWide, sifted
 from rra_monitor.graph.spot_check import warn, wrong_rows
 from rra_monitor.graph.workers import Workers
 
@@ -36,15 +37,19 @@ def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> K
     If products below double precision were used, a few rows are checked in float64. If one is wrong, all are built
     again in double precision, with a warning.
 
-    On the CPU, features so wide that a few samples exceed the memory budget are read in chunks of features.
+    Features so wide that a few samples exceed the memory budget are read in chunks of features.
 
     Raises:
         ValueError: on the CPU, a memory budget below one block; distances that exceed float32, or vanish in it.
     """
     checked = failed = 0
     if points.device.type != "cpu" and not points.constant:
+        # The default is no limit there: it would forbid what a GPU has room for.
+        limit = None if memory_budget == MEMORY_BUDGET else memory_budget
+        if limit is not None and limit < bytes_on_device(points.n, points.dim, k):
+            return _graph_of_chunks(points, k, limit)
         with full_precision(points.device):
-            return graph_on_device(points, k)
+            return graph_on_device(points, k, limit)
     wide = points.device.type == "cpu" and points.dim >= WIDE and not points.constant
     if wide and in_two_sweeps(points.n, points.dim, k, memory_budget):
         return _graph_of_chunks(points, k, memory_budget)
@@ -110,6 +115,24 @@ def nearest_of_all(
         near, others = dense_neighbours(points, torch.from_numpy(rows[here]).to(points.device), k, block)
         squared[here], ids[here] = near[:, :shown].cpu().numpy(), others[:, :shown].int().cpu().numpy()
     return squared, ids
+
+
+def comfortable_bytes(n: int, dim: int, k: int, device: torch.device) -> int:
+    """Bytes beyond the features with which a graph takes hardly longer than with more."""
+    if device.type == "cuda":
+        return bytes_on_device(n, dim, k)
+    chunks = two_sweep_bytes(n, dim, k)
+    return chunks if dim >= WIDE else min(chunks, _sieve_bytes(n, dim, k))
+
+
+def _sieve_bytes(n: int, dim: int, k: int) -> int:
+    """Bytes with which the sieve has blocks of some size, at most."""
+    room = Shortlist.room(min(n - 1, 4 * k + 132))
+    tile = min(512, max(TILES[-1], n // 16))
+    pilot = dim * (8 * PILOT + 12 * min(256, max(1, PILOT_BYTES // (8 * dim))) + CHECKS)
+    samples = 4 * dim * (min(SAMPLE, n // 10) + tile + min(n, TILES[0])) + CHECKS * dim
+    each = PREPARED * max(dim, min(64 * dim, AT_ONCE)) + 6 * tile**2
+    return max(pilot, 12 * n * room + min(BLOCK_BYTES, 8 * n * room) + samples + each * torch.get_num_threads())
 
 
 def rows_bytes(n: int, dim: int, rows: int, k: int) -> int:

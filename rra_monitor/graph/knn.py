@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.graph.validity import check_distances, check_neighbours
+from rra_monitor.graph.validity import check_rows
 
 TIE_TOLERANCE = 1e-5
 """Two distances that differ by less than this fraction of the larger one count as tied."""
@@ -36,15 +36,10 @@ class KnnGraph:
         failed: number of these that were wrong. Above 0 the graph was built again in double precision, and a bound on
             the error does not hold here: please report it.
         audit: exact rows on which the recall of an approximate graph was measured; None for an exact one.
-        offset: position of the first row among all samples; above 0 for the shard of a later rank only.
-        total: number of all samples, for a graph that was built over the ranks of a process group and holds this rank's
-            rows only: its indices are positions among all samples; ties, zeros and recall are those of the whole
-            graph. None for a whole graph.
 
     Raises:
-        ValueError: indices and distances of different shapes; neighbours outside 0 to samples - 1, a sample that is its
-            own neighbour, a neighbour twice in one row; distances that are NaN, infinite, negative or not ascending;
-            rows that do not lie within the total.
+        ValueError: indices and distances of different shapes; neighbours outside 0 to n - 1, a sample that is its own
+            neighbour, a neighbour twice in one row; distances that are NaN, infinite, negative or not ascending.
     """
 
     indices: npt.NDArray[np.int32]
@@ -57,8 +52,6 @@ class KnnGraph:
     checked: int = 0
     failed: int = 0
     audit: Audit | None = None
-    offset: int = 0
-    total: int | None = None
 
     @classmethod
     def of_checked(cls, **values: Any) -> KnnGraph:
@@ -69,27 +62,12 @@ class KnnGraph:
         return graph
 
     def __post_init__(self) -> None:
-        if self.indices.ndim != 2 or self.indices.shape != self.distances.shape:
-            raise ValueError(
-                f"indices {self.indices.shape} and distances {self.distances.shape} must have one shape (n, k)"
-            )
-        if self.offset < 0 or self.offset + self.n > self.samples:
-            raise ValueError(
-                f"rows {self.offset} to {self.offset + self.n - 1} do not lie within {self.samples} samples; "
-                "give the total of all ranks"
-            )
-        check_neighbours(self.indices, self.samples, self.offset)
-        check_distances(self.distances, self.offset)
+        check_rows(self.indices, self.distances, self.n)
 
     @property
     def n(self) -> int:
-        """Number of rows: of samples whose neighbours the graph holds."""
+        """Number of samples."""
         return int(self.indices.shape[0])
-
-    @property
-    def samples(self) -> int:
-        """Number of samples that can be neighbours: n, or the total where this is one rank's shard."""
-        return self.n if self.total is None else self.total
 
     @property
     def k(self) -> int:
@@ -103,16 +81,12 @@ class KnnGraph:
             k: number of neighbours, 1 to this graph's.
 
         Raises:
-            ValueError: a k out of range; one rank's shard of a graph.
+            ValueError: a k out of range.
         """
         if not 1 <= k <= self.k:
             raise ValueError(f"k={k} must lie in 1 to {self.k}, the number of neighbours that the graph has")
         if k == self.k:
             return self
-        if self.total is not None:
-            raise ValueError(
-                f"the graph holds {self.n} of {self.samples} samples, this rank's shard; build it with k={k} instead"
-            )
         near, far = self.distances[:, k - 1], self.distances[:, k]
         audit = None if self.audit is None else self.audit.nearest(k)
         cut = replace(
@@ -125,9 +99,8 @@ class KnnGraph:
         return cut if audit is None else replace(cut, recall=audit.recall(cut))
 
     def __repr__(self) -> str:
-        shard = "" if self.total is None else f"offset={self.offset}, total={self.total}, "
         return (
-            f"KnnGraph(n={self.n}, {shard}k={self.k}, ties={self.ties:.3g}, zeros={self.zeros:.3g}, "
+            f"KnnGraph(n={self.n}, k={self.k}, ties={self.ties:.3g}, zeros={self.zeros:.3g}, "
             f"recall={self.recall:.3g}, metric={self.metric!r}, backend={self.backend!r})"
         )
 

@@ -81,13 +81,24 @@ class Sizes:
         return 8 * self.rows * last + 4 * self.rows * (self.rows + self.side)
 
     @property
+    def results(self) -> int:
+        """Bytes of the neighbours found."""
+        return 16 * self.n * min(self.k + 1, self.n - 1) + 80 * self.n
+
+    @property
     def held(self) -> int:
-        """Bytes that are held from one part to the next."""
-        results = 16 * self.n * min(self.k + 1, self.n - 1) + 80 * self.n
+        """Bytes that are held from one part to the next, at most: where all pairs of samples may be near."""
         lists = self.segments * SEGMENT_BYTES
         if not self.gram:
-            return results + max(lists, self.products + self.segments * (8 + 4 * WIDTH))
-        return results + max(self.products + lists, self.products + 8 * self.n**2)
+            return self.results + max(lists, self.products + self.segments * (8 + 4 * WIDTH))
+        return self.results + max(self.products + lists, self.products + 8 * self.n**2)
+
+    def held_in(self, sweep: int) -> int:
+        """Bytes that are held in the first (0) or a later sweep of a graph whose lists of pairs are short, as most."""
+        segments = self.rows * (2 * (self.k + 1) // WIDTH + 2)
+        lists = min(segments, self.segments) * SEGMENT_BYTES
+        products = self.products if self.gram or sweep % 2 == 0 else 0
+        return self.results + products + (lists if sweep % 2 else 0)
 
     @property
     def work(self) -> int:
@@ -112,9 +123,8 @@ def sizes_within(n: int, dim: int, k: int, memory_budget: int, gram: bool = Fals
     for blocks in BLOCKS:
         if (sizes := _with_blocks(n, dim, k, gram, n, blocks)).bytes <= memory_budget:
             return _enlarged(sizes, memory_budget)
-    one = _with_blocks(n, dim, k, gram, n if gram else 1, BLOCKS[-1])
-    if one.bytes > memory_budget:
-        raise ValueError(below_one_block(n, dim, memory_budget, one.bytes))
+    if (least := least_bytes(n, dim, k, gram)) > memory_budget:
+        raise ValueError(below_one_block(n, dim, memory_budget, least))
     grouped = [_most_rows(n, dim, k, blocks, memory_budget) for blocks in BLOCKS]
     fewest = min(sizes.sweeps for sizes in grouped if sizes)
     return _enlarged(next(sizes for sizes in grouped if sizes and sizes.sweeps <= 1.5 * fewest), memory_budget)
@@ -137,7 +147,17 @@ def _most_rows(n: int, dim: int, k: int, blocks: tuple[int, int, int], memory_bu
 
 def in_two_sweeps(n: int, dim: int, k: int, memory_budget: int) -> bool:
     """Whether two sweeps find the neighbours of all samples within a budget."""
-    return _with_blocks(n, dim, k, False, n, BLOCKS[0]).bytes <= memory_budget
+    return two_sweep_bytes(n, dim, k) <= memory_budget
+
+
+def two_sweep_bytes(n: int, dim: int, k: int) -> int:
+    """Bytes beyond the features with which two sweeps find the neighbours of all samples, in blocks of some size."""
+    return _with_blocks(n, dim, k, False, n, BLOCKS[0]).bytes
+
+
+def least_bytes(n: int, dim: int, k: int, gram: bool = False) -> int:
+    """Bytes beyond the features with which a graph can be built at all, however many sweeps that takes."""
+    return _with_blocks(n, dim, k, gram, n if gram else 1, BLOCKS[-1]).bytes
 
 
 def _enlarged(sizes: Sizes, memory_budget: int) -> Sizes:

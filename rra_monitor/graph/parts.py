@@ -17,7 +17,7 @@ from rra_monitor.graph.bounds import squared_error, vanishing
 from rra_monitor.graph.distances import vanished
 from rra_monitor.graph.finished import constant_rows, finished_graph, in_units, ties_of
 from rra_monitor.graph.knn import KnnGraph, checked_k
-from rra_monitor.graph.pairs import Pairs
+from rra_monitor.graph.pairs import SEGMENT_BYTES, Pairs
 from rra_monitor.graph.part_sizes import SUMMED, sizes_within
 from rra_monitor.graph.points import MEMORY_BUDGET, Points, as_matrix
 from rra_monitor.graph.precision import full_precision
@@ -79,6 +79,14 @@ class GraphOfParts:
     def wants_sweep(self) -> bool:
         """Whether the parts are needed once more."""
         return self._top < self.sizes.n
+
+    @property
+    def held(self) -> int:
+        """Bytes that are held until this sweep ends, no more than `sizes.held`."""
+        sizes = self.sizes
+        products = sizes.products if self.wants_sweep and (sizes.gram or self._pairs is None) else 0
+        lists = 0 if self._pairs is None else self._pairs.segments * SEGMENT_BYTES
+        return min(sizes.held, sizes.results + products + lists)
 
     def add(self, part: Any) -> None:
         """Take in a part.

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 
+from rra_monitor.graph.ring_sizes import RingSizes
+from rra_monitor.utils.collectives import agreed
+
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-BLOCK_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}
-"""Largest block in bytes, by the kind of device. On a GPU small blocks would slow down the products."""
+
+class Visitor(Protocol):
+    """What a rank does with the samples of all ranks."""
+
+    def take(self, first: int, block: torch.Tensor) -> None:
+        """Use the next block, before it is overwritten.
+
+        Args:
+            first: global index of the block's first sample.
+            block: (b, d) samples, on the device of the rank's own.
+        """
+
+
+V = TypeVar("V", bound=Visitor)
 
 
 @dataclass(frozen=True)
@@ -23,46 +38,93 @@ class Ring:
     Attributes:
         rows: (n_r, d) this rank's samples, n_r = counts[rank].
         counts: numbers of samples, by rank.
-        rank: rank of this process within the group.
         group: process group whose ranks hold the samples.
+        sizes: number of samples in a block, and what is computed from one at once.
+        room: (0 to 2, b, d) blocks that are received, where the group needs them. They are allocated before anything
+            is passed, because a rank that finds no memory for them cannot pass them on.
+        sent: (b, d) a block of this rank's samples where the group needs it; None if they lie there.
     """
 
     rows: torch.Tensor
     counts: Sequence[int]
-    rank: int
     group: ProcessGroup
+    sizes: RingSizes
+    room: torch.Tensor
+    sent: torch.Tensor | None
+
+    @classmethod
+    def over(cls, rows: torch.Tensor, counts: Sequence[int], group: ProcessGroup, sizes: RingSizes) -> Ring:
+        """The ring of a group, with room for its blocks."""
+        wire = wire_of(rows.device, group)
+        room = rows.new_empty((min(len(counts) - 1, 2), sizes.block, rows.shape[1]), device=wire)
+        lies_there = wire == rows.device or len(counts) == 1
+        return cls(rows, counts, group, sizes, room, None if lies_there else torch.empty_like(room[0]))
+
+    @property
+    def rank(self) -> int:
+        """Rank of this process within the group."""
+        return dist.get_rank(self.group)
 
     @property
     def offset(self) -> int:
         """Global index of this rank's first sample."""
         return sum(self.counts[: self.rank])
 
-    @property
-    def block_bytes(self) -> int:
-        """Bound on a block, also for temporary ones."""
-        return BLOCK_BYTES.get(self.rows.device.type, BLOCK_BYTES["cpu"])
+    def visit(self, begin: Callable[[], V]) -> V:
+        """What `begin` returns, after it has taken every rank's samples; a collective call.
 
-    def blocks(self) -> Iterator[tuple[int, torch.Tensor]]:
-        """Every rank's samples in blocks: the global index of the first, and (b, d) samples on this rank's device.
+        All ranks must go through the whole ring together. So one that fails goes on passing blocks, and all raise its
+        error at the end.
 
-        All ranks must go through the whole ring together. While a block is processed, the next one is transferred; a
-        rank holds two. It sends (n - n_next) d values in all, n_next being the samples of the rank that it sends to.
+        Raises:
+            Exception: of `begin` or `take` on any rank, on all, see `gathered`.
+        """
+        visitors: list[V] = []
+        failures: list[Exception] = []
+
+        def attempt(work: Callable[..., object], *given: object) -> None:
+            if not failures:
+                try:
+                    work(*given)
+                except Exception as error:  # whatever it is, the others need the blocks that pass through here
+                    failures.append(error)
+
+        def take(first: int, block: torch.Tensor) -> None:
+            visitors[0].take(first, block.to(self.rows.device))
+
+        def outcome() -> V:
+            for failure in failures:
+                raise failure
+            return visitors[0]
+
+        attempt(lambda: visitors.append(begin()))
+        for first, block in self._blocks():
+            attempt(take, first, block)
+        try:
+            return agreed(outcome, self.group)
+        finally:
+            failures.clear()  # an error holds this frame, which would hold it and what it could not allocate
+
+    def _blocks(self) -> Iterator[tuple[int, torch.Tensor]]:
+        """Every rank's samples in blocks: the global index of the first, and (b, d) samples where they arrived.
+
+        While a block is processed, the next one is transferred. A rank sends (n - n_next) d values in all, n_next being
+        the samples of the rank that it sends to.
         """
         ranks = len(self.counts)
-        size = max(1, self.block_bytes // (self.rows.element_size() * self.rows.shape[1]))
-        wire = wire_of(self.rows.device, self.group)
-        for top in range(0, max(self.counts), size):
-            sizes = [min(max(count - top, 0), size) for count in self.counts]
-            block = self.rows[top : top + size].contiguous()
-            block = block.to(wire) if ranks > 1 else block
+        for top in range(0, max(self.counts), self.sizes.block):
+            sizes = [min(max(count - top, 0), self.sizes.block) for count in self.counts]
+            block = self.rows[top : top + self.sizes.block]
+            if self.sent is not None:
+                block = self.sent[: len(block)].copy_(block)
             for hop in range(ranks):
                 source = (self.rank - hop) % ranks
                 following, transfers = block, []
                 if hop + 1 < ranks:
-                    following = block.new_empty((sizes[(source - 1) % ranks], block.shape[1]))
+                    following = self.room[hop % 2, : sizes[(source - 1) % ranks]]
                     transfers = self._passed_on(block, following)
                 if len(block):
-                    yield sum(self.counts[:source]) + top, block.to(self.rows.device)
+                    yield sum(self.counts[:source]) + top, block
                 for transfer in transfers:
                     transfer.wait()
                 block = following

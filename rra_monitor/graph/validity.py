@@ -9,6 +9,30 @@ BLOCK = 1 << 20
 """Neighbours checked at once, so that checking needs no copy of a graph."""
 
 
+def check_rows(indices: npt.NDArray[Any], distances: npt.NDArray[Any], samples: int, offset: int = 0) -> None:
+    """Refuse rows that no graph can have.
+
+    Args:
+        indices: (n, k) positions of the neighbours of n samples.
+        distances: (n, k) distances to them.
+        samples: number of samples that can be neighbours.
+        offset: position of the first row among them.
+
+    Raises:
+        ValueError: arrays of different shapes, rows that do not lie within the samples; see `check_neighbours` and
+            `check_distances`.
+    """
+    if indices.ndim != 2 or indices.shape != distances.shape:
+        raise ValueError(f"indices {indices.shape} and distances {distances.shape} must have one shape (n, k)")
+    if offset < 0 or offset + len(indices) > samples:
+        raise ValueError(
+            f"rows {offset} to {offset + len(indices) - 1} do not lie within {samples} samples; "
+            "give the total of all ranks"
+        )
+    check_neighbours(indices, samples, offset)
+    check_distances(distances, offset)
+
+
 def check_neighbours(indices: npt.NDArray[Any], samples: int, offset: int = 0) -> None:
     """Refuse neighbours that no graph can have.
 
@@ -40,10 +64,10 @@ def check_neighbours(indices: npt.NDArray[Any], samples: int, offset: int = 0) -
         )
     height = max(1, BLOCK // k)
     for top in range(0, len(indices), height):
-        _check_rows(indices[top : top + height], offset + top)
+        _check_names(indices[top : top + height], offset + top)
 
 
-def _check_rows(indices: npt.NDArray[Any], first: int) -> None:
+def _check_names(indices: npt.NDArray[Any], first: int) -> None:
     own = indices == np.arange(first, first + len(indices))[:, None]
     if own.any():
         row = int(np.argmax(own.any(axis=1)))

@@ -1,4 +1,8 @@
-"""The curves of a snapshot while its layers come in, one after the other."""
+"""The curves of a snapshot while its layers come in, one after the other.
+
+Several ranks share the work: each computes the quantities of graphs of some layers, the first those of features and of
+pairs of layers, and at the end they exchange what they have.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,9 +13,10 @@ import numpy.typing as npt
 
 from rra_monitor.capture.names import FULL, split_view
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.measure.quantity import Quantity
+from rra_monitor.measure.quantity import Quantity, Source
 from rra_monitor.measure.settings import Curve
 from rra_monitor.metrics._estimate import Estimate
+from rra_monitor.utils.ranks import ALONE, Ranks
 
 ROUNDING = 1e-9
 """Tolerance of a value outside the range of its quantity."""
@@ -29,59 +34,97 @@ class Collector:
     Args:
         quantities: quantities to compute.
         labels: (n,) classes, or None for unlabelled data.
+        ranks: processes that measure together; all of them add the same layers and end with the same values.
 
     Attributes:
         graphs: layer to graph, in execution order.
         reasons: name of a quantity and layer to the reason why it is undefined there; layer "" for pairs.
     """
 
-    def __init__(self, quantities: Sequence[Quantity], labels: npt.NDArray[np.int64] | None) -> None:
+    def __init__(
+        self, quantities: Sequence[Quantity], labels: npt.NDArray[np.int64] | None, ranks: Ranks = ALONE
+    ) -> None:
         self.graphs: dict[str, KnnGraph] = {}
         self.reasons: dict[tuple[str, str], str] = {}
         self._labels = labels
+        self._ranks = ranks
         self._quantities = [one for one in quantities if labels is not None or not one.needs_labels]
         self._values: dict[str, list[float]] = {one.name: [] for one in self._quantities if not one.of_pairs}
         self._kernels: list[Any] = []
 
+    @property
+    def sources(self) -> set[Source]:
+        """What the quantities are computed from."""
+        return {one.of for one in self._quantities}
+
     def add(self, layer: str, graph: KnnGraph, features: Any = None, kernel: Any = None) -> None:
-        """Compute the quantities of one layer.
+        """Compute those quantities of one layer that are this rank's.
 
         Args:
             layer: name of the layer, or of a view of it.
             graph: graph of the layer.
-            features: (n, …) features of the layer; None where they are never together in memory.
+            features: (n, …) features of the layer; None where they are never together in memory. The first rank's are
+                looked at alone.
             kernel: `LinearKernel` of the layer; made from the features if it is needed and not given.
         """
+        position, first = len(self.graphs), self._ranks.rank == 0
         self.graphs[layer] = graph
-        sources = {one.of for one in self._quantities}
-        paired = "gram pairs" in sources and split_view(layer)[1] == FULL
-        if kernel is None and features is not None and (paired or "gram" in sources):
+        paired = "gram pairs" in self.sources and split_view(layer)[1] == FULL
+        if first and kernel is None and features is not None and (paired or "gram" in self.sources):
             from rra_monitor.metrics import linear_kernel
 
             kernel = linear_kernel(features)
         if paired:
             self._kernels.append(kernel)
         for quantity in self._quantities:
-            if not quantity.of_pairs:
+            if quantity.of_pairs:
+                continue
+            self._values[quantity.name].append(math.nan)
+            if self._computed_by(quantity, position) == self._ranks.rank:
                 estimate = self._estimate(quantity, graph, features, kernel)
-                self._values[quantity.name].append(estimate.value)
+                self._values[quantity.name][-1] = estimate.value
                 if estimate.reason is not None:
                     self.reasons[quantity.name, layer] = estimate.reason
+
+    def exchange(self) -> None:
+        """Give every rank the values of all; with several ranks a collective call, before `curves` and `matrices`."""
+        found = self._ranks.values(lambda: (self._values, self.reasons))
+        for quantity in self._quantities:
+            if not quantity.of_pairs:
+                self._values[quantity.name] = [
+                    found[self._computed_by(quantity, position)][0][quantity.name][position]
+                    for position in range(len(self.graphs))
+                ]
+        reasons = {key: reason for _, theirs in found for key, reason in theirs.items()}
+        order = {layer: position for position, layer in enumerate(self.graphs)}
+        self.reasons = dict(sorted(reasons.items(), key=lambda item: order[item[0][1]]))
+
+    def _computed_by(self, quantity: Quantity, position: int) -> int:
+        """The rank that computes a quantity of a layer."""
+        return position % self._ranks.size if quantity.of == "graph" else 0
 
     def curves(self) -> dict[str, Curve]:
         """Name of each quantity of layers to its (L,) values."""
         return {name: np.array(values, dtype=float) for name, values in self._values.items()}
 
     def matrices(self) -> dict[str, Curve]:
-        """Name of each quantity of pairs to its (L, L) values; those of Gram matrices leave pooled views out."""
-        matrices = {}
+        """Name of each quantity of pairs to its (L, L) values; those of Gram matrices leave pooled views out.
+
+        With several ranks a collective call.
+        """
+        found, reasons = self._ranks.values(lambda: self._matrices() if self._ranks.rank == 0 else ({}, {}))[0]
+        self.reasons |= reasons
+        return found
+
+    def _matrices(self) -> tuple[dict[str, Curve], dict[tuple[str, str], str]]:
+        matrices, reasons = dict[str, Curve](), dict[tuple[str, str], str]()
         for quantity in self._quantities:
             if quantity.of_pairs:
                 given: list[Any] = list(self.graphs.values()) if quantity.of == "graph pairs" else self._kernels
                 matrices[quantity.name], reason = _pairs(quantity, given)
                 if reason is not None:
-                    self.reasons[quantity.name, ""] = reason
-        return matrices
+                    reasons[quantity.name, ""] = reason
+        return matrices, reasons
 
     def _estimate(self, quantity: Quantity, graph: KnnGraph, features: Any, kernel: Any) -> Estimate:
         given: Mapping[str, tuple[Any, ...]] = {

@@ -21,12 +21,13 @@ class CostEstimate:
         n: number of samples.
         k: number of neighbours.
         classes: number of classes, None for unlabelled data.
-        passes: number of times that the sample passes through the network: one for each group of layers whose features
-            fit the memory budget together.
+        passes: number of times that the sample passes through the network, in part or as a whole: one for each group of
+            layers whose features fit the memory budget together, and several for layers that do not fit.
         seconds: time, estimated from passes of a few samples and from graphs of made-up features; accurate to a factor
             of two. The first snapshot of a process may take some seconds longer, since it compiles.
         graph_bytes: size of the stored graphs.
         curve_bytes: size of what is stored beside the graphs, and stays where `keep_graphs` removes them.
+        memory_budget: bytes that the snapshot may take beyond what the network takes for a batch.
     """
 
     layers: tuple[Layer, ...]
@@ -38,6 +39,7 @@ class CostEstimate:
     seconds: float
     graph_bytes: int
     curve_bytes: int
+    memory_budget: int = 4 << 30
 
     @property
     def bytes(self) -> int:

@@ -1,21 +1,59 @@
-"""Graphs of layers whose features exceed the memory budget: they are captured in parts, in two sweeps over these."""
+"""Graphs of layers whose features exceed the memory budget: they are captured in parts, in two sweeps over these.
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+The last part of a sweep is the first of the next one, which goes the other way, and is not captured again.
+"""
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
 from torch import nn
 
 from rra_monitor.capture.features import Forward, call_model, collect
+from rra_monitor.capture.kept import most_copied
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize
-from rra_monitor.capture.passes import named_dims, windows
+from rra_monitor.capture.passes import itemsizes, named_dims, windows
 from rra_monitor.graph import GraphOfParts, KnnGraph
-from rra_monitor.graph.part_sizes import PartsPlan, parts_plan
+from rra_monitor.graph.part_sizes import Sizes, parts_plan, sizes_within
+from rra_monitor.measure.joined import joined
+from rra_monitor.measure.layer_errors import named
 from rra_monitor.metrics import LinearKernel
 from rra_monitor.samples.sample import FixedSample
+from rra_monitor.utils.ranks import ALONE, Ranks
 
 HELD_SHARE = 16
 """Of the budget, that may be held between the passes for the graphs of several layers; more would cost passes."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers whose graphs are built in the same sweeps.
+
+    Attributes:
+        layers: the layers, in execution order.
+        sizes: name of each view to the sizes of what its graph is computed with.
+        budgets: name of each view to the bytes that its graph may take beyond the parts.
+        memory_budget: bytes of parts and graphs together.
+        work: bytes that are taken while a part is added, or during a pass: of one graph at a time, since parts are
+            added one after the other.
+    """
+
+    layers: tuple[Layer, ...]
+    sizes: dict[str, Sizes]
+    budgets: dict[str, int]
+    memory_budget: int
+    work: int
+
+    def room(self, held: int) -> int:
+        """Bytes of the parts of a pass, beside what graphs hold."""
+        return self.memory_budget - self.work - held
+
+    @property
+    def most_held(self) -> int:
+        """Bytes that the graphs hold at most."""
+        return sum(each.held for each in self.sizes.values())
 
 
 def graphs_in_parts(
@@ -27,7 +65,10 @@ def graphs_in_parts(
     *,
     forward: Forward = call_model,
     batch_size: int | BatchSize = 128,
-    gram: bool = False,
+    kernels: Collection[str] = (),
+    state: int = 0,
+    probe: str = "",
+    ranks: Ranks = ALONE,
 ) -> Iterator[tuple[str, KnnGraph, LinearKernel | None]]:
     """The exact graph of every view of some layers, whose features are never together in memory.
 
@@ -41,7 +82,10 @@ def graphs_in_parts(
         memory_budget: bytes of features and graphs together; what the network takes for a batch comes on top.
         forward: function of the model and a batch.
         batch_size: number of samples in a forward pass.
-        gram: whether the kernels are wanted, too.
+        kernels: names of the views whose kernels are wanted, too.
+        state: bytes of the network's state that are copied during a pass.
+        probe: name of the probe, for errors.
+        ranks: processes that measure together; each passes its own samples.
 
     Returns:
         Name, graph, and kernel or None, of each view in execution order.
@@ -50,60 +94,108 @@ def graphs_in_parts(
         ValueError: a budget below what the least part needs; features without a graph, or that differ from pass to
             pass, named by view.
     """
-    for group in _groups(layers, sample.n, k, memory_budget, gram):
+    for group in groups(layers, sample.n, k, memory_budget, kernels, state):
         builds = {
-            name: GraphOfParts(sample.n, dim, k, _plan(sample.n, dim, k, memory_budget, gram).memory_budget, gram)
-            for name, dim in named_dims(group).items()
+            name: GraphOfParts(sample.n, sizes.dim, k, group.budgets[name], gram=name in kernels)
+            for name, sizes in group.sizes.items()
         }
-        sizes = [build.sizes for build in builds.values()]
-        # Parts are added one after the other, so blocks of one graph at a time take room.
-        room = memory_budget - sum(each.held for each in sizes) - max(each.work for each in sizes)
-        itemsize = 4
-        while wanted := {name: build.sizes.dim for name, build in builds.items() if build.wants_sweep}:
-            widest = 1
-            for parts in windows(wanted, sample.n, room, itemsize):
-                found = collect(model, sample, group, forward, batch_size, parts)
-                for name in parts:
-                    with _named(name):
-                        builds[name].add(found[name])
-                    widest = max(widest, found.pop(name).element_size())
-            for name in wanted:
-                with _named(name):
-                    builds[name].end_sweep()
-            itemsize = widest  # 2 where half precision was kept
+        _fill(builds, group, model, sample, forward, batch_size, probe, ranks)
         for name in list(builds):
             build = builds.pop(name)
-            with _named(name):
-                yield name, build.graph(), _kernel(build) if gram else None
+            with named(name, probe):
+                graph, kernel = build.graph(), _kernel(build) if name in kernels else None
+            del build
+            yield name, graph, kernel
+            del kernel
 
 
-def _plan(n: int, dim: int, k: int, memory_budget: int, gram: bool) -> PartsPlan:
-    return parts_plan(n, dim, k, memory_budget, gram=gram)
+def groups(
+    layers: Sequence[Layer], n: int, k: int, memory_budget: int, kernels: Collection[str] = (), state: int = 0
+) -> list[Group]:
+    """Consecutive layers whose graphs together hold little of the budget, at least one layer each.
 
-
-def _groups(layers: Sequence[Layer], n: int, k: int, memory_budget: int, gram: bool) -> list[list[Layer]]:
-    """Consecutive layers whose graphs together hold little of the budget, at least one layer each."""
-    groups: list[list[Layer]] = []
-    held = 0
+    Raises:
+        ValueError: a budget below what the least part needs, named by view.
+    """
+    found: list[Group] = []
     for layer in layers:
-        own = sum(_plan(n, dim, k, memory_budget, gram).held for dim in named_dims([layer]).values())
-        if not groups or held + own > memory_budget // HELD_SHARE:
-            groups.append([])
-            held = 0
-        groups[-1].append(layer)
-        held += own
-    return groups
+        alone = _group([layer], n, k, memory_budget, kernels, state)
+        if found and found[-1].most_held + alone.most_held <= memory_budget // HELD_SHARE:
+            found[-1] = _group([*found[-1].layers, layer], n, k, memory_budget, kernels, state)
+        else:
+            found.append(alone)
+    return found
+
+
+def planned_passes(group: Group) -> list[dict[str, slice]]:
+    """The parts of each pass that the graphs of a group take: as a rule, since few pairs of samples may be near."""
+    n, dims, features = next(iter(group.sizes.values())).n, named_dims(group.layers), itemsizes(group.layers)
+    passes: list[dict[str, slice]] = []
+    last: dict[str, slice] = {}
+    for sweep in range(max(sizes.sweeps for sizes in group.sizes.values())):
+        wanted = {name: dim for name, dim in dims.items() if group.sizes[name].sweeps > sweep}
+        room = group.room(sum(sizes.held_in(sweep) for sizes in group.sizes.values()))
+        passes += windows(wanted, n, room, features, last, backwards=sweep % 2 == 1)
+        last = passes[-1] if _stays(group, passes[-1], n, features) else {}
+    return passes
+
+
+def _group(layers: Sequence[Layer], n: int, k: int, memory_budget: int, kernels: Collection[str], state: int) -> Group:
+    features = itemsizes(layers)
+    budgets, sizes = dict[str, int](), dict[str, Sizes]()
+    for name, dim in named_dims(layers).items():
+        gram = name in kernels
+        with named(name):
+            budgets[name] = parts_plan(n, dim, k, memory_budget, features[name], gram).memory_budget
+            sizes[name] = sizes_within(n, dim, k, budgets[name], gram)
+    work = max(state, *(each.work for each in sizes.values()))
+    return Group(tuple(layers), sizes, budgets, memory_budget, work)
+
+
+def _stays(group: Group, parts: Mapping[str, slice], n: int, features: Mapping[str, int]) -> bool:
+    """Whether the parts of a pass can stay for the next sweep, also if all pairs of samples may be near."""
+    size = sum(n * features[name] * (part.stop - part.start) for name, part in parts.items())
+    return bool(size <= group.room(group.most_held))
+
+
+def _fill(
+    builds: dict[str, GraphOfParts],
+    group: Group,
+    model: nn.Module,
+    sample: FixedSample,
+    forward: Forward,
+    batch_size: int | BatchSize,
+    probe: str,
+    ranks: Ranks,
+) -> None:
+    """Capture the parts of some layers until their graphs want no more."""
+    n, features, copied = sample.n, itemsizes(group.layers), most_copied(group.memory_budget)
+    own, most = sample.rows(ranks.rows(n)), ranks.most_rows(n)
+    backwards = False
+    where: dict[str, slice] = {}
+    parts: dict[str, torch.Tensor] = {}
+    while wanted := {name: build.sizes.dim for name, build in builds.items() if build.wants_sweep}:
+        for name in [name for name in wanted if name in parts]:
+            with named(name, probe):
+                ranks.agreed(partial(builds[name].add, parts[name]))
+        room = group.room(sum(build.held for build in builds.values()))
+        for ahead in windows(wanted, n, room, features, where, backwards):
+            parts.clear()
+            where = ahead
+            found = ranks.agreed(partial(collect, model, own, group.layers, forward, batch_size, where, most, copied))
+            for name in where:
+                parts[name] = joined(found.pop(name), n, ranks)
+                with named(name, probe):
+                    ranks.agreed(partial(builds[name].add, parts[name]))
+        if not _stays(group, where, n, features):
+            parts.clear()
+            where = {}
+        for name in wanted:
+            with named(name, probe):
+                ranks.agreed(builds[name].end_sweep)
+        backwards = not backwards
 
 
 def _kernel(build: GraphOfParts) -> LinearKernel:
     gram, scale = build.gram()
     return LinearKernel(gram, gram.diagonal().clone(), gram=True, scale=scale)
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Errors of the block name the view."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"layer {name!r}: {error}") from error

@@ -3,35 +3,52 @@
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import nn
 
-from rra_monitor.capture.features import (
-    Forward,
-    available,
-    call_model,
-    device_of,
-    iter_features,
-)
+from rra_monitor.capture.features import Forward, call_model, device_of
+from rra_monitor.capture.kept import most_copied, state_bytes
 from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.memory import BatchSize, freed, is_out_of_memory
-from rra_monitor.capture.passes import grouped
-from rra_monitor.graph import default_k, knn_graph
+from rra_monitor.capture.spread import is_sharded, is_tensor_parallel
+from rra_monitor.graph import default_k
 from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.estimate import CostEstimate, stored_curves, stored_graphs
+from rra_monitor.measure.layer_errors import named
+from rra_monitor.measure.layer_graphs import iter_graphs
+from rra_monitor.measure.memory_plan import Case, Wanted, passes_of, stages
 from rra_monitor.measure.options import MonitorOptions, check_names
 from rra_monitor.measure.remarks import Remarks
 from rra_monitor.measure.settings import Settings
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.measure.trial import Graphs, graph_seconds, passes
 from rra_monitor.measure.watched import WatchedLayers
+from rra_monitor.samples.drawing import fingerprint
 from rra_monitor.samples.sample import FixedSample
 from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.memory import free_memory
+from rra_monitor.utils.ranks import Ranks
 from rra_monitor.utils.repeated import Repeated
 from rra_monitor.utils.rng import preserved_rng
 from rra_monitor.utils.text import brief
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+OnGraph = Callable[[str, int, int], None]
+"""Function for a progress bar, see `Monitor.measure`."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment of a training: optimiser steps taken, and epochs completed."""
+
+    step: int
+    epoch: int
 
 
 class Monitor:
@@ -78,7 +95,7 @@ class Monitor:
         self.on_error = on_error
         self.quantities = options.measured()
         self._remarks = Remarks()
-        self._watched = WatchedLayers(options, self._forward, self._remarks.say)
+        self._watched = WatchedLayers(options, self._forward)
         self._failures = Repeated()
         self._batch_size = BatchSize(options.batch_size)
 
@@ -107,7 +124,13 @@ class Monitor:
         )
 
     def measure(
-        self, model: nn.Module, *, step: int, epoch: int, on_graph: Callable[[str, int, int], None] | None = None
+        self,
+        model: nn.Module,
+        *,
+        step: int,
+        epoch: int,
+        group: "ProcessGroup | None" = None,
+        on_graph: OnGraph | None = None,
     ) -> dict[str, Snapshot]:
         """A snapshot of every probe.
 
@@ -120,66 +143,142 @@ class Monitor:
                 process may measure alone.
             step: optimiser steps taken.
             epoch: epochs completed.
+            group: torch.distributed process group whose ranks share the work: each passes its part of the samples
+                through its replica of the network, and all build the graphs together. All must call this, and what
+                fails on one fails on all. The snapshot is that of one process; rank 0 alone has its graphs.
             on_graph: function for a progress bar, called before the first graph of a probe and after each graph, with
                 the probe, the number of its graphs built so far, and their total number.
 
         Returns:
-            Probe to snapshot; empty where measuring failed and `on_error` is "warn".
+            Probe to snapshot, on every rank; empty where measuring failed and `on_error` is "warn".
 
         Raises:
-            ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer.
+            ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer;
+                samples, options, steps or epochs that differ between ranks.
+            RankError: any other error of a rank of the group, on all ranks.
         """
-        step, epoch = whole_number("step", step, 0), whole_number("epoch", epoch, 0)
+        moment, ranks = Moment(whole_number("step", step, 0), whole_number("epoch", epoch, 0)), Ranks.of(group)
         try:
+            ranks.agree({"step": step, "epoch": epoch, **self._facts()})
+            self._prepare(model, ranks)
             with preserved_rng():  # a user's quantity may draw from the global streams
-                return {probe: self._snapshot(model, probe, step, epoch, on_graph) for probe in self.probes}
+                return {probe: self._snapshot(model, probe, moment, ranks, on_graph) for probe in self.probes}
         except Exception as error:
             if self.on_error == "raise":
                 raise
-            self._failures.warn(f"no snapshot at epoch {epoch}, step {step}; training goes on: {error!r}")
+            if ranks.rank == 0:
+                self._failures.warn(f"no snapshot at epoch {epoch}, step {step}; training goes on: {error!r}")
         freed()  # the error held what had been collected
         return {}
 
-    def plan(self, model: nn.Module) -> dict[str, CostEstimate]:
+    def plan(self, model: nn.Module, group: "ProcessGroup | None" = None) -> dict[str, CostEstimate]:
         """The layers that a snapshot of each probe will watch, and its estimated cost.
 
         Takes a tenth of a snapshot, or a second or two. Quantities of your own are called with made-up features.
-        """
-        with preserved_rng():
-            return {probe: self._estimate(model, probe) for probe in self.probes}
 
-    def _estimate(self, model: nn.Module, probe: str) -> CostEstimate:
-        sample, k, budget = self.probes[probe], self.k(probe), self.options.budget
-        layers = self._watched.of(model, probe, sample)
+        Args:
+            model: network, see `measure`.
+            group: process group whose ranks are to measure together, all of which must call this.
+        """
+        ranks = Ranks.of(group)
+        ranks.agree(self._facts())
+        self._prepare(model, ranks)
+        with preserved_rng():
+            return {probe: self._estimate(model, probe, ranks) for probe in self.probes}
+
+    def _estimate(self, model: nn.Module, probe: str, ranks: Ranks) -> CostEstimate:
+        sample, k, budget = self.probes[probe], self.k(probe), self._budget(model, ranks)
+        layers = ranks.agreed(lambda: self._watched.of(model, probe, sample, self._say_on(ranks)))
         names = [name for layer in layers for name in layer.view_names.values()]
-        groups = grouped(layers, sample.n, available(model, budget))
-        tried = passes(model, sample, groups, self._forward, self._batch_size)
+        case = self._case(model, probe, budget, ranks)
+        ahead = ranks.agreed(lambda: passes_of(stages(layers, case, budget), case))
+        tried = passes(model, sample, ahead, self._forward, self._batch_size, ranks)
         graphs = Graphs(sample.n, k, self.options.backend, sample.labels, self.quantities)
+        of_graphs = ranks.values(lambda: graph_seconds(graphs, layers, tried.noise, device_of(model), budget))
         return CostEstimate(
             layers=layers,
             graphs=len(names),
             n=sample.n,
             k=k,
             classes=sample.classes,
-            passes=sum(any(layer.module for layer in group) for group in groups),
-            seconds=tried.seconds + graph_seconds(graphs, layers, tried.noise, device_of(model), budget),
+            passes=sum(each.through_network for each in ahead),
+            memory_budget=budget,
+            seconds=tried.seconds + max(of_graphs) / ranks.size,
             graph_bytes=stored_graphs(sample.n, k, names),
             curve_bytes=stored_curves(names, self.quantities),
         )
 
+    def _case(self, model: nn.Module, probe: str, budget: int, ranks: Ranks) -> Case:
+        return Case(
+            n=self.probes[probe].n,
+            k=self.k(probe),
+            backend=self.options.backend,
+            device=device_of(model),
+            wanted=Wanted.by(self.quantities),
+            state=max(ranks.values(lambda: state_bytes(model, most_copied(budget)))),
+            ranks=ranks.size,
+        )
+
+    def _budget(self, model: nn.Module, ranks: Ranks) -> int:
+        """The memory budget, the least of all ranks; says where less is free."""
+        device = device_of(model)
+        budget = min(ranks.values(lambda: self.options.budget_on(device)))
+        self._remarks.short_of_memory(budget, free_memory(device))
+        return budget
+
+    def _prepare(self, model: nn.Module, ranks: Ranks) -> None:
+        """Settle with the other ranks how samples pass the network.
+
+        Raises:
+            ValueError: layers are split over ranks, which then cannot pass samples of their own.
+        """
+        if ranks.group is not None and any(ranks.values(lambda: is_tensor_parallel(model))):
+            raise ValueError(
+                "layers of the network are split over ranks (tensor parallel), which have to pass the same samples "
+                "together. Leave out the group: then each rank measures all samples, and one stores them"
+            )
+        if is_sharded(model):
+            self._batch_size.size = min(ranks.values(lambda: self._batch_size.size))
+
+    def _say_on(self, ranks: Ranks) -> Callable[[str], None]:
+        """Function that says a remark on the first rank alone."""
+        return self._remarks.say if ranks.rank == 0 else _silently
+
+    def _facts(self) -> dict[str, Any]:
+        """What must be the same on all ranks."""
+        samples = {
+            f"probe {name!r}": f"n={sample.n}, fingerprint {sample.fingerprint}, ids and labels {_hash(sample)}"
+            for name, sample in self.probes.items()
+        }
+        options = {name: getattr(self.options, name) for name in ("layers", "views", "k", "backend", "estimator")}
+        names = tuple(one.name for one in self.quantities)
+        return {"probes": tuple(self.probes), **samples, **options, "quantities": names}
+
     def _snapshot(
-        self, model: nn.Module, probe: str, step: int, epoch: int, on_graph: Callable[[str, int, int], None] | None
+        self, model: nn.Module, probe: str, moment: Moment, ranks: Ranks, on_graph: OnGraph | None
     ) -> Snapshot:
         started, sample = time.perf_counter(), self.probes[probe]
-        if known := self._watched.known(model, probe):
+        say = self._say_on(ranks)
+        known = self._watched.known(model, probe)
+        if all(ranks.values(lambda: bool(known))):
             try:
-                return self._measured(model, probe, known, started, step, epoch, on_graph)
+                return self._measured(model, probe, known, started, moment, ranks, on_graph)
             except Exception as error:
                 # The same modules may run in another way than before.
-                if is_out_of_memory(error) or self._watched.found(model, probe, sample) == known:
+                if is_out_of_memory(error) or not self._changed(model, probe, known, ranks, say):
                     raise
-        layers = self._watched.of(model, probe, sample)
-        return self._measured(model, probe, layers, started, step, epoch, on_graph)
+        layers = ranks.agreed(lambda: self._watched.of(model, probe, sample, say))
+        return self._measured(model, probe, layers, started, moment, ranks, on_graph)
+
+    def _changed(
+        self, model: nn.Module, probe: str, known: tuple[Layer, ...], ranks: Ranks, say: Callable[[str], None]
+    ) -> bool:
+        """Whether other layers than those known are found now on some rank; not where none can be found."""
+        try:
+            found = ranks.agreed(lambda: self._watched.found(model, probe, self.probes[probe], say))
+        except Exception:  # the error of the measurement tells more
+            return False
+        return any(ranks.values(lambda: found != known))
 
     def _measured(
         self,
@@ -187,46 +286,48 @@ class Monitor:
         probe: str,
         layers: tuple[Layer, ...],
         started: float,
-        step: int,
-        epoch: int,
-        on_graph: Callable[[str, int, int], None] | None,
+        moment: Moment,
+        ranks: Ranks,
+        on_graph: OnGraph | None,
     ) -> Snapshot:
-        sample, k = self.probes[probe], self.k(probe)
+        sample = self.probes[probe]
         total = sum(len(layer.view_names) for layer in layers)
         if on_graph:
             on_graph(probe, 0, total)
-        collector = Collector(self.quantities, sample.labels)
-        for layer, features in iter_features(
+        budget, collector = self._budget(model, ranks), Collector(self.quantities, sample.labels, ranks)
+        for found in iter_graphs(
             model,
             sample,
             layers,
-            views=tuple(self.options.views),
+            self._case(model, probe, budget, ranks),
+            budget,
             forward=self._forward,
             batch_size=self._batch_size,
-            memory_budget=self.options.budget,
+            probe=probe,
+            ranks=ranks,
         ):
-            try:
-                collector.add(layer, knn_graph(features, k, self.options.backend), features)
-            except (ValueError, TypeError) as error:
-                raise type(error)(f"layer {layer!r} of probe {probe!r}: {error}") from error
+            with named(found.name, probe):
+                ranks.agreed(partial(collector.add, found.name, found.graph, found.features, found.kernel))
             if on_graph:
                 on_graph(probe, len(collector.graphs), total)
+        collector.exchange()
         matrices = collector.matrices()
-        self._remarks.undefined(probe, self.quantities, collector.reasons)
         snapshot = Snapshot(
             probe=probe,
-            step=step,
-            epoch=epoch,
+            step=moment.step,
+            epoch=moment.epoch,
             layers=tuple(collector.graphs),
             curves=collector.curves(),
             matrices=matrices,
             settings=self.settings(probe),
             quantities=self.quantities,
-            graphs=collector.graphs,
+            graphs=collector.graphs if ranks.rank == 0 else {},
             aliases={name: same for layer in layers for name, same in layer.aliases.items()},
             seconds=time.perf_counter() - started,
         )
-        self._remarks.of_samples(snapshot)
+        if ranks.rank == 0:
+            self._remarks.undefined(probe, self.quantities, collector.reasons)
+            self._remarks.of_samples(snapshot)
         return snapshot
 
 
@@ -258,3 +359,12 @@ def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> d
         if k is not None and not 2 <= whole_number("k", k) < sample.n:
             raise ValueError(f"k={k} for probe {name!r} of n={sample.n} samples; k must lie in 2 to {sample.n - 1}")
     return dict(probes)
+
+
+def _hash(sample: FixedSample) -> str:
+    arrays = (sample.ids, sample.labels)
+    return fingerprint([torch.from_numpy(each) for each in arrays if each is not None])[:8]
+
+
+def _silently(text: str) -> None:
+    """Say nothing: another rank does."""

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
+
 from rra_monitor.capture.features import Forward
 from rra_monitor.capture.names import FULL
 from rra_monitor.capture.views import checked_views
@@ -13,8 +15,12 @@ from rra_monitor.measure.quantity import Quantity
 from rra_monitor.measure.settings import ESTIMATORS, check_estimator
 from rra_monitor.utils.byte_count import byte_count
 from rra_monitor.utils.checks import whole_number
+from rra_monitor.utils.memory import total_memory
 from rra_monitor.utils.nearest import nearest
 from rra_monitor.utils.text import brief
+
+LARGEST_BUDGET, BUDGET_SHARE = 4 << 30, 4
+"""The default memory budget: so many bytes at most, and such a part of all memory, whatever is in use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +36,12 @@ class MonitorOptions:
         forward: function of the model and a batch of inputs, for networks that are not called with one tensor:
             `lambda model, batch: model(batch["image"], batch["mask"])`. The model is called with the batch if None.
         batch_size: number of samples in a forward pass; halved, with a warning, where memory runs out.
-        memory_budget: bytes of features held at once, see `iter_features`; a number, or a text such as "4GB", which is
-            4 · 10^9, or "4GiB", which is 4 · 2^30.
+        memory_budget: bytes that a snapshot may take on the network's device beyond what the network takes for a batch:
+            features, graphs, kernels (docs/capture.md); a number, or a text such as "4GB", which is 4 · 10^9, or
+            "4GiB", which is 4 · 2^30. If None, a quarter of the memory of the device or container, at most 4 GiB.
         cka: whether to compute the linear CKA of all pairs of layers, too; the same as "cka" among the `quantities`.
-            Keeps n · min(n, d) numbers in double precision for each layer while it measures: 32 MB at n = 2,000,
-            1.8 GB at 15,000.
+            Keeps n · min(n, d) numbers in double precision for each layer while it measures, within the memory budget:
+            32 MB at n = 2,000, 1.8 GB at 15,000.
         quantities: quantities in addition to the standard ones: names such as "knn_accuracy" (docs/quantities.md), or
             a `Quantity` of your own.
         estimator: method by which the ID is estimated: "ml", maximum likelihood as in the thesis; "regression" or
@@ -51,7 +58,7 @@ class MonitorOptions:
     backend: str = "auto"
     forward: Forward | None = None
     batch_size: int = 128
-    memory_budget: int | str = 4 << 30
+    memory_budget: int | str | None = None
     cka: bool = False
     quantities: Iterable[str | Quantity] = ()
     estimator: str = ESTIMATORS[0]
@@ -64,7 +71,8 @@ class MonitorOptions:
         if self.forward is not None and not callable(self.forward):
             raise TypeError(f"forward={brief(self.forward)}; expected a function of the model and a batch")
         whole_number("batch_size", self.batch_size, 1)
-        object.__setattr__(self, "memory_budget", byte_count("memory_budget", self.memory_budget))
+        if self.memory_budget is not None:
+            object.__setattr__(self, "memory_budget", byte_count("memory_budget", self.memory_budget))
         if not isinstance(self.cka, bool):
             raise TypeError(f"cka={brief(self.cka)}; expected True or False")
         for name, value in (("layers", _checked_layers(self.layers)), ("views", checked_views(self.views))):
@@ -74,9 +82,10 @@ class MonitorOptions:
         check_estimator(self.estimator)
         self.measured()
 
-    @property
-    def budget(self) -> int:
-        """The memory budget in bytes."""
+    def budget_on(self, device: torch.device) -> int:
+        """The memory budget in bytes, of a network on some device."""
+        if self.memory_budget is None:
+            return min(LARGEST_BUDGET, total_memory(device) // BUDGET_SHARE)
         return int(byte_count("memory_budget", self.memory_budget))
 
     def measured(self) -> tuple[Quantity, ...]:
@@ -86,9 +95,8 @@ class MonitorOptions:
 
 
 ELSEWHERE = {
-    **dict.fromkeys(
-        ("every_n_epochs", "dirpath", "n", "seed", "averaged", "artifacts", "tensorboard_scalars"), "RRACallback"
-    ),
+    **dict.fromkeys(("every_n_epochs", "every_n_steps", "schedule", "max_overhead"), "RRACallback"),
+    **dict.fromkeys(("dirpath", "n", "seed", "averaged", "artifacts", "tensorboard_scalars"), "RRACallback"),
     **dict.fromkeys(("references", "align"), "RRACallback and of Recorder"),
     "keep_graphs": "RRACallback and of RunStore",
     "options": "Monitor",

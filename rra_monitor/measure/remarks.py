@@ -41,6 +41,15 @@ class Remarks:
             where = where if layers[0] else "pairs of layers"
             warnings.warn(f"{where} of probe {probe!r}: {symbols[name]} undefined: {reason}", stacklevel=5)
 
+    def short_of_memory(self, budget: int, free: int) -> None:
+        """Warn where less is free than the memory budget."""
+        if free < budget and self._is_new("memory"):
+            warnings.warn(
+                f"{free / 2**30:.2g} GiB of memory are free now, less than memory_budget={budget / 2**30:.3g} GiB, to "
+                "which the monitor keeps; lower it if a snapshot runs out of memory",
+                stacklevel=6,
+            )
+
     def of_samples(self, snapshot: Snapshot) -> None:
         """Warn of quantities that have a warning and are above 0 in some layer."""
         for quantity, curve in snapshot.measured():

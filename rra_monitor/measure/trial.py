@@ -6,6 +6,7 @@ or a second or two.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,8 +26,10 @@ from rra_monitor.graph import KnnGraph, knn_graph
 from rra_monitor.graph.choose import choose, exact_seconds, nn_descent_seconds
 from rra_monitor.graph.points import MEMORY_BUDGET
 from rra_monitor.measure.collector import Collector
+from rra_monitor.measure.memory_plan import Pass
 from rra_monitor.measure.quantity import Quantity
 from rra_monitor.samples.sample import FixedSample
+from rra_monitor.utils.ranks import ALONE, Ranks
 
 PASS_SECONDS, TRIED = 0.5, 16
 """A pass that takes as long as this, or of one in that many samples, or of a batch, tells how long one of all takes."""
@@ -67,34 +70,46 @@ class Passes:
 def passes(
     model: nn.Module,
     sample: FixedSample,
-    groups: Sequence[Sequence[Layer]],
+    ahead: Sequence[Pass],
     forward: Forward,
     batch_size: BatchSize,
+    ranks: Ranks = ALONE,
 ) -> Passes:
-    """Trials of the passes of a sample, one for each group of layers.
+    """Trials of the passes of a sample, one for each layer at which some of them end.
 
-    No more features are held than in a snapshot: those of one group.
+    No more features are held than in a snapshot: those of one pass. Ranks that measure together try the same, with the
+    same samples, and the slowest counts.
     """
     noise: set[str] = set()
 
-    def collected(few: FixedSample, group: Sequence[Layer]) -> None:
-        features = collect(model, few, group, forward, batch_size)
+    def collected(few: FixedSample, one: Pass) -> None:
+        features = collect(model, few, one.layers, forward, batch_size, one.parts)
         noise.difference_update(features)
         noise.update(name for name, values in features.items() if is_noise(values))
 
-    def seconds(group: Sequence[Layer], rows: int) -> float:
-        return quickest(partial(collected, sample.head(rows), group))
+    def seconds(one: Pass, rows: int) -> float:
+        return quickest(partial(collected, sample.head(rows), one), ranks)
 
-    passing = [group for group in groups if any(layer.module for layer in group)]
-    rows, most = 1, min(sample.n, batch_size.size)
-    if passing:
-        while (taken := seconds(passing[-1], rows)) < PASS_SECONDS / 10 and rows < most:
+    deepest = max(ahead, key=_depth(ahead)) if any(one.through_network for one in ahead) else None
+    n = ranks.most_rows(sample.n)
+    rows, most = 1, min(n, batch_size.size)
+    if deepest:
+        while (taken := seconds(deepest, rows)) < PASS_SECONDS / 10 and rows < most:
             rows = min(4 * rows, most)
         # Not fewer: maps of few samples fit the cache, and pass up to a third faster than those of a batch.
-        rows = max(rows, sample.n // TRIED, round(rows * PASS_SECONDS / max(taken, 1e-6)))
+        rows = max(rows, n // TRIED, round(rows * PASS_SECONDS / max(taken, 1e-6)))
     rows = min(most, max(rows, COMPARED))
-    fixed = quickest(lambda: _nothing(model))
-    return Passes(sum(fixed + max(seconds(group, rows) - fixed, 0.0) * sample.n / rows for group in groups), noise)
+    fixed = quickest(lambda: _nothing(model), ranks)
+    alike = Counter(one.last.name for one in ahead)
+    first = {one.last.name: one for one in reversed(ahead)}
+    each = {name: fixed + max(seconds(one, rows) - fixed, 0.0) * n / rows for name, one in first.items()}
+    return Passes(sum(alike[name] * taken for name, taken in each.items()), noise)
+
+
+def _depth(ahead: Sequence[Pass]) -> Callable[[Pass], int]:
+    """Function that tells how far a pass goes: the place of its last layer among all."""
+    order = list(dict.fromkeys(layer.name for one in ahead for layer in one.layers))
+    return lambda one: order.index(one.last.name)
 
 
 def is_noise(features: torch.Tensor) -> bool:
@@ -236,10 +251,13 @@ def once(call: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def quickest(call: Callable[[], Any]) -> float:
-    """Seconds of a call; the quicker one of two short calls, since another program may hold one up."""
-    seconds = once(call)
-    return seconds if seconds >= PASS_SECONDS else min(seconds, once(call))
+def quickest(call: Callable[[], Any], ranks: Ranks = ALONE) -> float:
+    """Seconds of a call, on the slowest rank; the quicker one of two short calls, as another program may hold one up.
+
+    All ranks call equally often: those of a sharded network have to pass it together.
+    """
+    seconds = max(ranks.values(lambda: once(call)))
+    return seconds if seconds >= PASS_SECONDS else min(seconds, max(ranks.values(lambda: once(call))))
 
 
 def _nothing(model: nn.Module) -> None:

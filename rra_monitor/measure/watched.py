@@ -20,29 +20,34 @@ class WatchedLayers:
     Args:
         options: options of measuring.
         forward: function of the model and a batch.
-        say: function for a remark on the choice.
     """
 
-    def __init__(self, options: MonitorOptions, forward: Forward, say: Callable[[str], None]) -> None:
-        self._options, self._forward, self._say = options, forward, say
+    def __init__(self, options: MonitorOptions, forward: Forward) -> None:
+        self._options, self._forward = options, forward
         self._found: WeakKeyDictionary[nn.Module, dict[str, tuple[Names, tuple[Layer, ...]]]] = WeakKeyDictionary()
 
-    def of(self, model: nn.Module, probe: str, sample: FixedSample) -> tuple[Layer, ...]:
+    def of(self, model: nn.Module, probe: str, sample: FixedSample, say: Callable[[str], None]) -> tuple[Layer, ...]:
         """The layers of a network for a probe; passes a few samples through it unless they are known."""
-        return self.known(model, probe) or self.found(model, probe, sample)
+        return self.known(model, probe) or self.found(model, probe, sample, say)
 
     def known(self, model: nn.Module, probe: str) -> tuple[Layer, ...]:
         """The layers that were found before in a network with these modules; none if there are none."""
         names, layers = self._found.get(model, {}).get(probe, ((), ()))
         return layers if names == _names(model) else ()
 
-    def found(self, model: nn.Module, probe: str, sample: FixedSample) -> tuple[Layer, ...]:
+    def found(self, model: nn.Module, probe: str, sample: FixedSample, say: Callable[[str], None]) -> tuple[Layer, ...]:
         """The layers of a network for a probe, found now.
+
+        Args:
+            model: network.
+            probe: name of the probe.
+            sample: its sample.
+            say: function for a remark on the choice.
 
         Raises:
             ValueError: see `find_layers` and `with_views`.
         """
-        layers = find_layers(model, sample, self._options.layers, self._forward, self._say)
+        layers = find_layers(model, sample, self._options.layers, self._forward, say)
         layers = with_views(model, layers, tuple(self._options.views))
         self._found.setdefault(model, {})[probe] = _names(model), layers
         return layers

@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.metrics._reduction import refuse_shard
+from rra_monitor.metrics._reduction import Graph, first_row, samples_of, whole
 
 
-def check_alike(graphs: Sequence[KnnGraph]) -> None:
+def check_alike(graphs: Sequence[Graph]) -> None:
     """Refuse a comparison of graphs of different samples or k.
 
     Raises:
         ValueError: graphs of different n, k or shard of the samples.
     """
-    shapes = {(graph.samples, graph.k, graph.offset, graph.n) for graph in graphs}
+    shapes = {(samples_of(graph), graph.k, first_row(graph), graph.n) for graph in graphs}
     if len(shapes) > 1:
         given = " and ".join(
             f"n={samples}, k={k}" + (f" (rows from {offset} on, {n} of them)" if n != samples else "")
@@ -26,19 +26,19 @@ def check_alike(graphs: Sequence[KnnGraph]) -> None:
         raise ValueError(f"NNLS compares graphs of the same samples with the same k, found {given}; build them alike")
 
 
-def checked_neighbours(graph: KnnGraph) -> npt.NDArray[np.int32]:
+def checked_neighbours(graph: Graph) -> npt.NDArray[np.int32]:
     """The (n, k) indices of a graph, safe to read with in compiled code, which checks no bounds.
 
     Raises:
         ValueError: indices outside 0 to samples - 1.
     """
-    indices = graph.indices
+    indices, samples = graph.indices, samples_of(graph)
     # As unsigned numbers, negative ones are the largest: one pass finds both.
-    if indices.size and int(indices.view(f"u{indices.itemsize}").max()) >= graph.samples:
-        row, place = np.argwhere((indices < 0) | (indices >= graph.samples))[0]
+    if indices.size and int(indices.view(f"u{indices.itemsize}").max()) >= samples:
+        row, place = np.argwhere((indices < 0) | (indices >= samples))[0]
         raise ValueError(
-            f"neighbour {place} of sample {graph.offset + row} is {indices[row, place]}, expected positions among the "
-            f"{graph.samples} samples, 0 to {graph.samples - 1}; give positions in the graph, not ids in the data set"
+            f"neighbour {place} of sample {first_row(graph) + row} is {indices[row, place]}, expected positions among "
+            f"the {samples} samples, 0 to {samples - 1}; give positions in the graph, not ids in the data set"
         )
     return indices
 
@@ -56,9 +56,7 @@ def unshared(graph: KnnGraph, other: KnnGraph) -> npt.NDArray[np.bool_]:
     Raises:
         ValueError: graphs of different n or k; indices outside 0 to n - 1; one rank's shard of a graph.
     """
-    for each in (graph, other):
-        refuse_shard(each, None)
-    check_alike([graph, other])
+    check_alike([whole(graph), whole(other)])
     missing: npt.NDArray[np.bool_] = _missing(checked_neighbours(graph), checked_neighbours(other))
     return missing
 

@@ -15,7 +15,10 @@ from rra_monitor.graph.points import Points
 from rra_monitor.metrics._estimate import Estimate, or_warning
 
 CHUNK = 4096
-"""Features read at once for a Gram matrix."""
+"""Features read at once for a Gram matrix, at most."""
+
+CHUNKED = 1 << 20
+"""Features of all samples together that are read at once, but for 64 of each sample."""
 
 ROUNDING = 1e-12
 """HSIC of a kernel with itself below this fraction of its squared trace counts as rounding."""
@@ -60,7 +63,7 @@ class LinearKernel:
 def linear_kernel(features: Any) -> LinearKernel:
     """The linear kernel of a layer's features, in the smaller of its two forms.
 
-    Neither a d × d matrix nor, where d < n, an n × n one is made. Wide features are read CHUNK at a time.
+    Neither a d × d matrix nor, where d < n, an n × n one is made. Wide features are read some at a time.
 
     Args:
         features: (n, …) array or tensor, n >= 2; trailing axes are flattened. The work is done on its device.
@@ -74,10 +77,22 @@ def linear_kernel(features: Any) -> LinearKernel:
         rows = _centred(points, slice(None))
         return LinearKernel(rows, rows.square().sum(dim=1), gram=False, scale=float(points.scale))
     gram = torch.zeros((points.n, points.n), dtype=torch.float64, device=points.device)
-    for start in range(0, points.dim, CHUNK):
-        chunk = _centred(points, slice(start, start + CHUNK))
+    step = _step(points.n)
+    for start in range(0, points.dim, step):
+        chunk = _centred(points, slice(start, start + step))
         gram.addmm_(chunk, chunk.T)
     return LinearKernel(gram, gram.diagonal().clone(), gram=True, scale=float(points.scale))
+
+
+def kernel_bytes(n: int, dim: int) -> tuple[int, int]:
+    """Bytes of a linear kernel, and those that are taken in addition while it is made or its eigenvalues are found."""
+    square = 8 * min(n, dim) ** 2
+    made = 8 * n * dim if dim <= n else 16 * n * min(dim, _step(n))
+    return 8 * n * min(n, dim) + 8 * n, max(made, 2 * square)
+
+
+def _step(n: int) -> int:
+    return min(CHUNK, max(64, CHUNKED // n))
 
 
 def linear_cka(features_a: Any, features_b: Any, unbiased: bool = False) -> float:
@@ -214,6 +229,6 @@ def _trace(a: LinearKernel, b: LinearKernel) -> float:
 
 def _centred(points: Points, columns: slice) -> torch.Tensor:
     """(n, columns) features minus their means, in double precision, scaled by a power of two."""
-    chunk = points.matrix[:, columns].to(torch.float64) / points.scale
-    chunk = chunk - chunk[0]  # exactly 0 for equal samples, whose mean is rounded
-    return chunk - chunk.mean(dim=0)
+    chunk = points.matrix[:, columns].to(torch.float64, copy=True).div_(points.scale)
+    chunk.sub_(chunk[0].clone())  # exactly 0 for equal samples, whose mean is rounded
+    return chunk.sub_(chunk.mean(dim=0))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._ratios import Method, check_fit, exponential_rate
-from rra_monitor.metrics._reduction import refuse_shard
+from rra_monitor.metrics._reduction import whole
 from rra_monitor.metrics._twonn import undefined_reason
 from rra_monitor.utils.checks import whole_number
 
@@ -75,8 +75,7 @@ def decimated_twonn(
     Source: Facco et al. 2017 (the dimension against the number of samples); 5.1 of the thesis.
     """
     check_fit(method, discard)
-    refuse_shard(graph, None)
-    if graph.k < 2:
+    if whole(graph).k < 2:
         raise ValueError(f"the ID needs two neighbours per sample, the graph has k={graph.k}; build it with k >= 2")
     if parts is not None and (not isinstance(parts, (Sequence, np.ndarray)) or isinstance(parts, str)):
         raise TypeError(f"parts={parts!r:.80}; expected several whole numbers, as in (1, 2, 4)")

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._estimate import Estimate, or_warning
-from rra_monitor.metrics._ratios import log_ratios_of_all
-from rra_monitor.metrics._reduction import sums_over_samples
+from rra_monitor.metrics._ratios import log_ratios
+from rra_monitor.metrics._reduction import Graph, by_rank, samples_of
 from rra_monitor.metrics._twonn import undefined_reason
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +35,7 @@ class Scales:
     radii: npt.NDArray[np.float64]
 
 
-def gride(graph: KnnGraph, group: ProcessGroup | None = None) -> Scales:
+def gride(graph: Graph) -> Scales:
     """The generalised-ratios estimate of the intrinsic dimension, at each doubling of the neighbours' rank.
 
     Formula: with L_i = ln(r_b / r_a) of the samples with r_a > 0, for a = 1, 2, 4, ... and b = 2a <= k, the ID is the
@@ -50,15 +45,13 @@ def gride(graph: KnnGraph, group: ProcessGroup | None = None) -> Scales:
 
     Args:
         graph: a graph with k >= 2; the scales go up to its k.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the values over all samples.
 
     Returns:
         The dimensions by scale; higher means more complex. NaN, with a warning that states the reason, where undefined:
         see `twonn`.
 
     Raises:
-        ValueError: k < 2; a shard of a graph without the group.
+        ValueError: k < 2.
 
     Source: Denti, Doimo, Laio and Mira 2022.
 
@@ -68,16 +61,21 @@ def gride(graph: KnnGraph, group: ProcessGroup | None = None) -> Scales:
     (array([1, 2]), array([2, 4]))
     """
     near = 2 ** np.arange(max(1, int(graph.k).bit_length() - 1))
-    fits = np.array([_fitted(graph, int(rank), group) for rank in near])
-    sums = sums_over_samples(lambda: graph.distances[:, 2 * near - 1].sum(axis=0, dtype=np.float64), [graph], group)
-    return Scales(near, 2 * near, fits[:, 0], fits[:, 1], sums / graph.samples)
+    n = samples_of(graph)
+
+    def own() -> tuple[npt.NDArray[np.float64], list[npt.NDArray[np.float64]]]:
+        logs = [log_ratios(graph, int(rank), 2 * int(rank)) for rank in near]
+        return graph.distances[:, 2 * near - 1].sum(axis=0, dtype=np.float64), logs
+
+    sums, logs = zip(*by_rank(own, graph), strict=True)
+    fits = np.array([_fitted(np.concatenate(of_one), n, int(rank)) for rank, *of_one in zip(near, *logs, strict=True)])
+    return Scales(near, 2 * near, fits[:, 0], fits[:, 1], np.sum(sums, axis=0) / n)
 
 
-def _fitted(graph: KnnGraph, near: int, group: ProcessGroup | None) -> tuple[float, float]:
+def _fitted(logs: npt.NDArray[np.float64], n: int, near: int) -> tuple[float, float]:
     """The ID between ranks near and 2 near, and its standard error."""
-    logs = log_ratios_of_all(graph, near, 2 * near, group)
     value = most_likely_dimension(logs, near, 2 * near)
-    reason = undefined_reason(len(logs), graph.samples, value, f"{near}-th and {2 * near}-th neighbours")
+    reason = undefined_reason(len(logs), n, value, f"{near}-th and {2 * near}-th neighbours")
     if reason is not None:
         return or_warning(Estimate.undefined(reason), "ID undefined", stacklevel=4), math.nan
     return value, 1 / math.sqrt(-_slope(value, logs, 2 * near - near - 1))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._checks import checked_neighbours
 from rra_monitor.metrics._nncs_by_class import nncs_by_class
-from rra_monitor.metrics._reduction import refuse_shard
+from rra_monitor.metrics._reduction import whole
 from rra_monitor.metrics._targets import all_targets, row_blocks
 
 
@@ -79,7 +79,7 @@ def hardest_samples(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardS
     [HardSample(position=2, label=1, value=0.0, rival=0, rival_share=1.0)]
     """
     _check_count(count)
-    classes, codes = np.unique(all_targets(graph, labels, None, None), return_inverse=True)
+    classes, codes = np.unique(all_targets(whole(graph), labels, None), return_inverse=True)
     own, rival, rival_count = _own_and_rival(graph, codes, len(classes))
     possible = np.minimum(graph.k, np.bincount(codes)[codes] - 1)
     fraction = np.divide(own, possible, out=np.full(graph.n, np.inf), where=possible > 0)
@@ -122,8 +122,7 @@ def hardest_classes(graph: KnnGraph, labels: Any, count: int = 10) -> list[HardC
     (1, 0.5, 0, 0.5)
     """
     _check_count(count)
-    refuse_shard(graph, None)
-    table = nncs_by_class(graph, labels)
+    table = nncs_by_class(whole(graph), labels)
     level, others = table.per_class, table.matrix.copy()
     np.fill_diagonal(others, 0)
     hardness = level.adjusted

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
+from rra_monitor.graph.knn import TIE_TOLERANCE
 from rra_monitor.metrics._checks import checked_neighbours
 from rra_monitor.metrics._near_duplicates import near_duplicates
-from rra_monitor.metrics._reduction import sums_over_samples
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
+from rra_monitor.metrics._reduction import Graph, samples_of, sums_over_samples
 
 
 @dataclass(frozen=True)
@@ -52,21 +49,19 @@ class GraphHealth:
     near_duplicates: float = 0.0
 
 
-def k_occurrence(graph: KnnGraph, group: ProcessGroup | None = None) -> npt.NDArray[np.int64]:
+def k_occurrence(graph: Graph) -> npt.NDArray[np.int64]:
     """The number of samples that have each sample as their neighbour.
 
     Formula: N_k(j) = number of samples i with j among the k nearest neighbours of i.
 
     Args:
         graph: graph of n samples.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the counts over all samples.
 
     Returns:
         (n,) counts 0 to n - 1 with mean k; high for hubs, 0 for orphans.
 
     Raises:
-        ValueError: indices outside 0 to n - 1; a shard of a graph without the group.
+        ValueError: indices outside 0 to n - 1.
 
     Source: Radovanović, Nanopoulos, Ivanović 2010, Hubs in Space.
 
@@ -74,7 +69,7 @@ def k_occurrence(graph: KnnGraph, group: ProcessGroup | None = None) -> npt.NDAr
     >>> k_occurrence(knn_graph([0.0, 1.0, 3.0, 7.0], k=1)).tolist()
     [1, 2, 1, 0]
     """
-    return sums_over_samples(lambda: _occurrence(graph), [graph], group).astype(np.int64)
+    return sums_over_samples(lambda: _occurrence(graph), graph).astype(np.int64)
 
 
 def skewness(counts: npt.NDArray[np.int64]) -> float:
@@ -96,19 +91,17 @@ def skewness(counts: npt.NDArray[np.int64]) -> float:
     return float(np.mean(away**3)) / spread if spread > 0 else 0.0
 
 
-def graph_health(graph: KnnGraph, group: ProcessGroup | None = None) -> GraphHealth:
+def graph_health(graph: Graph) -> GraphHealth:
     """How far the neighbours of a graph can be trusted.
 
     Args:
         graph: graph of n samples.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the values over all samples.
 
     Returns:
         A GraphHealth, see its attributes for the ranges; low is good, except for `recall` and `checked`.
 
     Raises:
-        ValueError: indices outside 0 to n - 1; a shard of a graph without the group.
+        ValueError: indices outside 0 to n - 1.
 
     Source: hubness: Radovanović, Nanopoulos, Ivanović 2010, Hubs in Space, Eq. 1.
 
@@ -123,8 +116,8 @@ def graph_health(graph: KnnGraph, group: ProcessGroup | None = None) -> GraphHea
         tied = distances[:, 1:] - distances[:, :-1] <= TIE_TOLERANCE * distances[:, 1:]
         return np.concatenate([_occurrence(graph), [np.count_nonzero(tied), np.count_nonzero(distances == 0)]])
 
-    sums = sums_over_samples(counted, [graph], group).astype(np.int64)
-    counts, n, k = sums[:-2], graph.samples, graph.k
+    sums = sums_over_samples(counted, graph).astype(np.int64)
+    counts, n, k = sums[:-2], samples_of(graph), graph.k
     return GraphHealth(
         hubness=skewness(counts),
         largest_hub=int(counts.max()),
@@ -136,12 +129,12 @@ def graph_health(graph: KnnGraph, group: ProcessGroup | None = None) -> GraphHea
         recall=graph.recall,
         checked=graph.checked,
         failed=graph.failed,
-        near_duplicates=near_duplicates(graph, group).share if k > 1 else math.nan,
+        near_duplicates=near_duplicates(graph).share if k > 1 else math.nan,
     )
 
 
-def _occurrence(graph: KnnGraph) -> npt.NDArray[np.int64]:
-    counts = np.zeros(graph.samples, np.int64)
+def _occurrence(graph: Graph) -> npt.NDArray[np.int64]:
+    counts = np.zeros(samples_of(graph), np.int64)
     _count(checked_neighbours(graph), counts)
     return counts
 

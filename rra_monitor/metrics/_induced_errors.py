@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._estimate import or_warning
+from rra_monitor.metrics._reduction import whole
 from rra_monitor.metrics._targets import checked_labels
 from rra_monitor.metrics._twonn import twonn_of_rows
 
@@ -41,7 +42,7 @@ def induced_errors(graph: KnnGraph, labels: Any = None) -> InducedErrors:
     Raises:
         ValueError: a graph without an audit; labels that are not n integers.
     """
-    audit = graph.audit
+    audit = whole(graph).audit
     if audit is None:
         raise ValueError(
             f"this graph (backend {graph.backend!r}) has no audit: no exact rows to compare with. "

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._estimate import Estimate, or_warning
-from rra_monitor.metrics._reduction import sums_over_samples
+from rra_monitor.metrics._reduction import Graph, samples_of, sums_over_samples
 from rra_monitor.metrics._twonn import undefined_reason
 
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
-
-def levina_bickel(graph: KnnGraph, k: int | None = None, group: ProcessGroup | None = None) -> float:
+def levina_bickel(graph: Graph, k: int | None = None) -> float:
     """The maximum-likelihood estimate of Levina and Bickel at k neighbours, averaged as MacKay and Ghahramani do.
 
     Formula: each sample has 1 / m_i = 1 / (k - 1) sum_{j<k} ln(r_k / r_j), with r_j the distance to its j-th
@@ -31,15 +26,13 @@ def levina_bickel(graph: KnnGraph, k: int | None = None, group: ProcessGroup | N
     Args:
         graph: a graph with at least k neighbours.
         k: number of neighbours to use, at least 2; all of the graph's by default.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the value over all samples.
 
     Returns:
         The dimension, above 0; higher means a more complex representation. NaN, with a warning that states the reason,
         where it is undefined: see `twonn`.
 
     Raises:
-        ValueError: a k below 2 or above the graph's; a shard of a graph without the group.
+        ValueError: a k below 2 or above the graph's.
 
     Source: Levina and Bickel 2004, with the correction of MacKay and Ghahramani 2005 (inverses; k - 1, not k - 2).
 
@@ -49,14 +42,14 @@ def levina_bickel(graph: KnnGraph, k: int | None = None, group: ProcessGroup | N
     True
     """
     use = graph.k if k is None else k
-    sums = sums_over_samples(lambda: _count_and_logarithms(graph, use), [graph], group)
+    sums = sums_over_samples(lambda: _count_and_logarithms(graph, use), graph)
     count, total = int(sums[0]), float(sums[1])
     value = count * (use - 1) / total if total > 0 else math.nan
-    reason = undefined_reason(count, graph.samples, value, f"{use} nearest neighbours")
+    reason = undefined_reason(count, samples_of(graph), value, f"{use} nearest neighbours")
     return or_warning(Estimate(value) if reason is None else Estimate.undefined(reason), "ID undefined")
 
 
-def _count_and_logarithms(graph: KnnGraph, k: int) -> npt.NDArray[np.float64]:
+def _count_and_logarithms(graph: Graph, k: int) -> npt.NDArray[np.float64]:
     """Number of rows without a duplicate, and their sum of ln(r_k / r_j)."""
     if not 2 <= k <= graph.k:
         raise ValueError(f"k={k} must lie in 2 to {graph.k}, the number of neighbours that the graph has")

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._ratios import exponential_rate, log_ratios
-from rra_monitor.metrics._reduction import refuse_shard
-from rra_monitor.utils.collectives import gathered
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
+from rra_monitor.metrics._reduction import Graph, by_rank
 
 CHANCE = 1e-4
 """Number of ratios, in a graph without near-duplicates, that are expected to be taken for those of near-duplicates."""
@@ -68,7 +62,7 @@ class NearDuplicates:
         return bool(self.without > (1 + RULED) * self.plain)
 
 
-def near_duplicates(graph: KnnGraph, group: ProcessGroup | None = None) -> NearDuplicates:
+def near_duplicates(graph: Graph) -> NearDuplicates:
     """The samples with a near-duplicate, such as one image in two encodings, and what they do to the ID.
 
     Two samples i and j count as near-duplicates if all of this holds:
@@ -90,15 +84,13 @@ def near_duplicates(graph: KnnGraph, group: ProcessGroup | None = None) -> NearD
     of each other r2 is small, too: they leave the ID as it is and are not found.
 
     Args:
-        graph: a graph with k >= 2.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the values over all samples. It sends 25 N bytes.
+        graph: a graph with k >= 2; of shards each rank sends 25 N bytes.
 
     Returns:
         The rows, and the ID with and without them. No rows is good.
 
     Raises:
-        ValueError: k < 2; a shard of a graph without the group.
+        ValueError: k < 2.
 
     Source: ours. The spacings of exponential values are independent: Rényi 1953; the difference of an estimate and a
     more efficient one: Hausman 1978.
@@ -112,13 +104,11 @@ def near_duplicates(graph: KnnGraph, group: ProcessGroup | None = None) -> NearD
     """
 
     def own() -> Rows:
-        refuse_shard(graph, group)
         log_ratios(graph, 1, 2)  # refuses k < 2
         near, far = (graph.distances[:, rank].astype(np.float64) for rank in (0, 1))
         return near, far, graph.indices[:, 0].astype(np.int64), _apart(graph.distances)
 
-    shards = [own()] if group is None else gathered(own, group)
-    near, far, nearest, apart = (np.concatenate(parts) for parts in zip(*shards, strict=True))
+    near, far, nearest, apart = (np.concatenate(parts) for parts in zip(*by_rank(own, graph), strict=True))
     usable = near > 0
     rows = _paired_rows(near, far, nearest, apart)
     logs = np.zeros(len(near))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba
 import numpy as np
@@ -10,16 +10,11 @@ import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._checks import checked_neighbours
+from rra_monitor.metrics._reduction import Graph, first_row, samples_of, sums_over_samples, whole
 from rra_monitor.metrics._targets import Agreement, all_targets, neighbour_agreements
-from rra_monitor.utils.collectives import summed
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 
-def nncs(
-    graph: KnnGraph, labels: Any, group: ProcessGroup | None = None, *, agreement: Agreement | None = None
-) -> float:
+def nncs(graph: Graph, labels: Any, *, agreement: Agreement | None = None) -> float:
     """The fraction of neighbours of the same class, over all (sample, neighbour) pairs.
 
     Formula: NNCS = 1 / (n k) sum_i sum_j [label of i = label of its j-th neighbour]. Every sample has equal weight
@@ -27,10 +22,8 @@ def nncs(
 
     Args:
         graph: graph of n samples.
-        labels: (n,) integer classes, in the order of the graph's samples; with a group those of this rank's samples.
+        labels: (n,) integer classes, in the order of the graph's samples; of a shard those of this rank's samples.
             With an agreement function any targets, as an array (n, …).
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the value over all samples.
         agreement: function for targets that are not classes, in place of the indicator. It gets the targets of samples
             and of their neighbours as two arrays (m, k, …) and returns (m, k), True or False or a degree of agreement
             in 0 to 1.
@@ -41,8 +34,7 @@ def nncs(
         value. `adjusted` puts a value on the scale between the two.
 
     Raises:
-        ValueError: labels that are not n integers; an agreement function that does not return (m, k) values in 0 to 1;
-            a shard of a graph without the group.
+        ValueError: labels that are not n integers; an agreement function that does not return (m, k) values in 0 to 1.
 
     Source: Eq. 3.4 of the thesis; the agreement function is ours.
 
@@ -53,15 +45,15 @@ def nncs(
     >>> nncs(graph, [0.1, 0.2, 0.9, 1.0], agreement=lambda a, b: abs(a - b) < 0.5)
     0.375
     """
-    targets = all_targets(graph, labels, agreement, group)
+    targets = all_targets(graph, labels, agreement)
 
     def agreeing() -> npt.NDArray[np.float64]:
         if agreement is None:
-            return np.array(float(_count_same(checked_neighbours(graph), targets, graph.offset)))
+            return np.array(float(_count_same(checked_neighbours(graph), targets, first_row(graph))))
         blocks = neighbour_agreements(graph, targets, agreement)
         return np.array(sum(_total(block) for block in blocks))
 
-    return float(summed(agreeing, group)) / (graph.samples * graph.k)
+    return float(sums_over_samples(agreeing, graph)) / (samples_of(graph) * graph.k)
 
 
 def nncs_per_sample(graph: KnnGraph, labels: Any, *, agreement: Agreement | None = None) -> npt.NDArray[np.float64]:
@@ -86,7 +78,7 @@ def nncs_per_sample(graph: KnnGraph, labels: Any, *, agreement: Agreement | None
     >>> nncs_per_sample(knn_graph([0.0, 1.0, 3.0, 7.0], k=2), [0, 0, 1, 1]).tolist()
     [0.5, 0.5, 0.0, 0.5]
     """
-    targets = all_targets(graph, labels, agreement, None)
+    targets = all_targets(whole(graph), labels, agreement)
     blocks = neighbour_agreements(graph, targets, agreement)
     return np.concatenate([block.mean(axis=1, dtype=np.float64) for block in blocks])
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._chance import Level
 from rra_monitor.metrics._checks import checked_neighbours
+from rra_monitor.metrics._reduction import Graph, first_row, sums_over_samples
 from rra_monitor.metrics._targets import all_targets, row_blocks
-from rra_monitor.utils.collectives import summed
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,22 +59,20 @@ class ClassSimilarity:
         return Level(float(weights @ each.value), float(weights @ each.chance), float(weights @ each.ceiling))
 
 
-def nncs_by_class(graph: KnnGraph, labels: Any, group: ProcessGroup | None = None) -> ClassSimilarity:
+def nncs_by_class(graph: Graph, labels: Any) -> ClassSimilarity:
     """The class-by-class matrix of a graph, with the NNCS micro, macro and per class.
 
     Formula: M_ab = 1 / (n_a k) sum over i of class a of sum_j [the j-th neighbour of i is of class b].
 
     Args:
         graph: graph of n samples.
-        labels: (n,) integer classes, in the order of the graph's samples; with a group those of this rank's samples.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the matrix over all samples.
+        labels: (n,) integer classes, in the order of the graph's samples; of a shard those of this rank's samples.
 
     Returns:
         A ClassSimilarity; its `micro`, `macro` and `per_class` have value, chance, ceiling and adjusted value.
 
     Raises:
-        ValueError: labels that are not n integers; a shard of a graph without the group.
+        ValueError: labels that are not n integers.
 
     Source: Eq. 3.4 of the thesis, by class; macro, matrix and chance levels are ours.
 
@@ -89,17 +83,17 @@ def nncs_by_class(graph: KnnGraph, labels: Any, group: ProcessGroup | None = Non
     >>> similarity.micro.value, similarity.macro.value, similarity.per_class.value.tolist()
     (0.375, 0.375, [0.5, 0.25])
     """
-    classes, codes = np.unique(all_targets(graph, labels, None, group), return_inverse=True)
+    classes, codes = np.unique(all_targets(graph, labels, None), return_inverse=True)
     sizes = np.bincount(codes)
-    counts = summed(lambda: _pairs_by_class(graph, codes, len(classes)), group)
+    counts = sums_over_samples(lambda: _pairs_by_class(graph, codes, len(classes)), graph)
     return ClassSimilarity(classes, sizes, counts / (sizes * graph.k)[:, None], graph.k)
 
 
-def _pairs_by_class(graph: KnnGraph, codes: npt.NDArray[np.intp], classes: int) -> npt.NDArray[np.int64]:
+def _pairs_by_class(graph: Graph, codes: npt.NDArray[np.intp], classes: int) -> npt.NDArray[np.int64]:
     """(c, c) number of pairs of a sample of class a and a neighbour of class b, among the given rows."""
-    indices = checked_neighbours(graph)
+    indices, first = checked_neighbours(graph), first_row(graph)
     counts = np.zeros(classes * classes, np.int64)
     for rows in row_blocks(graph.n, graph.k):
-        here = codes[graph.offset + rows.start : graph.offset + rows.stop, None]
+        here = codes[first + rows.start : first + rows.stop, None]
         counts += np.bincount((here * classes + codes[indices[rows]]).ravel(), minlength=classes * classes)
     return counts.reshape(classes, classes)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba
 import numpy as np
@@ -15,16 +15,13 @@ import numpy.typing as npt
 
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._checks import check_alike, checked_neighbours, unshared
-from rra_monitor.metrics._reduction import sums_over_samples
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
+from rra_monitor.metrics._reduction import Graph, samples_of, sums_over_samples
 
 WORD = 64
 """Layers compared at once: one bit each in a machine word."""
 
 
-def nnls(graph_a: KnnGraph, graph_b: KnnGraph, group: ProcessGroup | None = None) -> float:
+def nnls(graph_a: Graph, graph_b: Graph) -> float:
     """The mean Jaccard index of the neighbour sets of two graphs (NNLS in the thesis, neighbourhood overlap elsewhere).
 
     Formula: NNLS = 1 / n sum_i |Ka_i ∩ Kb_i| / |Ka_i ∪ Kb_i|, with K_i the k nearest neighbours of sample i.
@@ -32,15 +29,13 @@ def nnls(graph_a: KnnGraph, graph_b: KnnGraph, group: ProcessGroup | None = None
     Args:
         graph_a: graph of n samples with k neighbours each.
         graph_b: graph of the same samples in the same order, with the same k.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the value over all samples.
 
     Returns:
         0 to 1, higher is more similar; 1 means the same neighbour sets. Unrelated features give
         `nnls_chance(n, k)`, not 0; `adjusted(value, nnls_chance(n, k))` is 0 there.
 
     Raises:
-        ValueError: graphs of different n or k; indices outside 0 to n - 1; a shard of a graph without the group.
+        ValueError: graphs of different n or k; indices outside 0 to n - 1.
 
     Source: Eq. 3.2 and 3.3 of the thesis.
 
@@ -50,32 +45,27 @@ def nnls(graph_a: KnnGraph, graph_b: KnnGraph, group: ProcessGroup | None = None
     >>> round(nnls(line, swapped), 4)  # Jaccard indices 1/3, 1/3, 1/3, 1/3
     0.3333
     """
-    return float(nnls_matrix([graph_a], [graph_b], group)[0, 0])
+    return float(nnls_matrix([graph_a], [graph_b])[0, 0])
 
 
-def nnls_matrix(
-    graphs_a: Sequence[KnnGraph], graphs_b: Sequence[KnnGraph] | None = None, group: ProcessGroup | None = None
-) -> npt.NDArray[np.float64]:
+def nnls_matrix(graphs_a: Sequence[Graph], graphs_b: Sequence[Graph] | None = None) -> npt.NDArray[np.float64]:
     """The NNLS of every graph in one list with every graph in another, in one pass over the samples.
 
     Args:
         graphs_a: la graphs of the same n samples with the same k, for example the layers of one network.
         graphs_b: lb more of them; the first list itself if None.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the value over all samples.
 
     Returns:
         (la, lb) array of values in 0 to 1, higher is more similar; symmetric with a diagonal of ones for one list.
 
     Raises:
-        ValueError: an empty list, graphs of different n or k; indices outside 0 to n - 1; a shard of a graph without
-            the group.
+        ValueError: an empty list, graphs of different n or k; indices outside 0 to n - 1.
 
     Source: Eq. 3.2 and 3.3 of the thesis.
     """
     others = graphs_a if graphs_b is None else graphs_b
-    sums = sums_over_samples(lambda: _overlaps(graphs_a, others), (*graphs_a, *others), group)
-    return sums / graphs_a[0].samples
+    sums = sums_over_samples(lambda: _overlaps(graphs_a, others), *graphs_a, *others)
+    return sums / samples_of(graphs_a[0])
 
 
 def nnls_per_sample(graph_a: KnnGraph, graph_b: KnnGraph) -> npt.NDArray[np.float64]:
@@ -127,7 +117,7 @@ def nnls_of_neighbours(
     return _sums(neighbours_a, neighbours_b, n) / n
 
 
-def _overlaps(graphs_a: Sequence[KnnGraph], others: Sequence[KnnGraph]) -> npt.NDArray[np.float64]:
+def _overlaps(graphs_a: Sequence[Graph], others: Sequence[Graph]) -> npt.NDArray[np.float64]:
     """(la, lb) sums over the rows of the Jaccard indices."""
     _check_given(graphs_a, others)
     check_alike([*graphs_a, *others])
@@ -135,7 +125,7 @@ def _overlaps(graphs_a: Sequence[KnnGraph], others: Sequence[KnnGraph]) -> npt.N
         checked_neighbours(graph)
     neighbours = [graph.indices for graph in graphs_a]
     theirs = neighbours if others is graphs_a else [graph.indices for graph in others]
-    return _sums(neighbours, theirs, graphs_a[0].samples)
+    return _sums(neighbours, theirs, samples_of(graphs_a[0]))
 
 
 def _check_given(graphs_a: Sequence[Any], graphs_b: Sequence[Any]) -> None:

@@ -5,18 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._ratios import log_ratios
-from rra_monitor.metrics._reduction import sums_over_samples
+from rra_monitor.metrics._reduction import Graph, sums_over_samples
 from rra_monitor.utils.checks import whole_number
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +46,7 @@ class RatioHistogram:
         return np.asarray(-np.diff(self.edges**-self.dimension) / np.diff(self.edges))
 
 
-def ratio_histogram(
-    graph: KnnGraph, bins: int = 50, upper: float = 1.05, group: ProcessGroup | None = None
-) -> RatioHistogram:
+def ratio_histogram(graph: Graph, bins: int = 50, upper: float = 1.05) -> RatioHistogram:
     """The histogram of mu = r2 / r1 over the samples without a duplicate, in equal bins from 1 to `upper`.
 
     Args:
@@ -61,14 +54,12 @@ def ratio_histogram(
         bins: number of bins, at least 1.
         upper: end of the last bin, above 1. The thesis draws to 1.05, beyond which a fraction of 1.05^-ID is expected,
             0.31 at an ID of 24. Use one value for all layers to compare them.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the counts over all samples.
 
     Returns:
         Counts, and the density beside the Pareto density of the same ID.
 
     Raises:
-        ValueError: k < 2; less than one bin; an upper end not above 1; a shard of a graph without the group.
+        ValueError: k < 2; less than one bin; an upper end not above 1.
 
     Source: Fig. 5.1 of the thesis; the Pareto distribution from Facco et al. 2017.
 
@@ -85,6 +76,6 @@ def ratio_histogram(
         counts, _ = np.histogram(np.exp(logs), edges)
         return np.array([*counts, len(logs), logs.sum()])
 
-    *counts, usable, total = sums_over_samples(find, [graph], group)
+    *counts, usable, total = sums_over_samples(find, graph)
     inside = np.array(counts, dtype=np.int64)
     return RatioHistogram(edges, inside, int(usable) - int(inside.sum()), usable / total if total > 0 else math.nan)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.metrics._reduction import refuse_shard
-from rra_monitor.utils.collectives import gathered
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
+from rra_monitor.metrics._reduction import Graph, by_rank
 
 Method = Literal["ml", "regression", "censored"]
 """The method that estimates the rate of ln(r2 / r1): see `twonn`."""
 
 
-def log_ratios(graph: KnnGraph, near: int, far: int) -> npt.NDArray[np.float64]:
+def log_ratios(graph: Graph, near: int, far: int) -> npt.NDArray[np.float64]:
     """ln(r_far / r_near) of the rows whose near-th neighbour is not a duplicate.
 
     Args:
@@ -49,14 +44,9 @@ def log_ratios_of_rows(distances: npt.NDArray[np.float32], near: int, far: int) 
     return np.asarray(np.log(farther[usable] / nearer[usable]))
 
 
-def log_ratios_of_all(graph: KnnGraph, near: int, far: int, group: ProcessGroup | None) -> npt.NDArray[np.float64]:
-    """log(r_far / r_near) of all samples, by rank of the group; a collective call if a group is given."""
-
-    def own() -> npt.NDArray[np.float64]:
-        refuse_shard(graph, group)
-        return log_ratios(graph, near, far)
-
-    return own() if group is None else np.concatenate(gathered(own, group))
+def log_ratios_of_all(graph: Graph, near: int, far: int) -> npt.NDArray[np.float64]:
+    """log(r_far / r_near) of all samples; a collective call for shards."""
+    return np.concatenate(by_rank(lambda: log_ratios(graph, near, far), graph))
 
 
 def check_fit(method: str, discard: float) -> None:

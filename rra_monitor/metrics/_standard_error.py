@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._estimate import Estimate, or_warning
 from rra_monitor.metrics._ratios import Method, check_fit, exponential_rate, log_ratios
-from rra_monitor.metrics._reduction import refuse_shard
+from rra_monitor.metrics._reduction import Graph, by_rank
 from rra_monitor.metrics._twonn import undefined_reason
 from rra_monitor.utils.checks import whole_number
-from rra_monitor.utils.collectives import gathered
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 Rows = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.int64]]
 
 
 def twonn_standard_error(
-    graph: KnnGraph,
-    group: ProcessGroup | None = None,
+    graph: Graph,
     method: Method = "ml",
     discard: float = 0.1,
     replicates: int = 200,
@@ -41,8 +35,6 @@ def twonn_standard_error(
 
     Args:
         graph: a graph with k >= 2.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the value over all samples, identical on all ranks.
         method: method, as in `twonn`.
         discard: discarded fraction, as in `twonn`.
         replicates: number of draws, at least 2; the value is accurate to about 1 / sqrt(2 replicates), 5 % for 200.
@@ -57,13 +49,12 @@ def twonn_standard_error(
 
     Source: Efron 1979; drawing pairs together is our choice, measured as above.
     """
-    estimate = estimated_standard_error(graph, group, method, discard, replicates, seed)
+    estimate = estimated_standard_error(graph, method, discard, replicates, seed)
     return or_warning(estimate, "standard error of the ID undefined")
 
 
 def estimated_standard_error(
-    graph: KnnGraph,
-    group: ProcessGroup | None = None,
+    graph: Graph,
     method: Method = "ml",
     discard: float = 0.1,
     replicates: int = 200,
@@ -76,12 +67,10 @@ def estimated_standard_error(
         raise ValueError(f"replicates={replicates} must be at least 2, better 200: their deviation is the result")
 
     def own() -> Rows:
-        refuse_shard(graph, group)
         usable = graph.distances[:, 0] > 0
         return log_ratios(graph, 1, 2), usable, graph.indices[:, 0].astype(np.int64)
 
-    shards = [own()] if group is None else gathered(own, group)
-    logs, usable, nearest = (np.concatenate(parts) for parts in zip(*shards, strict=True))
+    logs, usable, nearest = (np.concatenate(parts) for parts in zip(*by_rank(own, graph), strict=True))
     order = np.argsort(logs, kind="stable")
     ascending = logs[order]
     reason = undefined_reason(len(logs), len(usable), exponential_rate(ascending, method, discard))

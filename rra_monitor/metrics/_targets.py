@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._checks import checked_neighbours
-from rra_monitor.metrics._reduction import refuse_shard
-from rra_monitor.utils.collectives import gathered
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
+from rra_monitor.metrics._reduction import Graph, by_rank, first_row, samples_of
 
 Agreement = Callable[[npt.NDArray[Any], npt.NDArray[Any]], Any]
 """A function of two arrays (m, k, …) of targets, of the samples and of their neighbours, that returns an (m, k) array:
@@ -61,27 +56,20 @@ def checked_targets(targets: Any, n: int, agreement: Agreement | None) -> npt.ND
     return array
 
 
-def all_targets(
-    graph: KnnGraph, targets: Any, agreement: Agreement | None, group: ProcessGroup | None
-) -> npt.NDArray[Any]:
-    """The (samples, …) targets of all samples, on every rank; a collective call where a group is given.
+def all_targets(graph: Graph, targets: Any, agreement: Agreement | None) -> npt.NDArray[Any]:
+    """The (samples, …) targets of all samples, on every rank; a collective call for shards.
 
     Raises:
-        ValueError: targets that do not fit the given rows; a shard without the group or a group of other ranks.
+        ValueError: targets that do not fit the given rows; shards that are not those of one graph.
     """
-
-    def own() -> npt.NDArray[Any]:
-        refuse_shard(graph, group)
-        return checked_targets(targets, graph.n, agreement)
-
-    whole = own() if group is None else np.concatenate(gathered(own, group))
-    if len(whole) != graph.samples:
-        raise ValueError(f"the ranks hold {len(whole)} of {graph.samples} samples; call with the group of the graph")
-    return whole
+    found = np.concatenate(by_rank(lambda: checked_targets(targets, graph.n, agreement), graph))
+    if len(found) != samples_of(graph):
+        raise ValueError(f"the ranks hold {len(found)} of {samples_of(graph)} samples; call with shards of one graph")
+    return found
 
 
 def neighbour_agreements(
-    graph: KnnGraph, targets: npt.NDArray[Any], agreement: Agreement | None
+    graph: Graph, targets: npt.NDArray[Any], agreement: Agreement | None
 ) -> Iterator[npt.NDArray[Any]]:
     """For one block of rows after another, (m, k) agreements of the samples with their neighbours.
 
@@ -90,9 +78,9 @@ def neighbour_agreements(
         targets: (samples, …) targets of all samples.
         agreement: agreement function, None for the same class.
     """
-    indices = checked_neighbours(graph)
+    indices, first = checked_neighbours(graph), first_row(graph)
     for rows in row_blocks(graph.n, graph.k * max(1, targets[0].size)):
-        here = targets[graph.offset + rows.start : graph.offset + rows.stop]
+        here = targets[first + rows.start : first + rows.stop]
         yield _agreements(here, targets[indices[rows]], agreement)
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.metrics._estimate import Estimate, or_warning
 from rra_monitor.metrics._ratios import (
     Method,
@@ -18,13 +16,10 @@ from rra_monitor.metrics._ratios import (
     log_ratios_of_all,
     log_ratios_of_rows,
 )
-from rra_monitor.metrics._reduction import sums_over_samples
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
+from rra_monitor.metrics._reduction import Graph, samples_of, sums_over_samples
 
 
-def twonn(graph: KnnGraph, group: ProcessGroup | None = None, method: Method = "ml", discard: float = 0.1) -> float:
+def twonn(graph: Graph, method: Method = "ml", discard: float = 0.1) -> float:
     """The TwoNN estimate of the intrinsic dimension.
 
     With r1_i and r2_i the distances from sample i to its two nearest neighbours, and N the number of samples that have
@@ -41,9 +36,7 @@ def twonn(graph: KnnGraph, group: ProcessGroup | None = None, method: Method = "
     The number of samples matters: compare IDs of equal n and method only.
 
     Args:
-        graph: a graph with k >= 2.
-        group: a torch.distributed process group, for graphs built over its ranks; each rank passes its shard and gets
-            the value over all samples. Maximum likelihood sends two numbers, the others 8 N bytes.
+        graph: a graph with k >= 2; of shards each rank sends two numbers by maximum likelihood, else 8 N bytes.
         method: "ml", "regression" or "censored".
         discard: fraction of the largest ratios that are left out, 0 to 1; no effect on "ml".
 
@@ -53,7 +46,7 @@ def twonn(graph: KnnGraph, group: ProcessGroup | None = None, method: Method = "
         were kept) are 1.
 
     Raises:
-        ValueError: k < 2; a shard of a graph without the group; an unknown method, a fraction outside 0 to 1.
+        ValueError: k < 2; an unknown method, a fraction outside 0 to 1.
 
     Source: Facco et al. 2017; Eq. 3.1 of the thesis.
 
@@ -64,21 +57,19 @@ def twonn(graph: KnnGraph, group: ProcessGroup | None = None, method: Method = "
     >>> round(twonn(graph, method="censored", discard=0.25), 4) == round(3 / math.log(2 * 2 * 1.5 * 1.5), 4)
     True
     """
-    return or_warning(estimated_twonn(graph, group, method, discard), "ID undefined")
+    return or_warning(estimated_twonn(graph, method, discard), "ID undefined")
 
 
-def estimated_twonn(
-    graph: KnnGraph, group: ProcessGroup | None = None, method: Method = "ml", discard: float = 0.1
-) -> Estimate:
+def estimated_twonn(graph: Graph, method: Method = "ml", discard: float = 0.1) -> Estimate:
     """The TwoNN dimension as `twonn` gives it, with the reason where it is undefined."""
     check_fit(method, discard)
-    n = graph.samples
+    n = samples_of(graph)
     if method == "ml":
-        sums = sums_over_samples(lambda: _count_and_sum(log_ratios(graph, 1, 2)), [graph], group)
+        sums = sums_over_samples(lambda: _count_and_sum(log_ratios(graph, 1, 2)), graph)
         count, total = int(sums[0]), float(sums[1])
         value = count / total if total > 0 else math.nan
     else:
-        logs = np.sort(log_ratios_of_all(graph, 1, 2, group))
+        logs = np.sort(log_ratios_of_all(graph, 1, 2))
         count, value = len(logs), exponential_rate(logs, method, discard)
     return _defined(value, count, n)
 

@@ -44,7 +44,13 @@ class TrainOptions:
     n: int | None = _option(None, "samples of each probe; those of the thesis by default, 2000 with --short")
     k: int | None = _option(None, "neighbours of each sample; n / (10 · classes) by default, as in the thesis")
     views: str = _option(VIEWS, "views of every layer, with commas")
-    every: int | None = _option(None, "epochs between snapshots; a tenth of all epochs by default, at least 1")
+    every: int | None = _option(
+        None, "epochs between snapshots; a tenth of all epochs by default, at least 1, none with --every-n-steps alone"
+    )
+    every_n_steps: int | None = _option(None, "optimiser steps between snapshots")
+    max_overhead: float | None = _option(
+        None, "largest fraction of the time for the monitor, 0.05 for 5 %; snapshots become rarer where it takes more"
+    )
     estimator: Literal["ml", "regression", "censored"] | None = _option(
         None, "estimator of the ID: ml by default, as in the thesis; near-duplicates do not lower the others"
     )

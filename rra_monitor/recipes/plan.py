@@ -22,14 +22,14 @@ class TrainingPlan:
         recipe: recipe with the choices of the command line.
         optimisation: optimiser settings and schedule.
         probe_n: samples of the training and the validation probe.
-        every: number of epochs between snapshots.
+        every: number of epochs between snapshots; None if only steps are asked for.
     """
 
     options: TrainOptions
     recipe: Recipe
     optimisation: Optimisation
     probe_n: tuple[int, int]
-    every: int
+    every: int | None
 
     def of_seed(self, seed: int, resume: bool) -> "TrainingPlan":
         """The same training with another seed, which may be resumed."""
@@ -45,12 +45,16 @@ def training_plan(options: TrainOptions) -> TrainingPlan:
     if options.recipe is None:
         raise ValueError("name a recipe, as in rra-monitor train resnet20-digits; `rra-monitor recipes` lists all")
     recipe = recipe_named(options.recipe)
-    for name in ("max_epochs", "batch_size", "learning_rate", "limit", "every", "n"):
+    for name in ("max_epochs", "batch_size", "learning_rate", "limit", "every", "every_n_steps", "n"):
         value = getattr(options, name)
         if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} {value}: expected more than 0")
     if isinstance(options.limit, float) and options.limit > 1:
         raise ValueError(f"--limit {options.limit}: expected a whole number of batches, or a fraction up to 1.0")
+    if options.max_overhead is not None and not 0 < options.max_overhead < 1:
+        raise ValueError(
+            f"--max-overhead {options.max_overhead}: expected a fraction above 0 and below 1, such as 0.05 for 5 %"
+        )
     training = recipe.training
     epochs = options.max_epochs or (SHORT_EPOCHS if options.short else training.epochs)
     rate = options.learning_rate or (SHORT_RATE if options.short else training.learning_rate)
@@ -76,7 +80,7 @@ def training_plan(options: TrainOptions) -> TrainingPlan:
         replace(recipe, training=training, augmentations=augmentations, network=network),
         Optimisation(rate, decay, "one-cycle" if options.short else "cosine", WARM_UP),
         DATA[recipe.data].probe_n if n is None else (n, n),
-        options.every or max(1, epochs // 10),
+        options.every or (None if options.every_n_steps else max(1, epochs // 10)),
     )
 
 

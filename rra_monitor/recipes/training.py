@@ -219,6 +219,8 @@ def _monitoring(
     monitor = RRACallback(
         samples,
         every_n_epochs=plan.every,
+        every_n_steps=options.every_n_steps,
+        max_overhead=options.max_overhead,
         references=references,
         dirpath=folder / CALLBACK_FOLDER,
         keep_graphs=int(keep) if keep.isdecimal() else keep,  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def graph_arrays(snapshot: Snapshot) -> Arrays:
     arrays: Arrays = {}
     for position, layer in enumerate(snapshot.layers):
         graph = snapshot.graphs.get(layer)
-        if graph is None or (graph.n, graph.samples, graph.k) != (n, n, k):
+        if not isinstance(graph, KnnGraph) or (graph.n, graph.k) != (n, k):
             raise ValueError(f"layer {layer!r} has the graph {graph!r}, expected a whole one of n={n}, k={k}")
         arrays[f"{position}.indices"] = graph.indices.astype(index_type(n))
         arrays[f"{position}.distances"] = graph.distances.astype(np.float32, copy=False)

@@ -58,6 +58,7 @@ def record_as_json(record: Record) -> dict[str, Any]:
         "epoch": record.epoch,
         "seconds": record.seconds,
         "overhead": record.overhead,
+        "interval": record.interval,
         "findings": [dataclasses.asdict(finding) for finding in record.findings],
         "probes": probes,
     }

@@ -29,7 +29,8 @@ class Record:
         matches: probe to its comparisons by name.
         findings: findings in the curves, see `findings`.
         seconds: time that measuring, comparing and storing took.
-        overhead: fraction of the time since the recorder was made that the monitor took, 0 to 1.
+        overhead: fraction of the time since the fit began, or the recorder was made, that the monitor took, 0 to 1.
+        interval: number of moments that were asked for of which one is measured, see `Schedule`.
     """
 
     step: int
@@ -39,6 +40,7 @@ class Record:
     seconds: float
     overhead: float
     findings: tuple[Finding, ...] = ()
+    interval: int = 1
 
 
 def scalars(record: Record) -> dict[str, float]:

@@ -13,6 +13,7 @@ from rra_monitor.conclusions.evidence import Finding
 from rra_monitor.conclusions.findings import findings
 from rra_monitor.measure.match import PREVIOUS, Match, check_comparable, match
 from rra_monitor.measure.monitor import Monitor
+from rra_monitor.measure.schedule import Schedule
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.runs.bounded import Bounded
 from rra_monitor.runs.claim import configuration
@@ -40,6 +41,8 @@ class Recorder:
         resume_step: step of the checkpoint from which the training goes on; None if it starts anew. At the first record
             the store's directory is claimed, see `RunStore.claim`: what an earlier attempt stored after this step is
             set aside.
+        schedule: schedule of the training, whose clock then tells the share of the time, and whose interval is stored
+            with each record; the share is that of the snapshots' own seconds since now if None.
 
     Raises:
         ValueError: a reference that is empty, a name that cannot be a key, an unknown `align`.
@@ -62,6 +65,7 @@ class Recorder:
         align: Align = "epoch",
         sinks: Sequence[Sink] = (),
         resume_step: int | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         if align not in ("epoch", "last"):
             raise ValueError(f"align={brief(align)}; expected 'epoch' or 'last'")
@@ -69,6 +73,7 @@ class Recorder:
         self.references = {name: _reference(name, path) for name, path in (references or {}).items()}
         self.align = align
         self.resume_step = None if resume_step is None else whole_number("resume_step", resume_step, 0)
+        self._schedule = schedule
         self._sinks = FanOut(sinks)
         self._storing = Bounded("rra-RunStore")
         self._said = False
@@ -137,14 +142,15 @@ class Recorder:
         now = time.perf_counter()
         seconds = sum(snapshot.seconds for snapshot in snapshots.values()) + now - started
         self._spent += seconds
-        first = next(iter(snapshots.values()))
+        first, timed = next(iter(snapshots.values())), self._schedule
         record = Record(
             step=first.step,
             epoch=first.epoch,
             snapshots=dict(snapshots),
             matches=matches,
             seconds=seconds,
-            overhead=min(1.0, self._spent / max(now - self._began, self._spent)),
+            overhead=min(1.0, self._spent / max(now - self._began, self._spent)) if timed is None else timed.overhead,
+            interval=1 if timed is None else timed.interval,
             findings=conclusions,
         )
         self._sinks.write(record)

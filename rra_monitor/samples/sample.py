@@ -138,8 +138,17 @@ class FixedSample:
 
     def head(self, n: int) -> "FixedSample":
         """The first n samples, without labels: for timings and trials."""
+        return self.rows(range(min(n, self.n)))
+
+    def rows(self, positions: range) -> "FixedSample":
+        """Consecutive samples, without labels and not copied: for trials, and for one of several ranks."""
         return FixedSample(
-            self._inputs, ALL_INPUTS, None, self.ids[:n], prepare=self.prepare, known_fingerprint=self.fingerprint
+            take(self._inputs, positions),
+            ALL_INPUTS,
+            None,
+            self.ids[positions.start : positions.stop],
+            prepare=self.prepare,
+            known_fingerprint=self.fingerprint,
         )
 
     def read(self, positions: Sequence[int]) -> Any:

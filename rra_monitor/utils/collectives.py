@@ -1,14 +1,11 @@
-"""Communication between the ranks of a process group: checks that fail on all ranks or on none, and sums."""
+"""Communication between the ranks of a process group: calls that fail on all ranks or on none."""
 
 from __future__ import annotations
 
 import pickle
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import torch
@@ -22,11 +19,18 @@ HELD_BYTES = 1 << 20
 _held: deque[tuple[torch.Tensor, ...]] = deque(maxlen=4)
 
 
+class RankError(RuntimeError):
+    """An error of some rank, other than a TypeError or ValueError, raised on all ranks of the group.
+
+    Its text names the rank and the kind of error. On the rank where it happened its cause is the error itself.
+    """
+
+
 def gathered(find: Callable[[], T], group: ProcessGroup) -> list[T]:
     """What `find` returns on each rank, by rank, on every rank; a collective call.
 
-    A TypeError or ValueError of `find` on any rank is raised on all, so that no rank waits for one that failed. With
-    NCCL each process must have chosen its device (`torch.cuda.set_device`), as torchrun scripts and Lightning do.
+    An exception of `find` on any rank is raised on all, so that no rank waits for one that failed. With NCCL each
+    process must have chosen its device (`torch.cuda.set_device`), as torchrun scripts and Lightning do.
 
     Args:
         find: function that returns a small value that can be pickled.
@@ -35,45 +39,41 @@ def gathered(find: Callable[[], T], group: ProcessGroup) -> list[T]:
     Raises:
         TypeError: `find` raised it on some rank; the text names each such rank.
         ValueError: likewise.
+        RankError: `find` raised any other Exception on some rank. The text of one for lack of memory says "out of
+            memory" on all ranks.
     """
     import torch.distributed as dist
 
     if dist.get_rank(group) < 0:
         raise ValueError("this process is no rank of the given group; call on the group's members alone")
-    mine: tuple[Any, type[Exception] | None] = (None, None)
+    cause: Exception | None = None
     try:
-        mine = (find(), None)
-    except (TypeError, ValueError) as error:
-        mine = (str(error), TypeError if isinstance(error, TypeError) else ValueError)
-    everyone = _exchanged(mine, group)
+        mine = pickle.dumps((find(), None))
+    except Exception as error:  # whatever it is, the others must not wait for this rank
+        cause = error
+        mine = pickle.dumps((_said(error), _kind(error)))
+    everyone = [pickle.loads(data) for data in _exchanged(mine, group)]
     failed: dict[str, list[str]] = {}
     for rank, (text, kind) in enumerate(everyone):
         if kind is not None:
             failed.setdefault(text, []).append(str(rank))
     if failed:
         first = next(kind for _, kind in everyone if kind is not None)
-        raise first("; ".join(f"rank {', '.join(where)}: {text}" for text, where in failed.items()))
+        try:
+            raise first("; ".join(f"rank {', '.join(where)}: {text}" for text, where in failed.items())) from cause
+        finally:
+            cause = None  # it holds this frame, which would hold it and what it could not allocate
     return [value for value, _ in everyone]
 
 
-def summed(find: Callable[[], npt.NDArray[Any]], group: ProcessGroup | None) -> npt.NDArray[np.float64]:
-    """The sum over ranks of the arrays that `find` returns, in float64 and in the order of the ranks.
+def agreed(find: Callable[[], T], group: ProcessGroup) -> T:
+    """What `find` returns on this rank, once it has returned on all; a collective call with the errors of `gathered`.
 
-    Every rank gets the same bits. Without a group it is this process's array.
-
-    Raises:
-        ValueError: arrays of different shapes, or any error of `find`, on all ranks.
+    For work between two collective calls, whatever it returns.
     """
-    if group is None:
-        return np.asarray(find(), dtype=np.float64)
-    parts = gathered(lambda: np.asarray(find(), dtype=np.float64), group)
-    for rank, part in enumerate(parts):
-        if part.shape != parts[0].shape:
-            raise ValueError(
-                f"rank {rank} has values of shape {part.shape}, rank 0 of {parts[0].shape}; "
-                "call with the same number of graphs on every rank"
-            )
-    return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
+    found: list[T] = []
+    gathered(lambda: found.append(find()), group)
+    return found[0]
 
 
 def held(*tensors: torch.Tensor) -> None:
@@ -87,20 +87,32 @@ def held(*tensors: torch.Tensor) -> None:
         _held.append(tensors)
 
 
-def _exchanged(value: Any, group: ProcessGroup) -> list[Any]:
-    """The values of all ranks, by rank, as `all_gather_object` but with its tensors `held`."""
+def _kind(error: Exception) -> type[Exception]:
+    return next((kind for kind in (TypeError, ValueError) if isinstance(error, kind)), RankError)
+
+
+def _said(error: Exception) -> str:
+    """The text of an error; of one that is raised as another kind, with its own kind before it."""
+    if _kind(error) is not RankError:
+        return str(error)
+    words = "out of memory: " if isinstance(error, MemoryError) else ""  # whose texts do not say so
+    return f"{type(error).__name__}: {words}{error}"
+
+
+def _exchanged(mine: bytes, group: ProcessGroup) -> list[bytes]:
+    """The bytes of all ranks, by rank, as `all_gather_object` but with its tensors `held`."""
     import torch
     import torch.distributed as dist
 
     on_gpu = dist.get_backend(group) == "nccl"
     device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
-    data = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8).to(device)
+    data = torch.frombuffer(bytearray(mine), dtype=torch.uint8).to(device)
     size = torch.tensor([len(data)], device=device)
     sizes = [torch.empty_like(size) for _ in range(dist.get_world_size(group))]
     dist.all_gather(sizes, size, group=group)
-    mine = torch.zeros(int(max(sizes)), dtype=torch.uint8, device=device)
-    mine[: len(data)] = data
-    parts = [torch.empty_like(mine) for _ in sizes]
-    dist.all_gather(parts, mine, group=group)
-    held(size, *sizes, mine, *parts)
-    return [pickle.loads(part[: int(n)].cpu().numpy().tobytes()) for part, n in zip(parts, sizes, strict=True)]
+    padded = torch.zeros(int(max(sizes)), dtype=torch.uint8, device=device)
+    padded[: len(data)] = data
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded, group=group)
+    held(size, *sizes, padded, *parts)
+    return [part[: int(n)].cpu().numpy().tobytes() for part, n in zip(parts, sizes, strict=True)]

@@ -8,7 +8,7 @@ from torch import nn
 import rra_monitor as rra
 from rra_monitor.capture.channels import with_views
 from rra_monitor.capture.features import collect, find_layers
-from rra_monitor.capture.passes import named_dims, windows
+from rra_monitor.capture.passes import itemsizes, named_dims, windows
 from rra_monitor.graph import GraphOfParts
 
 VIEWS = ("full", "avg2", "avg-global")
@@ -58,7 +58,7 @@ def test_parts_put_together_are_the_features_of_a_whole_pass(features):
     model, sample, layers = setting()
     whole = collect(model, sample, layers, batch_size=8)
     found = {name: [] for name in whole}
-    passes = windows(named_dims(layers), sample.n, 4 * features * sample.n + 5)
+    passes = windows(named_dims(layers), sample.n, 4 * features * sample.n + 5, itemsizes(layers))
     for parts in passes:
         for name, part in collect(model, sample, layers, batch_size=8, parts=parts).items():
             found[name].append(part)
@@ -102,7 +102,7 @@ def test_graph_of_captured_parts_is_that_of_the_whole_layer():
     layer = layers[1]
     build = GraphOfParts(sample.n, layer.dim, 4)
     while build.wants_sweep:
-        for parts in windows({layer.name: layer.dim}, sample.n, 4 * 100 * sample.n):
+        for parts in windows({layer.name: layer.dim}, sample.n, 4 * 100 * sample.n, {layer.name: 4}):
             build.add(collect(model, sample, layers, parts=parts)[layer.name])
         build.end_sweep()
     graph, whole = build.graph(), rra.knn_graph(collect(model, sample, [layer])[layer.name], 4)
@@ -113,5 +113,5 @@ def test_graph_of_captured_parts_is_that_of_the_whole_layer():
 def test_a_budget_below_one_feature_is_refused_with_what_it_takes():
     _, sample, layers = setting()
     with pytest.raises(ValueError, match=r"memory_budget=91 bytes is below 92, one feature of 23 samples. Raise it"):
-        windows(named_dims(layers), sample.n, 91)
-    assert windows(named_dims(layers), sample.n, 92)
+        windows(named_dims(layers), sample.n, 91, itemsizes(layers))
+    assert windows(named_dims(layers), sample.n, 92, itemsizes(layers))

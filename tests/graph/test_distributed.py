@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-import rra_monitor
-from rra_monitor.graph import KnnGraph
-from rra_monitor.graph.distributed import gather_graph
 from rra_monitor.metrics import nncs, nnls, twonn
 from tests.helpers import ROOT
 from tests.helpers.ranks.gloo_ranks import CASES, share
-from tests.helpers.remedies import assert_says
 from tests.helpers.truth import truth
 
 
@@ -56,16 +52,16 @@ def test_the_example_of_the_documentation_runs_under_torchrun(tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(torchrun, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
-    said = re.findall(r"rank (\d): KnnGraph\(n=1000, offset=(\d+), total=2000, .*?\), ID (\d+\.\d{3})", done.stdout)
+    said = re.findall(r"rank (\d): ShardedGraph\(n=1000, offset=(\d+), total=2000, .*?\), ID (\d+\.\d{3})", done.stdout)
     assert sorted(rank[:2] for rank in said) == [("0", "0"), ("1", "1000")]
     assert said[0][2] == said[1][2]
 
 
-def test_gather_graph_gives_every_rank_the_whole_graph(outcome):
+def test_a_gathered_graph_is_the_whole_one_on_every_rank(outcome):
     for rank, (indices, distances) in enumerate(outcome.shares("digits gathered")):
         assert (indices == outcome.graph("digits").indices).all()
         assert (distances == outcome.graph("digits").distances).all()
-        assert outcome.values[rank]["digits gathered"][:2] == [0, None]
+        assert outcome.values[rank]["digits gathered"][:2] == [None, None]
 
 
 def test_metrics_over_ranks_are_those_of_the_whole_graph(outcome):
@@ -100,7 +96,7 @@ def test_metrics_are_bit_identical_on_every_rank(outcome):
         ("sparse", "TypeError: rank {last}: features are a tensor (torch.sparse_coo"),
         ("quantised", "TypeError: rank {last}: features are a tensor (torch.strided, torch.qint8"),
         ("meta", "TypeError: rank {last}: features are a tensor (torch.strided, torch.float32, on meta)"),
-        ("memory_budget", "ValueError: rank {last}: memory_budget=1,048,576 cannot be kept over a group"),
+        ("memory_budget", "memory_budget=32,768 bytes is below blocks of one sample"),
         ("memory_budget's type", "TypeError: rank {last}: memory_budget must be an integer, got '1GiB'"),
         ("min_recall", "TypeError: rank {last}: min_recall must be a number, 0 to 1, got None"),
         ("seed", "ValueError: rank {last}: seed=-1 must lie in 0 to"),
@@ -111,15 +107,14 @@ def test_metrics_are_bit_identical_on_every_rank(outcome):
             "labels",
             "ValueError: rank {last}: labels are int64 of shape ({short},), expected integers of shape ({rows},)",
         ),
-        ("whole graph", "ValueError: rank 0{others}: the graph holds all its 2 samples"),
+        ("whole graph", "ValueError: rank {last}: whole graphs and shards, or shards of different groups"),
     ],
 )
 def test_a_fault_on_one_rank_is_raised_on_all(outcome, fault, words):
     last = outcome.ranks - 1
     rows = share(500, last, outcome.ranks)
     count = rows.stop - rows.start
-    others = "".join(f", {rank}" for rank in range(1, outcome.ranks))
-    expected = words.format(last=last, rows=count, short=count - 1, ranks=outcome.ranks, others=others)
+    expected = words.format(last=last, rows=count, short=count - 1, ranks=outcome.ranks)
     for values in outcome.values:
         assert expected in values["faults"][fault]
 
@@ -137,28 +132,6 @@ def test_ranks_that_do_not_agree_all_raise(outcome, fault, words):
         assert words in values["faults"][fault] if outcome.ranks > 1 else values["faults"][fault] == "none"
 
 
-@pytest.mark.parametrize("fault", ["share without group", "nnls without group", "nncs without group"])
-def test_a_share_is_not_measured_as_if_it_were_the_whole(outcome, fault):
-    for values in outcome.values:
-        expected = "none" if outcome.ranks == 1 else "of 500 samples, this rank's shard"
-        assert expected in values["faults"][fault]
-
-
-def test_a_share_is_measured_with_the_group_or_gathered_first_as_its_refusal_says(gloo):
-    for values in gloo(2).values:
-        assert_says(
-            "call the metric on every rank with group=…, or rra_monitor.graph.gather_graph first",
-            values["faults"]["share without group"],
-        )
-        assert rra_monitor.graph.gather_graph is gather_graph
-        assert values["twonn"]["digits"] == pytest.approx(values["twonn of gathered"])
-
-
-def test_rows_beyond_the_total_are_refused():
-    with pytest.raises(ValueError, match="rows 3 to 4 do not lie within 4 samples"):
-        KnnGraph(np.zeros((2, 1), np.int32), np.zeros((2, 1), np.float32), offset=3, total=4)
-
-
 GROUPS = """
 import sys, torch, torch.distributed as dist, rra_monitor as rra
 torch.set_num_threads(1)
@@ -166,7 +139,7 @@ rank, folder = int(sys.argv[1]), sys.argv[2]
 points = torch.randn(60, 4, generator=torch.Generator().manual_seed(rank))
 for turn in range(20):
     dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/{turn}", 3), rank=rank, world_size=3)
-    rra.metrics.twonn(rra.knn_graph(points, k=5, group=dist.group.WORLD), dist.group.WORLD)
+    rra.metrics.twonn(rra.knn_graph(points, k=5, group=dist.group.WORLD))
     dist.destroy_process_group()
 """
 

@@ -11,7 +11,8 @@ from rra_monitor import KnnGraph, knn_graph
 from rra_monitor.graph import GraphOfParts
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.recall import draw_audit
-from tests.helpers.remedies import Remedy
+from tests.helpers.graphs import NoGroup
+from tests.helpers.remedies import Remedy, refusal
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(60, 40)).astype(np.float32)
@@ -49,8 +50,12 @@ def of_passes(network):
     return of_parts(*([network(torch.from_numpy(POINTS))] for _ in range(2)))
 
 
-def shard(offset=0, total=60):
-    return KnnGraph(np.array([[30], [31]], np.int32), np.ones((2, 1), np.float32), offset=offset, total=total)
+def shard(offset, total=60):
+    return rra.ShardedGraph(np.array([[30], [31]]), np.ones((2, 1), np.float32), offset, total, NoGroup)
+
+
+def shard_from_one(offset):
+    return rra.ShardedGraph(np.array([[0], [0]]), np.ones((2, 1), np.float32), offset, 4, NoGroup)
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(nested tensors|quantize_per_tensor)")
@@ -153,8 +158,8 @@ REMEDIES = [
     ),
     Remedy(
         "give the offset of the first row where these are some of the samples",
-        lambda: KnnGraph(np.array([[0], [0]]), np.ones((2, 1), np.float32), total=4),
-        lambda: KnnGraph(np.array([[0], [0]]), np.ones((2, 1), np.float32), total=4, offset=2),
+        lambda: shard_from_one(offset=0),
+        lambda: shard_from_one(offset=2),
     ),
     Remedy(
         "build the graph of the {} samples with k={}",
@@ -208,6 +213,16 @@ def group(tmp_path_factory):
     dist.destroy_process_group()
 
 
+def test_graph_of_a_group_that_has_ended_was_to_be_gathered_before(tmp_path):
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
+    graph = knn_graph(torch.from_numpy(POINTS), 5, group=dist.group.WORLD)
+    whole, dimension = graph.gather(), rra.metrics.twonn(graph)
+    dist.destroy_process_group()
+    with refusal("call ShardedGraph.gather() or the metrics before it is destroyed"):
+        graph.gather()
+    assert rra.metrics.twonn(whole) == dimension
+
+
 def test_graph_remedies_over_a_group_are_followed(group):
     points = torch.from_numpy(POINTS)
     for remedy in (
@@ -233,15 +248,14 @@ def test_graph_remedies_over_a_group_are_followed(group):
             lambda: knn_graph(points[:, :1], 5, group=group),
         ),
         Remedy(
-            "leave out the group, or build it with knn_graph(features, k, group=…)",
-            lambda: rra.metrics.twonn(knn_graph(points, 5), group),
-            lambda: rra.metrics.twonn(knn_graph(points, 5)),
-            lambda: rra.metrics.twonn(knn_graph(points, 5, group=group), group),
+            "this rank's shard; call this with the whole graph, which ShardedGraph.gather() returns on every rank",
+            lambda: rra.metrics.decimated_twonn(knn_graph(points, 5, group=group)),
+            lambda: rra.metrics.decimated_twonn(knn_graph(points, 5, group=group).gather()),
         ),
         Remedy(
-            "samples, this rank's shard; build it with k={} instead",
-            lambda: knn_graph(points, 5, group=group).nearest(2),
-            lambda: knn_graph(points, 2, group=group),
+            "pass the whole ones, which ShardedGraph.gather() returns on every rank",
+            lambda: rra.metrics.nnls(knn_graph(points, 5, group=group), knn_graph(points, 5)),
+            lambda: rra.metrics.nnls(knn_graph(points, 5, group=group).gather(), knn_graph(points, 5)),
         ),
     ):
         remedy.check()

@@ -38,15 +38,6 @@ class TestKnnGraphNeighbours:
         with pytest.raises(ValueError, match="each sample has 200000 neighbours"):
             rra.KnnGraph(np.zeros((1, 200_000), np.uint8), np.ones((1, 200_000), np.float32))
 
-    def test_graph_of_a_rank_counts_its_rows_from_the_offset(self):
-        share = rra.KnnGraph(RIGHT[2:], DISTANCES[2:], offset=2, total=4)
-        assert share.samples == 4
-        with pytest.raises(ValueError, match="sample 0 is its own neighbour"):
-            rra.KnnGraph(RIGHT[1:3], DISTANCES[1:3], offset=0, total=4)
-        with pytest.raises(ValueError, match=r"sample 3 is its own neighbour.* offset"):
-            rra.KnnGraph(RIGHT[2:3], DISTANCES[2:3], offset=3, total=4)
-        assert rra.KnnGraph(RIGHT[:0], DISTANCES[:0], offset=4, total=4).n == 0
-
     @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
     def test_graph_takes_any_integers(self, dtype):
         assert rra.KnnGraph(RIGHT.astype(dtype), DISTANCES).k == 2

@@ -6,10 +6,19 @@ import rra_monitor as rra
 from tests.helpers import loops
 
 
+class NoGroup:
+    """In place of a process group that is not asked for."""
+
+
 def graph_of(indices):
     """A graph with given neighbours; distances do not matter."""
     array = np.array(indices, dtype=np.int32)
     return rra.KnnGraph(array, np.ones(array.shape, np.float32))
+
+
+def first_rows(graph, rows):
+    """The shard of a graph that a first rank would hold."""
+    return rra.ShardedGraph(graph.indices[:rows], graph.distances[:rows], 0, graph.n, NoGroup)
 
 
 def listed(points, k):

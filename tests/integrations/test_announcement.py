@@ -24,7 +24,7 @@ def said(passes=1, **options):
     )
     defaults = {
         "views": ("full",),
-        "every_n_epochs": 1,
+        "rhythm": "every epoch",
         "keep_graphs": "all",
         "path": "runs/a",
         "references": {},
@@ -39,6 +39,10 @@ def said(passes=1, **options):
     [
         ({}, "each time about 25 s and 6.1 MB\n"),
         ({"averaged": True}, "each time about 50 s and 12.2 MB\n"),
+        (
+            {"rhythm": "every 100 steps", "max_overhead": 0.05},
+            "  before training, every 100 steps and at the end, at most 5 % of the time; each time about 25 s",
+        ),
         ({"path": None}, "each time about 25 s\n"),
         ({"keep_graphs": "last"}, "about 25 s and 80 kB\n  stored in runs/a; the last graphs are kept, 6.0 MB"),
         ({"keep_graphs": 3}, "about 25 s and 80 kB\n  stored in runs/a; the graphs of 3 snapshots are kept, 18.0 MB"),

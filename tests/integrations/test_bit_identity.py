@@ -357,6 +357,8 @@ TRAININGS = {
     "ended within an epoch": Training(of(Module), options={"epochs": None, "max_steps": 5}, slow=True),
 }  # fmt: skip
 
+QUICK_BY_STEPS = "32-true, all random streams", "accumulated, clipped, one cycle", "two optimisers by hand"
+
 
 @pytest.fixture(autouse=True)
 def _quick_estimate(monkeypatch, one_thread):
@@ -364,20 +366,24 @@ def _quick_estimate(monkeypatch, one_thread):
     monkeypatch.setattr(rra_monitor.measure.trial, "GRAPH_ROWS", 40)
 
 
-@pytest.mark.parametrize(
-    "training",
-    [
-        pytest.param(training, id=name, marks=[pytest.mark.slow] if training.slow else [])
-        for name, training in TRAININGS.items()
-    ],
-)
-def test_the_training_is_the_same_with_the_monitor_and_without(training, tmp_path):
+def cases():
+    """Each kind of training, measured after its epochs, and after its steps as well."""
+    for name, training in TRAININGS.items():
+        for steps in (False, True):
+            rhythm = {"every_n_steps": 1, "every_n_epochs": 1} if steps else {}
+            slow = training.slow or (steps and name not in QUICK_BY_STEPS)
+            marks = [pytest.mark.slow] if slow else []
+            yield pytest.param(training, rhythm, id=f"{name}{', by steps' if steps else ''}", marks=marks)
+
+
+@pytest.mark.parametrize(("training", "rhythm"), cases())
+def test_the_training_is_the_same_with_the_monitor_and_without(training, rhythm, tmp_path):
     if training.options.get("precision") == "16-mixed" and ACCELERATOR == "cpu":
         pytest.skip("the host has no such precision on the CPU")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         alone = trained(training.make, tmp_path / "alone", training.callbacks(), **training.options)
-        monitor = RRACallback(n=30, on_error="raise")
+        monitor = RRACallback(n=30, on_error="raise", **rhythm)
         watched = trained(training.make, tmp_path / "watched", [*training.callbacks(), monitor], **training.options)
     assert len(monitor.store.steps(monitor.store.probes()[0])) >= 2
     assert alone["steps"]

@@ -155,9 +155,9 @@ def test_remedies_about_batches_are_followed(watched, tmp_path, digits):
             ),
         ),
         Remedy(
-            "For more, make epochs shorter by limit_train_batches=…",
+            "For more, pass every_n_steps=… to RRACallback",
             lambda: fit(digits, tmp_path, [RRACallback(alike)], max_steps=3),
-            lambda: fit(digits, tmp_path, [RRACallback(alike)], max_steps=3, limit_train_batches=1),
+            lambda: fit(digits, tmp_path, [RRACallback(alike, every_n_steps=1)], max_steps=3),
         ),
         Remedy(
             "averaged=True, but no callback averages weights; add one, such as EMAWeightAveraging",
@@ -188,6 +188,21 @@ def test_watcher_remedies_are_followed(watched, tmp_path, digits):
             lambda: watched(stopping(), every_n_epochs=2),
             lambda: watched(stopping(), every_n_epochs=1),
             lambda: watched(EarlyStopping("loss", check_on_train_epoch_end=True), every_n_epochs=2),
+        ),
+        Remedy(
+            "{} looks at the ends of epochs, which are not measured where RRACallback has every_n_steps or schedule "
+            "alone; pass every_n_epochs=1 as well, or watch another value",
+            lambda: watched(stopping(), every_n_steps=2),
+            lambda: watched(stopping(), every_n_steps=2, every_n_epochs=1),
+            lambda: watched(stopping(), schedule=bool, every_n_epochs=1),
+            lambda: watched(EarlyStopping("loss", check_on_train_epoch_end=True), every_n_steps=2),
+        ),
+        Remedy(
+            "{} needs its value each time it looks, and RRACallback(max_overhead={}) may leave epochs out; pass "
+            "max_overhead=None to RRACallback, or watch a value that is not the monitor's",
+            lambda: watched(stopping(), max_overhead=0.5),
+            lambda: watched(stopping(), max_overhead=None),
+            lambda: watched(EarlyStopping("loss", check_on_train_epoch_end=True), max_overhead=0.5),
         ),
         Remedy(
             "let configure_optimizers say interval='epoch'",

@@ -28,7 +28,7 @@ def setting(dtype=torch.float32, n=60, side=20, views=("full", "avg-global")):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_graphs_in_parts_are_those_of_whole_layers(dtype):
     model, sample, layers = setting(dtype)
-    found = list(graphs_in_parts(model, sample, layers, 5, BUDGET, gram=True))
+    found = list(graphs_in_parts(model, sample, layers, 5, BUDGET, kernels=list(named_dims(layers))))
     whole = dict(iter_features(model, sample, layers, views=("full", "avg-global")))
     assert [name for name, _, _ in found] == list(whole)
     for name, graph, kernel in found:

@@ -1,9 +1,7 @@
-import numpy as np
 import pytest
 
-import rra_monitor as rra
 from rra_monitor.metrics import nncs, nncs_by_class, nnls, nnls_per_sample, turnover
-from tests.helpers.graphs import graph_of
+from tests.helpers.graphs import first_rows, graph_of
 
 
 class TestPairsOfGraphs:
@@ -20,9 +18,9 @@ class TestPairsOfGraphs:
     def test_graphs_that_do_not_compare_are_refused(self, compare):
         with pytest.raises(ValueError, match="n=4, k=1 and n=4, k=2"):
             compare(graph_of([[1], [0], [3], [2]]), graph_of([[1, 2], [0, 2], [3, 0], [2, 0]]))
-        share = rra.KnnGraph(np.array([[1], [0]], np.int32), np.ones((2, 1), np.float32), total=4)
-        with pytest.raises(ValueError, match="gather_graph first"):
-            compare(share, share)
+        shard = first_rows(graph_of([[1], [0], [3], [2]]), 2)
+        with pytest.raises(ValueError, match=r"holds 2 of 4 samples.* ShardedGraph.gather\(\)"):
+            compare(shard, shard)
 
 
 class TestNNCS:

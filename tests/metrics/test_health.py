@@ -76,8 +76,3 @@ class TestGraphHealth:
     def test_recall_is_that_of_the_graph(self):
         graph = rra.knn_graph(RNG.normal(size=(20, 3)), 2)
         assert graph_health(rra.KnnGraph(graph.indices, graph.distances, recall=0.87)).recall == 0.87
-
-    def test_a_share_of_a_graph_is_refused(self):
-        graph = rra.knn_graph(RNG.normal(size=(20, 3)), 2)
-        with pytest.raises(ValueError, match="gather_graph first"):
-            graph_health(rra.KnnGraph(graph.indices[:9], graph.distances[:9], total=20))

@@ -1,4 +1,3 @@
-import dataclasses
 import math
 
 import numpy as np
@@ -106,11 +105,6 @@ class TestNearDuplicates:
         with pytest.raises(ValueError, match="build it with k >= 2"):
             near_duplicates(graph)
         assert math.isnan(graph_health(graph).near_duplicates)
-
-    def test_a_shard_needs_its_group(self):
-        graph = rra.knn_graph(cloud(30, 3), 4)
-        with pytest.raises(ValueError, match="group"):
-            near_duplicates(dataclasses.replace(graph, total=60))
 
     def test_health_has_the_fraction(self):
         graph = rra.knn_graph(with_copies(cloud(500, 8), 5), 10)

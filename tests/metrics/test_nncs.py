@@ -6,14 +6,13 @@ from rra_monitor.metrics import (
     hardest_classes,
     hardest_samples,
     nncs,
-    nncs_by_class,
     nncs_ceiling,
     nncs_chance,
     nncs_per_sample,
 )
 from tests.helpers import similarity
 from tests.helpers.agreements import half, near
-from tests.helpers.graphs import graph_of, listed
+from tests.helpers.graphs import first_rows, graph_of, listed
 
 RNG = np.random.default_rng(5)
 
@@ -52,12 +51,11 @@ class TestNNCSPerSample:
         _, labels, graph = classes
         np.testing.assert_array_equal(nncs_per_sample(graph, labels), nncs_per_sample(graph, -100 * labels))
 
-    def test_a_share_of_a_graph_is_refused(self, classes):
+    def test_a_shard_of_a_graph_is_refused(self, classes):
         _, labels, graph = classes
-        share = rra.KnnGraph(graph.indices[:9], graph.distances[:9], total=60)
-        for measure in (nncs_per_sample, hardest_samples, hardest_classes, nncs_by_class):
-            with pytest.raises(ValueError, match="gather_graph first"):
-                measure(share, labels[:9])
+        for measure in (nncs_per_sample, hardest_samples, hardest_classes):
+            with pytest.raises(ValueError, match=r"holds 9 of 60 samples.* ShardedGraph.gather\(\)"):
+                measure(first_rows(graph, 9), labels[:9])
 
 
 class TestNNCSAgreement:

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 import rra_monitor as rra
-from rra_monitor.metrics import decimated_twonn, gride, levina_bickel, ratio_histogram, twonn, twonn_standard_error
+from rra_monitor.metrics import (
+    decimated_twonn,
+    gride,
+    induced_errors,
+    levina_bickel,
+    ratio_histogram,
+    twonn,
+    twonn_standard_error,
+)
+from tests.helpers.graphs import first_rows
 from tests.helpers.manifolds import cloud
 
 ESTIMATES = {
@@ -39,8 +48,7 @@ class TestIDEstimates:
         with pytest.raises(ValueError, match=r"k=1\b|k=1 must lie"):
             ESTIMATES[name](rra.knn_graph([[0.0], [1.0], [3.0]], 1))
 
-    @pytest.mark.parametrize("name", list(ESTIMATES))
-    def test_estimate_refuses_one_ranks_shard(self, name):
-        graph = rra.knn_graph(cloud(20, 2), 4)
+    @pytest.mark.parametrize("estimate", [decimated_twonn, induced_errors])
+    def test_what_needs_the_whole_graph_refuses_one_ranks_shard(self, estimate):
         with pytest.raises(ValueError, match="holds 10 of 20 samples"):
-            ESTIMATES[name](rra.KnnGraph(graph.indices[:10], graph.distances[:10], total=20))
+            estimate(first_rows(rra.knn_graph(cloud(20, 2), 4), 10))

@@ -31,14 +31,13 @@ dist.init_process_group("gloo", store=dist.FileStore(folder + "/store", 3), rank
 rng = np.random.default_rng(0)
 labels, whole = rng.integers(0, 4, 90), rra.knn_graph(rng.integers(0, 5, size=(90, 3)), 6)
 rows = [slice(0, 50), slice(50, 50), slice(50, 90)][rank]
-found = dict(ties=whole.ties, zeros=whole.zeros, checked=whole.checked, offset=rows.start, total=90)
-share = rra.KnnGraph(whole.indices[rows], whole.distances[rows], **found)
-group, half = dist.group.WORLD, lambda a, b: abs(a - b) < 0.5
-assert (nncs_by_class(share, labels[rows], group).matrix == nncs_by_class(whole, labels).matrix).all()
-assert nncs(share, labels[rows] / 4, group, agreement=half) == nncs(whole, labels / 4, agreement=half)
-assert (k_occurrence(share, group) == k_occurrence(whole)).all()
-assert graph_health(share, group) == graph_health(whole)
-del group  # gloo's threads end with its last reference; those that outlive the interpreter abort the process
+found = dict(ties=whole.ties, zeros=whole.zeros, checked=whole.checked)
+shard = rra.ShardedGraph(whole.indices[rows], whole.distances[rows], rows.start, 90, dist.group.WORLD, **found)
+half = lambda a, b: abs(a - b) < 0.5
+assert (nncs_by_class(shard, labels[rows]).matrix == nncs_by_class(whole, labels).matrix).all()
+assert nncs(shard, labels[rows] / 4, agreement=half) == nncs(whole, labels / 4, agreement=half)
+assert (k_occurrence(shard) == k_occurrence(whole)).all()
+assert graph_health(shard) == graph_health(whole)
 dist.destroy_process_group()
 """
 

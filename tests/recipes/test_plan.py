@@ -30,6 +30,17 @@ def test_the_short_schedule_is_one_cycle_of_eight_epochs():
     assert found.every == 1
 
 
+def test_steps_alone_leave_epochs_out():
+    assert plan(every_n_steps=100).every is None
+    assert plan(every_n_steps=100, every=2).every == 2
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 5.0, float("nan")])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match=f"--max-overhead {share}: expected a fraction above 0 and below 1"):
+        plan(max_overhead=share)
+
+
 def test_options_stand_before_the_recipe():
     found = plan(max_epochs=4, learning_rate=0.2, batch_size=32, weight_decay=0.0, augment="blur,flip", n=300, every=2)
     training = found.recipe.training

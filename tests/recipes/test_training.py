@@ -232,6 +232,12 @@ class TestTraining:
             callback, _ = _monitoring(plan, read_data(plan), tmp_path, None)
             assert callback.options.measuring.estimator == used
 
+    def test_the_rhythm_is_handed_to_the_callback(self, tmp_path):
+        plan = training_plan(options(tmp_path, every=None, every_n_steps=100, max_overhead=0.05))
+        callback, _ = _monitoring(plan, read_data(plan), tmp_path, None)
+        found = callback.options
+        assert (found.every_n_epochs, found.every_n_steps, found.max_overhead) == (None, 100, 0.05)
+
     @pytest.mark.parametrize(
         ("wrong", "text"),
         [

@@ -9,6 +9,7 @@ import pytest
 
 import rra_monitor as rra
 import rra_monitor.runs.recorder as recorder_module
+from rra_monitor.measure.schedule import Schedule
 from rra_monitor.runs.record import summaries
 from tests.helpers.snapshots import snapshot_of, stored_run
 
@@ -105,6 +106,18 @@ class TestCost:
         assert recorder.record({"train": snapshot_of(0)}).overhead == pytest.approx(0.125)
         clock[0] += 10
         assert recorder.record({"train": snapshot_of(1)}).overhead == pytest.approx(2.5 / 20)
+
+    def test_a_schedule_tells_the_share_of_all_that_was_spent_and_its_interval(self, tmp_path):
+        now = 0.0
+        schedule = Schedule(max_overhead=0.1, interval=4, clock=lambda: now)
+        with schedule.spending():  # before the recorder is there
+            now = 2.0
+        store = rra.RunStore(tmp_path)
+        recorder = rra.Recorder(store, sinks=[rra.JSONLSink(store)], schedule=schedule)
+        now = 8.0
+        assert recorder.record({"train": snapshot_of(0)}).overhead == 0.25
+        (line,) = (tmp_path / "records.jsonl").read_text().splitlines()
+        assert (json.loads(line)["overhead"], json.loads(line)["interval"]) == (0.25, 4)
 
 
 class TestFaults:

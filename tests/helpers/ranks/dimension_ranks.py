@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from rra_monitor.graph import KnnGraph, knn_graph
+from rra_monitor.graph import ShardedGraph, knn_graph
 from rra_monitor.metrics import gride, levina_bickel, near_duplicates, ratio_histogram, twonn, twonn_standard_error
 
 
@@ -22,16 +22,16 @@ def whole_graph():
     return knn_graph(np.concatenate([points, points[:10], points[10:14] + 1e-6]), 16)
 
 
-def estimates(graph, group=None):
-    scales = gride(graph, group=group)
-    duplicates = near_duplicates(graph, group)
-    histogram = ratio_histogram(graph, group=group)
+def estimates(graph):
+    scales = gride(graph)
+    duplicates = near_duplicates(graph)
+    histogram = ratio_histogram(graph)
     return {
-        "regression": twonn(graph, group, method="regression"),
-        "censored": twonn(graph, group, method="censored"),
-        "standard error": twonn_standard_error(graph, group),
+        "regression": twonn(graph, method="regression"),
+        "censored": twonn(graph, method="censored"),
+        "standard error": twonn_standard_error(graph),
         "near-duplicates": [*map(int, duplicates.rows), duplicates.without, duplicates.censored, duplicates.excess],
-        "levina_bickel": levina_bickel(graph, group=group),
+        "levina_bickel": levina_bickel(graph),
         "gride": [*scales.dimensions, *scales.standard_errors, *scales.radii],
         "histogram": [*map(int, histogram.counts), histogram.beyond, histogram.dimension],
     }
@@ -43,8 +43,8 @@ def main():
     store = dist.FileStore(str(folder / "store"), 2)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(minutes=5))
     graph, rows = whole_graph(), (slice(0, 190), slice(190, 300))[rank]
-    share = KnnGraph(graph.indices[rows], graph.distances[rows], offset=rows.start, total=graph.n)
-    (folder / f"{rank}.json").write_text(json.dumps(estimates(share, dist.group.WORLD)))
+    shard = ShardedGraph(graph.indices[rows], graph.distances[rows], rows.start, graph.n, dist.group.WORLD)
+    (folder / f"{rank}.json").write_text(json.dumps(estimates(shard)))
     dist.destroy_process_group()
 
 

@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from sklearn.datasets import load_digits
 
-from rra_monitor.graph import KnnGraph, knn_graph, ring
-from rra_monitor.graph.distributed import distributed_graph, gather_graph
+from rra_monitor.graph import KnnGraph, ShardedGraph, knn_graph, ring_sizes
+from rra_monitor.graph.distributed import distributed_graph
 from rra_monitor.metrics import nncs, nnls, nnls_matrix, twonn
 
 
@@ -71,14 +71,14 @@ def main():
 
     def note(name, graph):
         arrays[f"{name}.indices"], arrays[f"{name}.distances"] = graph.indices, graph.distances
-        values[name] = [graph.offset, graph.total, graph.ties, graph.zeros]
+        values[name] = [getattr(graph, "offset", None), getattr(graph, "total", None), graph.ties, graph.zeros]
 
     for name, (points, k) in CASES.items():
         here = share(len(points), rank, ranks)
         graphs[name] = distributed_graph(torch.from_numpy(points[here]), k, group)
         note(name, graphs[name])
     digits = torch.from_numpy(CASES["digits"][0][share(500, rank, ranks)])
-    with patch.dict(ring.BLOCK_BYTES, cpu=10_000):
+    with patch.dict(ring_sizes.BLOCK_BYTES, cpu=10_000):
         note("digits in small blocks", distributed_graph(digits, 20, group))
     note("digits in half precision", distributed_graph(digits.reshape(-1, 1, 8, 8).half(), 20, group))
     note("digits as uint16", distributed_graph(digits.to(torch.uint16), 20, group))
@@ -90,23 +90,20 @@ def main():
     logging.getLogger("rra_monitor").setLevel(logging.INFO)
     note("digits by auto", knn_graph(digits, 20, group=group))
     values["logged"] = logged
-    gathered = gather_graph(graphs["digits"], group)
+    gathered = graphs["digits"].gather()
     note("digits gathered", gathered)
     values["twonn of gathered"] = twonn(gathered)
     note("digits backwards", distributed_graph(digits.flip(1) ** 2, 20, group))
-    other = KnnGraph(
-        arrays["digits backwards.indices"],
-        arrays["digits backwards.distances"],
-        offset=graphs["digits"].offset,
-        total=500,
+    other = ShardedGraph(
+        arrays["digits backwards.indices"], arrays["digits backwards.distances"], graphs["digits"].offset, 500, group
     )
     labels = load_digits().target[:500][share(500, rank, ranks)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        values["twonn"] = {name: twonn(graph, group) for name, graph in graphs.items() if graph.k > 1}
-    values["nncs"] = nncs(graphs["digits"], labels, group)
-    values["nnls"] = nnls(graphs["digits"], other, group)
-    values["nnls_matrix"] = nnls_matrix([graphs["digits"], other], group=group).tolist()
+        values["twonn"] = {name: twonn(graph) for name, graph in graphs.items() if graph.k > 1}
+    values["nncs"] = nncs(graphs["digits"], labels)
+    values["nnls"] = nnls(graphs["digits"], other)
+    values["nnls_matrix"] = nnls_matrix([graphs["digits"], other]).tolist()
 
     last = rank == ranks - 1
     broken, whole = digits.clone(), KnnGraph(np.array([[1], [0]], np.int32), np.ones((2, 1), np.float32))
@@ -128,19 +125,16 @@ def main():
         "sparse": lambda: distributed_graph(digits.to_sparse() if last else digits, 5, group),
         "quantised": lambda: distributed_graph(quantised if last else digits, 5, group),
         "meta": lambda: distributed_graph(digits.to("meta") if last else digits, 5, group),
-        "memory_budget": lambda: knn_graph(digits, 5, memory_budget=1 << 20 if last else 1 << 30, group=group),
+        "memory_budget": lambda: knn_graph(digits, 5, memory_budget=1 << 15 if last else 1 << 30, group=group),
         "memory_budget's type": lambda: knn_graph(digits, 5, memory_budget="1GiB" if last else 1 << 30, group=group),
         "min_recall": lambda: knn_graph(digits, 5, min_recall=None if last else 0.9, group=group),
         "seed": lambda: knn_graph(digits, 5, seed=-1 if last else 0, group=group),
         "backend": lambda: knn_graph(digits, 5, "nndescent" if last else "auto", group=group),
         "overflow": lambda: distributed_graph(digits.double() * 1e300, 5, group),
         "far apart": lambda: distributed_graph(far_apart, 1, group),
-        "labels": lambda: nncs(graphs["digits"], labels[:-1] if last else labels, group),
-        "whole graph": lambda: twonn(whole, group),
-        "lists": lambda: nnls_matrix(lopsided, group=group),
-        "share without group": lambda: twonn(graphs["digits"]),
-        "nnls without group": lambda: nnls(graphs["digits"], other),
-        "nncs without group": lambda: nncs(graphs["digits"], labels),
+        "labels": lambda: nncs(graphs["digits"], labels[:-1] if last else labels),
+        "whole graph": lambda: nnls(graphs["digits"], whole if last else other),
+        "lists": lambda: nnls_matrix(lopsided),
     }
     values["faults"] = {}
     for name, call in faults.items():

@@ -1,0 +1,29 @@
+"""The features of all ranks together."""
+
+import torch
+
+from rra_monitor.graph.ring import wire_of
+from rra_monitor.utils.ranks import Ranks
+
+
+def joined(rows: torch.Tensor, n: int, ranks: Ranks) -> torch.Tensor:
+    """The (n, …) features of all samples on every rank, of which each has its own rows; a collective call.
+
+    Raises:
+        RankError: no memory for them on some rank, on all ranks.
+    """
+    if ranks.group is None:
+        return rows
+    import torch.distributed as dist
+
+    wire = wire_of(rows.device, ranks.group)
+    whole = ranks.agreed(lambda: rows.new_empty((n, *rows.shape[1:]), device=wire))
+    for rank in range(ranks.size):
+        theirs = ranks.rows(n, rank)
+        part = whole[theirs.start : theirs.stop]
+        if rank == ranks.rank:
+            part.copy_(rows)
+        if len(theirs):
+            # As bytes: gloo does not know all types of numbers.
+            dist.broadcast(part.flatten().view(torch.uint8), dist.get_global_rank(ranks.group, rank), ranks.group)
+    return whole.to(rows.device)
