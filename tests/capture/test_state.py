@@ -709,3 +709,14 @@ def test_attributes_of_a_parameter_and_hooks_on_its_gradient_are_as_before():
     assert net.weight.calls == 5
     net(torch.ones(1, 4)).sum().backward()
     assert net.weight.grad.unique().tolist() == [2.0]
+
+
+def test_a_tensor_whose_memory_was_freed_is_left_alone():
+    net = Changing(lambda module, y: None, weights=torch.rand(1000))
+    view = net.weights[10:]
+    net.view = view
+    net.weights.untyped_storage().resize_(0)
+    with rra.undisturbed(net):
+        net(X)
+    assert net.view is view
+    assert net.weights.untyped_storage().nbytes() == 0
