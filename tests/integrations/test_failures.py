@@ -299,7 +299,7 @@ class TestFailuresInASnapshot:
         fit(digits, tmp_path, [callback], max_steps=3, epochs=-1)
         assert callback.store.steps("train") == (0, 3)
         (said,) = warned_about(caught, "training ends after 3 of them")
-        assert "limit_train_batches" in said
+        assert "every_n_steps=…" in said
         again = RRACallback({"train": sample})
         fit(digits, tmp_path, [again], max_steps=3, epochs=-1, limit_train_batches=1)
         assert again.store.steps("train") == (0, 1, 2, 3)
