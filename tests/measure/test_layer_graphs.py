@@ -85,14 +85,16 @@ def test_quantities_of_features_are_undefined_where_these_are_never_together():
     assert np.isnan(snapshot.curves["width"]).tolist() == [False, True, True, True, False, False]
 
 
-@pytest.mark.parametrize("backend", ["nndescent", "auto"])
+@pytest.mark.parametrize("backend", [pytest.param("nndescent", marks=pytest.mark.slow), "auto"])
 def test_layers_in_parts_have_exact_graphs_whatever_the_backend(backend):
     snapshot, _, _ = measured(TINY, backend=backend)
     assert {snapshot.graphs[name].backend for name in ("0", "1", "2")} == {"exact"}
 
 
 def test_half_precision_takes_half_of_the_passes():
-    passes = {dtype: measured(TINY, dtype, layers=["0", "1", "2"])[1].passes for dtype in (torch.float32, torch.float16)}
+    passes = {
+        dtype: measured(TINY, dtype, layers=["0", "1", "2"])[1].passes for dtype in (torch.float32, torch.float16)
+    }
     assert passes[torch.float16] <= 0.6 * passes[torch.float32]
 
 
