@@ -45,7 +45,7 @@ def said(passes=1, **options):
         ({}, "network: 1 of train, 1 of val; beside them no more memory is taken than memory_budget=4 GiB\n"),
         (
             {"passes": 4},
-            "4 of train, 4 of val; beside them no more memory is taken than memory_budget=4 GiB, and a larger",
+            "4 of val; beside them no more memory is taken than memory_budget=4 GiB, and a larger one",
         ),
         ({"passes": 4, "averaged": True}, "network: 8 of train, 8 of val"),
     ],
