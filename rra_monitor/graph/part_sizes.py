@@ -216,7 +216,7 @@ def parts_plan(n: int, dim: int, k: int, memory_budget: int, itemsize: int = 4, 
     Raises:
         ValueError: a budget below what the least part needs.
     """
-    groups = [1 << power for power in range(1 if gram else n.bit_length())]
+    groups = [1] if gram else [*(1 << power for power in range(n.bit_length())), n]
     best: list[PartsPlan] = []
     for blocks in BLOCKS:
         sizes = [_with_blocks(n, dim, k, gram, math.ceil(n / number), blocks) for number in groups]

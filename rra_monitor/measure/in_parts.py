@@ -46,9 +46,10 @@ class Group:
     memory_budget: int
     work: int
 
-    def room(self, held: int) -> int:
-        """Bytes of the parts of a pass, beside what graphs hold."""
-        return self.memory_budget - self.work - held
+    def room(self, sweep: int, held: int = 0) -> int:
+        """Bytes of the parts of a pass, beside what graphs hold: what they do as a rule, or more."""
+        usual = sum(sizes.held_in(sweep) for sizes in self.sizes.values())
+        return self.memory_budget - self.work - max(usual, held)
 
     @property
     def most_held(self) -> int:
@@ -134,8 +135,7 @@ def planned_passes(group: Group) -> list[dict[str, slice]]:
     last: dict[str, slice] = {}
     for sweep in range(max(sizes.sweeps for sizes in group.sizes.values())):
         wanted = {name: dim for name, dim in dims.items() if group.sizes[name].sweeps > sweep}
-        room = group.room(sum(sizes.held_in(sweep) for sizes in group.sizes.values()))
-        passes += windows(wanted, n, room, features, last, backwards=sweep % 2 == 1)
+        passes += windows(wanted, n, group.room(sweep), features, last, backwards=sweep % 2 == 1)
         last = passes[-1] if _stays(group, passes[-1], n, features) else {}
     return passes
 
@@ -155,7 +155,7 @@ def _group(layers: Sequence[Layer], n: int, k: int, memory_budget: int, kernels:
 def _stays(group: Group, parts: Mapping[str, slice], n: int, features: Mapping[str, int]) -> bool:
     """Whether the parts of a pass can stay for the next sweep, also if all pairs of samples may be near."""
     size = sum(n * features[name] * (part.stop - part.start) for name, part in parts.items())
-    return bool(size <= group.room(group.most_held))
+    return bool(size <= group.room(0, group.most_held))
 
 
 def _fill(
@@ -171,15 +171,15 @@ def _fill(
     """Capture the parts of some layers until their graphs want no more."""
     n, features, copied = sample.n, itemsizes(group.layers), most_copied(group.memory_budget)
     own, most = sample.rows(ranks.rows(n)), ranks.most_rows(n)
-    backwards = False
+    sweep = 0
     where: dict[str, slice] = {}
     parts: dict[str, torch.Tensor] = {}
     while wanted := {name: build.sizes.dim for name, build in builds.items() if build.wants_sweep}:
         for name in [name for name in wanted if name in parts]:
             with named(name, probe):
                 ranks.agreed(partial(builds[name].add, parts[name]))
-        room = group.room(sum(build.held for build in builds.values()))
-        for ahead in windows(wanted, n, room, features, where, backwards):
+        room = group.room(sweep, sum(build.held for build in builds.values()))
+        for ahead in windows(wanted, n, room, features, where, backwards=sweep % 2 == 1):
             parts.clear()
             where = ahead
             found = ranks.agreed(partial(collect, model, own, group.layers, forward, batch_size, where, most, copied))
@@ -193,7 +193,7 @@ def _fill(
         for name in wanted:
             with named(name, probe):
                 ranks.agreed(builds[name].end_sweep)
-        backwards = not backwards
+        sweep += 1
 
 
 def _kernel(build: GraphOfParts) -> LinearKernel:

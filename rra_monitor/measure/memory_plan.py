@@ -177,12 +177,12 @@ def stages(layers: Sequence[Layer], case: Case, budget: int) -> list[Stage]:
         if group and peak([*group, layer], case, budget) > budget - kept:
             close()
         own = kept_bytes(layer, case)
-        if group or peak([layer], case, budget) <= budget - kept:
+        left = budget - kept - own
+        if group or peak([layer], case, budget) <= budget - kept or not _fits_in_parts(layer, case, left):
+            _check(layer, case, budget, kept)
             group.append(layer)
             kept_here += own
             continue
-        left = budget - kept - own
-        _check(layer, case, left, budget)
         if found and not found[-1].whole:
             last = found.pop()
             found.append(Stage((*last.layers, layer), False, left))
@@ -231,15 +231,22 @@ def _work(case: Case, view: str, dim: int, budget: int) -> int:
     return max(graph, kernel, VALUES * n * k)
 
 
-def _check(layer: Layer, case: Case, left: int, budget: int) -> None:
-    """Refuse a budget within which a layer cannot be captured in parts either."""
-    sizes = view_itemsizes(layer)
-    for view, dim in view_dims(layer).items():
-        least = max(least_bytes(case.n, dim, case.k, case.wanted.kernel(view)), case.state)
-        least += case.n * sizes[view]
-        if least > left:
-            needed = budget - left + least
-            raise ValueError(
-                f"layer {layer.view_names[view]!r}: memory_budget={budget:,} bytes is below one block: {case.n:,} "
-                f"samples of {dim:,} features need at least {needed:,}. Raise it, or take fewer samples"
-            )
+def _part_bytes(layer: Layer, case: Case) -> int:
+    """Bytes that a layer takes at least where it is captured in parts."""
+    dims, sizes = view_dims(layer), view_itemsizes(layer)
+    graphs = ((view, least_bytes(case.n, dim, case.k, case.wanted.kernel(view))) for view, dim in dims.items())
+    return max(max(graph, case.state) + case.n * sizes[view] for view, graph in graphs)
+
+
+def _fits_in_parts(layer: Layer, case: Case, left: int) -> bool:
+    return _part_bytes(layer, case) <= left
+
+
+def _check(layer: Layer, case: Case, budget: int, kept: int) -> None:
+    """Refuse a budget below what a layer takes at least, whole or in parts."""
+    whole, parts = kept + peak([layer], case, 0), kept + kept_bytes(layer, case) + _part_bytes(layer, case)
+    if (needed := min(whole, parts)) > budget:
+        raise ValueError(
+            f"layer {layer.name!r}: memory_budget={budget:,} bytes is below one block: {case.n:,} samples of "
+            f"{max(view_dims(layer).values()):,} features need at least {needed:,}. Raise it, or take fewer samples"
+        )

@@ -150,12 +150,13 @@ def graph_seconds(
         layers: layers with their views.
         noise: names of the layers and views whose features are noise.
         device: device of the features.
-        memory_budget: bytes of features held at once.
+        memory_budget: bytes that a snapshot may take.
     """
     wide = [(dim, layer.view_names[view] in noise) for layer in layers for view, dim in view_dims(layer).items()]
     dims = [dim for dim, _ in wide]
     rows = min(graphs.n, GRAPH_ROWS if device.type == "cpu" else GRAPH_ROWS_ON_GPU)
-    high = max(1, min(max(dims), int(min(GRAPH_BYTES, memory_budget)) // (4 * rows)))
+    # A cloud is made with copies, and its graph takes room, too.
+    high = max(1, min(max(dims), int(min(GRAPH_BYTES, memory_budget / 4)) // (4 * rows)))
     sizes = sorted({min(SMALL, high), max(min(SMALL, high), high // 8), high})
     total = 0.0
     for kind in (False, True):

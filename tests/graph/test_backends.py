@@ -11,7 +11,7 @@ import torch
 
 import rra_monitor as rra
 from rra_monitor.graph import exact, sieve
-from rra_monitor.graph.on_device import graph_on_device
+from rra_monitor.graph.on_device import bytes_on_device, graph_on_device
 from rra_monitor.graph.points import Points
 from tests.helpers.ranks.gloo_ranks import CASES
 from tests.helpers.truth import assert_same_but_for_ties, truth
@@ -115,3 +115,14 @@ print(memory("VmHWM") - before)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 100 << 20
+
+
+@pytest.mark.parametrize(("n", "dim", "k"), [(400, 300, 10), (300, 2000, 60), (90, 5000, 5)])
+def test_a_budget_on_a_gpu_changes_blocks_alone(n, dim, k):
+    # On the CPU, where the same functions run.
+    points = Points(torch.randn(n, dim, generator=torch.Generator().manual_seed(0)))
+    whole, least = graph_on_device(points, k), bytes_on_device(n, dim, k)
+    for budget in (least, 2 * least):
+        graph = graph_on_device(points, k, budget)
+        assert (graph.indices == whole.indices).all()
+        np.testing.assert_allclose(graph.distances, whole.distances, rtol=1e-6)

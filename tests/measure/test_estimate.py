@@ -50,9 +50,9 @@ def test_the_plan_is_what_is_then_measured(sample):
 
 
 class TestPasses:
-    """Layers of 200 samples: 115 kB of each of the layers 0 to 3, 13 kB, 8 kB."""
+    """Layers of 200 samples: 115 kB of each of the layers 0 to 3, 13 kB, 8 kB. A graph takes some 100 kB at least."""
 
-    @pytest.mark.parametrize(("budget", "passes"), [(4 << 30, 1), (250_000, 3), (1, 6)])
+    @pytest.mark.parametrize(("budget", "passes"), [(4 << 30, 1), (450_000, 3), (250_000, 5)])
     @pytest.mark.parametrize("each", [0.01, 1.0])
     def test_each_group_of_layers_has_its_own(self, sample, small_net, clock, no_graphs, budget, passes, each):
         given = []
@@ -81,15 +81,17 @@ class TestPasses:
             return model(batch)
 
         layers = ["input", "0", "1", "2", "3", "4"]
-        rra.Monitor({"train": sample}, layers=layers, memory_budget=1, forward=forward).plan(small_net)
-        # Two that find the layers, one that tells how many are enough, and one for each of the layers after the input.
-        assert given == [5, 3, 1, *[16] * 5]
+        plan = rra.Monitor({"train": sample}, layers=layers, memory_budget=250_000, forward=forward).plan(small_net)
+        # Two that find the layers, one that tells how many are enough, and one for each layer at which passes end.
+        assert given[:3] == [5, 3, 1]
+        assert set(given[3:]) == {16}
+        assert len(given[3:]) <= min(5, plan["train"].passes)
 
     def test_the_input_alone_needs_none(self, sample, small_net, clock, no_graphs):
         plan = rra.Monitor({"train": sample}, layers=["input"]).plan(small_net)["train"]
         assert (plan.passes, plan.seconds) == (0, 0)
 
-    @pytest.mark.parametrize("budget", [4 << 30, 250_000, 1])
+    @pytest.mark.parametrize("budget", [4 << 30, 450_000, 150_000])
     def test_no_more_is_held_than_in_a_snapshot(self, sample, small_net, budget, monkeypatch):
         held, collect, cloud = [], trial.collect, trial.cloud
 
@@ -105,7 +107,7 @@ class TestPasses:
         monkeypatch.setattr(trial, "collect", collected)
         monkeypatch.setattr(trial, "cloud", made)
         rra.Monitor({"train": sample}, memory_budget=budget).plan(small_net)
-        assert max(held) <= max(budget, 200 * 144 * 4)
+        assert max(held) <= budget
         assert len(held) >= 3
 
 

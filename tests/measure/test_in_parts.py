@@ -10,9 +10,10 @@ from torch import nn
 import rra_monitor as rra
 from rra_monitor.capture.channels import with_views
 from rra_monitor.capture.features import find_layers, iter_features
+from rra_monitor.capture.layer import Layer
 from rra_monitor.capture.passes import named_dims
 from rra_monitor.measure import in_parts
-from rra_monitor.measure.in_parts import graphs_in_parts
+from rra_monitor.measure.in_parts import graphs_in_parts, groups, planned_passes
 
 BUDGET = 1 << 20
 
@@ -42,17 +43,26 @@ def test_graphs_in_parts_are_those_of_whole_layers(dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_passes_are_at_most_little_more_than_twice_the_bytes_over_the_budget(dtype, monkeypatch):
     model, sample, layers = setting(dtype, n=30, side=64, views=("full",))
-    features, budget = sum(named_dims(layers).values()), 2 << 20
+    features, budget = sum(named_dims(layers).values()), 4 << 20
     passes, collect = [], in_parts.collect
     monkeypatch.setattr(in_parts, "collect", lambda *args: passes.append(args[5]) or collect(*args))
     assert len(list(graphs_in_parts(model, sample, layers, 5, budget))) == 4
+    assert passes == [parts for group in groups(layers, 30, 5, budget) for parts in planned_passes(group)]
     widths = [sum(part.stop - part.start for part in parts.values()) for parts in passes]
-    assert sum(widths) == 2 * features
-    first = np.cumsum(widths).tolist().index(features) + 1
-    # At first features are taken for float32.
-    for itemsize, sweep in ((4, widths[:first]), (dtype.itemsize, widths[first:])):
-        assert max(sweep) * sample.n * itemsize <= budget
-        assert len(sweep) <= 1.2 * features * sample.n * itemsize / budget + 1  # 1.1 from some 10 MB on
+    assert max(widths) * sample.n * dtype.itemsize <= budget
+    # The last part of the first sweep is the first of the second.
+    assert features < sum(widths) < 2 * features
+    assert len(passes) <= 2.4 * features * sample.n * dtype.itemsize / budget + 1  # 2.2 from some 10 MB on
+
+
+@pytest.mark.parametrize(
+    ("n", "dims", "budget"),
+    [(2000, [50_000], 256), (2000, [200_000], 256), (2000, [802_816] * 3, 1024), (200, [802_816] * 3, 64)],
+)
+def test_planned_passes_are_at_most_2_2_times_the_bytes_over_the_budget(n, dims, budget):
+    layers = [Layer(f"{place}", f"{place}", 0, (dim,)) for place, dim in enumerate(dims)]
+    passes = [parts for group in groups(layers, n, 20, budget << 20) for parts in planned_passes(group)]
+    assert len(passes) <= 2.2 * 4 * n * sum(dims) / (budget << 20)
 
 
 class Restless(nn.Module):
@@ -67,7 +77,7 @@ def test_a_network_whose_passes_differ_is_refused_by_the_layer():
     model, sample, _ = setting()
     model = nn.Sequential(model[0], Restless())
     with pytest.raises(ValueError, match=r"layer '1': the features differ from those of the first sweep"):
-        list(graphs_in_parts(model, sample, find_layers(model, sample, ["0", "1"]), 5, BUDGET))
+        list(graphs_in_parts(model, sample, find_layers(model, sample, ["0", "1"]), 5, BUDGET // 4))
 
 
 def test_a_budget_below_the_least_part_is_refused_with_what_it_takes():

@@ -25,7 +25,9 @@ def network(dtype=torch.float32):
 
 
 def sample(dtype=torch.float32):
-    images = torch.randn(40, 3, 40, 40, generator=torch.Generator().manual_seed(1))
+    """Smooth images: between samples of noise distances hardly differ, and the ID has fewer digits."""
+    coarse = torch.randn(40, 3, 3, 3, generator=torch.Generator().manual_seed(1))
+    images = nn.functional.interpolate(coarse, size=40, mode="bilinear")
     return rra.FixedSample.from_tensors(images.to(dtype), torch.arange(40) % 4)
 
 
@@ -85,7 +87,7 @@ def test_quantities_of_features_are_undefined_where_these_are_never_together():
     assert np.isnan(snapshot.curves["width"]).tolist() == [False, True, True, True, False, False]
 
 
-@pytest.mark.parametrize("backend", ["nndescent", "auto"])
+@pytest.mark.parametrize("backend", [pytest.param("nndescent", marks=pytest.mark.slow), "auto"])
 def test_layers_in_parts_have_exact_graphs_whatever_the_backend(backend):
     snapshot, _, _ = measured(TINY, backend=backend)
     assert {snapshot.graphs[name].backend for name in ("0", "1", "2")} == {"exact"}
@@ -93,9 +95,9 @@ def test_layers_in_parts_have_exact_graphs_whatever_the_backend(backend):
 
 def test_half_precision_takes_half_of_the_passes():
     passes = {
-        dtype: measured(TINY, dtype, layers=["0", "1", "2"])[1].passes for dtype in (torch.float32, torch.float16)
+        dtype: measured(TINY, dtype, layers=["0", "1", "2"])[1].passes for dtype in (torch.float32, torch.bfloat16)
     }
-    assert passes[torch.float16] <= 0.6 * passes[torch.float32]
+    assert passes[torch.bfloat16] <= 0.6 * passes[torch.float32]
 
 
 def test_a_failing_layer_in_parts_is_named_with_its_probe():

@@ -28,7 +28,7 @@ class TestStages:
         assert planned(layers(10_000, 10_000, 10_000), 34 * MIB) == ["0+1+2"]
 
     def test_as_many_as_fit_are_captured_together(self):
-        assert planned(layers(*[10_000] * 5), 26 * MIB) == ["0+1", "2+3", "4"]
+        assert planned(layers(*[10_000] * 5), 20 * MIB) == ["0+1", "2+3", "4"]
 
     def test_a_layer_that_does_not_fit_comes_in_parts(self):
         assert planned(layers(100, 100_000, 100_000, 100, 10_000), 26 * MIB) == ["0", "1/2", "3+4"]
@@ -49,8 +49,8 @@ class TestStages:
     def test_kernels_of_pairs_are_held_until_the_end(self, name, held):
         # n² numbers of 8 bytes: 32 MB each.
         case = {"n": 2000, "k": 20, "wanted": Wanted.by(with_standard([name]))}
-        ahead = stages(layers(*[4000] * 12), Case(**case), 500 * MIB)
-        assert [stage.budget < 500 * MIB for stage in ahead][-1] == held
+        ahead = stages(layers(*[4000] * 6), Case(**case), 260 * MIB)
+        assert [stage.budget < 260 * MIB for stage in ahead][-1] == held
 
     def test_a_descent_has_its_room(self):
         assert planned(layers(1000, 1000), 60 * MIB, n=4000, backend="exact") == ["0+1"]
@@ -59,7 +59,7 @@ class TestStages:
 
 def test_whole_layers_take_at_most_few_passes_more_than_their_bytes_over_the_budget():
     case = Case(n=200, k=5)
-    for dims in ([40_000] * 20, [70_000] * 20, [100_000, 10] * 10, [30_000, 60_000, 90_000, 120_000] * 5):
+    for dims in ([40_000] * 20, [70_000] * 20, [30_000, 60_000, 90_000, 120_000] * 5):
         budget = 64 * MIB
         passes = passes_of(stages(layers(*dims), case, budget), case)
         assert len(passes) <= 2.2 * 4 * 200 * sum(dims) / budget + 2

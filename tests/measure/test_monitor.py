@@ -209,3 +209,20 @@ class TestMonitorOnError:
     def test_another_effect_is_refused(self, sample):
         with pytest.raises(ValueError, match="on_error='ignore'; expected 'raise' or 'warn'"):
             rra.Monitor({"p": sample}, on_error="ignore")
+
+
+def test_less_free_memory_than_the_budget_is_said_once(small_net, sample, monkeypatch):
+    monkeypatch.setattr("rra_monitor.measure.monitor.free_memory", lambda device: 1 << 29)
+    monitor = rra.Monitor({"p": sample}, layers=["0"], memory_budget="1GiB")
+    with pytest.warns(UserWarning, match=r"0.5 GiB of memory are free now, less than memory_budget=1 GiB, to which"):
+        monitor.plan(small_net)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        monitor.measure(small_net, step=0, epoch=0)
+        rra.Monitor({"p": sample}, layers=["0"], memory_budget="500MiB").measure(small_net, step=0, epoch=0)
+
+
+@pytest.mark.parametrize(("total", "budget"), [(2 << 30, 1 << 29), (64 << 30, 4 << 30)])
+def test_the_default_budget_is_a_quarter_of_all_memory(small_net, sample, monkeypatch, total, budget):
+    monkeypatch.setattr("rra_monitor.measure.options.total_memory", lambda device: total)
+    assert rra.Monitor({"p": sample}, layers=["0"]).plan(small_net)["p"].memory_budget == budget
