@@ -11,6 +11,7 @@ import rra_monitor as rra
 from rra_monitor.capture.features import find_layers
 from rra_monitor.measure import trial
 from rra_monitor.nn import resnet20
+from tests.helpers import wide_layers
 from tests.helpers.views import EVERY
 
 
@@ -50,49 +51,47 @@ def test_the_plan_is_what_is_then_measured(sample):
 
 
 class TestPasses:
-    """Layers of 200 samples: 115 kB of each of the layers 0 to 3, 13 kB, 8 kB. A graph takes some 100 kB at least."""
-
-    @pytest.mark.parametrize(("budget", "passes"), [(4 << 30, 1), (450_000, 3), (250_000, 5)])
-    @pytest.mark.parametrize("each", [0.01, 1.0])
-    def test_each_group_of_layers_has_its_own(self, sample, small_net, clock, no_graphs, budget, passes, each):
-        given = []
+    @pytest.mark.parametrize(
+        ("budget", "most", "each"), [(4 << 30, 1, 0.01), (4 << 30, 1, 1.0), (wide_layers.TINY, 40, 1.0)]
+    )
+    def test_each_group_of_layers_or_parts_has_its_own(self, clock, no_graphs, budget, most, each):
+        model, images, given = wide_layers.network(), wide_layers.sample(), []
 
         def forward(model, batch):
             given.append(len(batch))
             clock.now += each * len(batch)
             return model(batch)
 
-        layers = ["0", "1", "2", "3", "4", "6"]
-        monitor = rra.Monitor({"train": sample}, layers=layers, memory_budget=budget, forward=forward)
-        layers = find_layers(small_net, sample, layers)
-        plan = monitor.plan(small_net)["train"]
+        layers = wide_layers.LAYERS
+        monitor = rra.Monitor({"train": images}, layers=layers, memory_budget=budget, forward=forward)
+        plan = monitor.plan(model)["train"]
         given.clear()
-        monitor.measure(small_net, step=0, epoch=0)
-        assert sum(given) == passes * 200  # the plan has found the layers
-        assert plan.passes == passes
-        assert plan.seconds == pytest.approx(passes * 200 * each)
+        monitor.measure(model, step=0, epoch=0)
+        assert sum(given) == plan.passes * 40  # the plan has found the layers
+        assert most / 4 < plan.passes <= most
+        assert plan.seconds == pytest.approx(plan.passes * 40 * each)
 
-    def test_few_samples_tell_how_long_all_take(self, sample, small_net, clock, no_graphs):
-        given = []
+    def test_few_samples_tell_how_long_all_take(self, clock, no_graphs):
+        model, images, given = wide_layers.network(), wide_layers.sample(), []
 
         def forward(model, batch):
             given.append(len(batch))
             clock.now += len(batch)
             return model(batch)
 
-        layers = ["input", "0", "1", "2", "3", "4"]
-        plan = rra.Monitor({"train": sample}, layers=layers, memory_budget=250_000, forward=forward).plan(small_net)
+        options = {"layers": wide_layers.LAYERS, "memory_budget": wide_layers.TINY, "forward": forward}
+        plan = rra.Monitor({"train": images}, **options).plan(model)["train"]
         # Two that find the layers, one that tells how many are enough, and one for each layer at which passes end.
         assert given[:3] == [5, 3, 1]
         assert set(given[3:]) == {16}
-        assert len(given[3:]) <= min(5, plan["train"].passes)
+        assert len(given[3:]) <= 5 < plan.passes
 
     def test_the_input_alone_needs_none(self, sample, small_net, clock, no_graphs):
         plan = rra.Monitor({"train": sample}, layers=["input"]).plan(small_net)["train"]
         assert (plan.passes, plan.seconds) == (0, 0)
 
-    @pytest.mark.parametrize("budget", [4 << 30, 450_000, 150_000])
-    def test_no_more_is_held_than_in_a_snapshot(self, sample, small_net, budget, monkeypatch):
+    @pytest.mark.parametrize("budget", [4 << 30, wide_layers.TINY])
+    def test_no_more_is_held_than_in_a_snapshot(self, budget, monkeypatch):
         held, collect, cloud = [], trial.collect, trial.cloud
 
         def collected(*given):
@@ -106,7 +105,7 @@ class TestPasses:
 
         monkeypatch.setattr(trial, "collect", collected)
         monkeypatch.setattr(trial, "cloud", made)
-        rra.Monitor({"train": sample}, memory_budget=budget).plan(small_net)
+        rra.Monitor({"train": wide_layers.sample()}, memory_budget=budget).plan(wide_layers.network())
         assert max(held) <= budget
         assert len(held) >= 3
 

@@ -7,28 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import rra_monitor as rra
 from rra_monitor.measure import in_parts, layer_graphs
+from tests.helpers.wide_layers import LAYERS, TINY, network, sample
 
-LAYERS = ["input", "0", "1", "2", "4", "6"]
-AMPLE, TINY = 1 << 30, 3 << 20
+AMPLE = 1 << 30
 VIEWS = ("full", "avg2", "avg-global")
-
-
-def network(dtype=torch.float32):
-    """Layers of 8 and 4 MB in float32 for 40 samples, then small ones."""
-    torch.manual_seed(0)
-    convolutions = nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 16, 3, padding=1)
-    return nn.Sequential(*convolutions, nn.MaxPool2d(4), nn.Conv2d(16, 8, 3), nn.Flatten(), nn.LazyLinear(5)).to(dtype)
-
-
-def sample(dtype=torch.float32):
-    """Smooth images: between samples of noise distances hardly differ, and the ID has fewer digits."""
-    coarse = torch.randn(40, 3, 3, 3, generator=torch.Generator().manual_seed(1))
-    images = nn.functional.interpolate(coarse, size=40, mode="bilinear")
-    return rra.FixedSample.from_tensors(images.to(dtype), torch.arange(40) % 4)
 
 
 class Counted:
@@ -45,7 +30,6 @@ class Counted:
 def measured(budget, dtype=torch.float32, **options):
     """A snapshot, its plan, and how often the sample passed through the network."""
     model, images, forward = network(dtype), sample(dtype), Counted()
-    model(images.inputs[:2])
     options = {"layers": LAYERS, "k": 4, "forward": forward, "memory_budget": budget} | options
     monitor = rra.Monitor({"p": images}, **options)
     plan = monitor.plan(model)["p"]
@@ -102,7 +86,6 @@ def test_half_precision_takes_half_of_the_passes():
 
 def test_a_failing_layer_in_parts_is_named_with_its_probe():
     model, images = network(), sample()
-    model(images.inputs[:2])
     with torch.no_grad():
         model[2].weight[0, 0] = torch.nan
     with pytest.raises(ValueError, match="layer '2' of probe 'p': 40 of 40 samples have NaN"):
