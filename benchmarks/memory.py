@@ -101,7 +101,7 @@ def measured(case: Case, budget: int, n: int, out: str) -> dict[str, Any]:
 
 
 def peak(run: Callable[[], object]) -> tuple[int, float]:
-    """Bytes by which the resident memory of this process rises at most while something runs, and its seconds."""
+    """Bytes by which the resident memory of this process rises at most while something runs, and the seconds taken."""
     gc.collect()
     before = _memory("VmRSS")
     CLEAR.write_text("5")

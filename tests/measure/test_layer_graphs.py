@@ -57,7 +57,7 @@ def test_layers_in_parts_and_whole_ones_take_turns(monkeypatch):
     found = []
     for module, kind in ((layer_graphs, "whole"), (in_parts, "parts")):
         collect = module.collect
-        monkeypatch.setattr(module, "collect", lambda *a, c=collect, k=kind: found.append((k, a[2])) or c(*a))
+        monkeypatch.setattr(module, "collect", lambda *a, c=collect, k=kind, **o: found.append((k, a[2])) or c(*a, **o))
     measured(TINY)
     turns = [kind for (kind, _), (before, _) in zip(found, [("", ()), *found], strict=False) if kind != before]
     assert turns == ["whole", "parts", "whole"]
