@@ -42,10 +42,7 @@ class Ranks:
         import torch.distributed as dist
 
         if not isinstance(group, dist.ProcessGroup):
-            raise TypeError(
-                f"group={brief(group)}; expected a torch.distributed process group, such as "
-                "torch.distributed.group.WORLD after init_process_group(…)"
-            )
+            raise TypeError(f"group={brief(group)}; expected a process group of torch, or None for one process")
         if dist.get_rank(group) < 0:
             raise ValueError("this process is no rank of the given group; call on the group's members alone")
         return cls(group, dist.get_rank(group), dist.get_world_size(group))
