@@ -1,15 +1,19 @@
 """The ranks of a trainer as a process group of the monitor's own, so that the order of its collectives cannot mix with
 the training's."""
 
+from __future__ import annotations
+
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 from torch import nn
-from torch.distributed import ProcessGroup
 
 from rra_monitor.capture.spread import is_tensor_parallel
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 def sharing_group(trainer: Trainer, module: nn.Module) -> ProcessGroup | None:
@@ -26,8 +30,7 @@ def sharing_group(trainer: Trainer, module: nn.Module) -> ProcessGroup | None:
         return None
     if dist.get_world_size() != trainer.world_size or _is_of_its_own(trainer.strategy) or is_tensor_parallel(module):
         return None
-    group = dist.new_group(timeout=getattr(trainer.strategy, "_timeout", None))
-    return group if isinstance(group, ProcessGroup) else None
+    return cast("ProcessGroup", dist.new_group(timeout=getattr(trainer.strategy, "_timeout", None)))
 
 
 def end_group(group: ProcessGroup | None) -> None:

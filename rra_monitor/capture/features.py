@@ -14,7 +14,7 @@ from rra_monitor.capture.calls import Trace, trace
 from rra_monitor.capture.channels import view_dims, with_views
 from rra_monitor.capture.hooks import Capture
 from rra_monitor.capture.kept import COPIED_BYTES
-from rra_monitor.capture.layer import Layer, network_of
+from rra_monitor.capture.layer import Layer, is_of_fabric, network_of
 from rra_monitor.capture.layers import LayerNameError, choose_layers, warn
 from rra_monitor.capture.left_out import agreed, nothing_left, refusal, remark, varying, without, without_values
 from rra_monitor.capture.memory import BatchSize, fitted, is_out_of_memory
@@ -43,7 +43,11 @@ STRIP_BYTES = 16 << 20
 
 def call_model(model: nn.Module, batch: Any) -> Any:
     """The default forward: the model called with the batch; of a distributed one the network within it."""
-    return network_of(model)(batch)
+    if not is_of_fabric(model):
+        return network_of(model)(batch)
+    precision = vars(model)["_strategy"].precision
+    with precision.forward_context():
+        return network_of(model)(precision.convert_input(batch))
 
 
 class _PassServed(BaseException):

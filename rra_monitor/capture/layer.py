@@ -86,11 +86,16 @@ def _innermost(module: nn.Module) -> nn.Module:
 
 
 def network_of(model: nn.Module) -> nn.Module:
-    """The network within `DistributedDataParallel` or `DataParallel`, compiled or not; the model itself if neither."""
+    """The network within `DistributedDataParallel`, `DataParallel` or a module of Fabric, or the model itself."""
     inner = model
-    while isinstance(inner := uncompiled(inner), WRAPPERS):
-        model = inner = inner.module
+    while isinstance(inner := uncompiled(inner), WRAPPERS) or is_of_fabric(inner):
+        model = inner = inner._modules["_forward_module"] if is_of_fabric(inner) else inner.module  # type: ignore[assignment]
     return model
+
+
+def is_of_fabric(module: nn.Module) -> bool:
+    """Whether it is what `fabric.setup` returns, which runs the network within it in Fabric's precision."""
+    return type(module).__name__ == "_FabricModule"
 
 
 def uncompiled(module: nn.Module) -> nn.Module:

@@ -17,7 +17,9 @@ def joined(rows: torch.Tensor, n: int, ranks: Ranks) -> torch.Tensor:
     import torch.distributed as dist
 
     wire = wire_of(rows.device, ranks.group)
-    whole = ranks.agreed(lambda: rows.new_empty((n, *rows.shape[1:]), device=wire))
+    types = ranks.values(lambda: rows.dtype if len(rows) else None)
+    dtype = next(each for each in types if each is not None)  # a rank without samples does not know it
+    whole = ranks.agreed(lambda: rows.new_empty((n, *rows.shape[1:]), dtype=dtype, device=wire))
     for rank in range(ranks.size):
         theirs = ranks.rows(n, rank)
         part = whole[theirs.start : theirs.stop]

@@ -6,19 +6,19 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import rra_monitor as rra
 from tests.helpers import ROOT
+from tests.helpers.ranks.sharing_ranks import network, sample
 from tests.helpers.ranks.trainer_ranks import N
 
 pytestmark = pytest.mark.foreign
 
-SCRIPT = ROOT / "tests/helpers/ranks/trainer_ranks.py"
 
-
-def train(folder, kind):
+def train(folder, *kind, script="trainer_ranks.py"):
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPT), str(folder), kind]
+    command = [sys.executable, str(ROOT / "tests/helpers/ranks" / script), str(folder), *kind]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
@@ -70,3 +70,16 @@ def test_other_strategies_measure_the_same(ddp, tmp_path, kind):
     assert len(stored.steps("train")) == 4
     for quantity, curve in plain.load("train", 0).curves.items():
         np.testing.assert_allclose(stored.load("train", 0).curves[quantity], curve, rtol=1e-6, err_msg=quantity)
+
+
+@pytest.mark.slow
+def test_what_fabric_has_set_up_is_measured_in_its_precision(tmp_path):
+    train(tmp_path, script="fabric_ranks.py")
+    first, second = outcome(tmp_path, "fabric")
+    plain = network().to(torch.bfloat16)
+    monitor = rra.Monitor({"p": sample()}, forward=lambda model, batch: model(batch.to(torch.bfloat16)))
+    alone = monitor.measure(plain, step=0, epoch=0)["p"]
+    assert first["layers"] == [*alone.layers]
+    for name in ("id", "nncs"):
+        np.testing.assert_allclose(first["curves"][name], alone.curves[name], rtol=1e-4)
+    assert first["curves"] == second["curves"]
