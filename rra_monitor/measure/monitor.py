@@ -19,7 +19,7 @@ from rra_monitor.graph import default_k
 from rra_monitor.measure.collector import Collector
 from rra_monitor.measure.estimate import CostEstimate, stored_curves, stored_graphs
 from rra_monitor.measure.layer_errors import named
-from rra_monitor.measure.layer_graphs import iter_graphs
+from rra_monitor.measure.layer_graphs import LayerGraph, iter_graphs
 from rra_monitor.measure.memory_plan import Case, Wanted, passes_of, stages
 from rra_monitor.measure.options import MonitorOptions, check_names
 from rra_monitor.measure.remarks import Remarks
@@ -157,7 +157,8 @@ class Monitor:
                 samples, options, steps or epochs that differ between ranks.
             RankError: any other error of a rank of the group, on all ranks.
         """
-        moment, ranks = Moment(whole_number("step", step, 0), whole_number("epoch", epoch, 0)), Ranks.of(group)
+        ranks = Ranks.of(group)
+        moment = ranks.agreed(lambda: Moment(whole_number("step", step, 0), whole_number("epoch", epoch, 0)))
         try:
             ranks.agree({"step": step, "epoch": epoch, **self._facts()})
             self._prepare(model, ranks)
@@ -188,7 +189,7 @@ class Monitor:
 
     def _estimate(self, model: nn.Module, probe: str, ranks: Ranks) -> CostEstimate:
         sample, k, budget = self.probes[probe], self.k(probe), self._budget(model, ranks)
-        layers = ranks.agreed(lambda: self._watched.of(model, probe, sample, self._say_on(ranks)))
+        layers = self._layers(model, probe, ranks)
         names = [name for layer in layers for name in layer.view_names.values()]
         case = self._case(model, probe, budget, ranks)
         ahead = ranks.agreed(lambda: passes_of(stages(layers, case, budget), case))
@@ -221,10 +222,14 @@ class Monitor:
 
     def _budget(self, model: nn.Module, ranks: Ranks) -> int:
         """The memory budget, the least of all ranks; says where less is free."""
-        device = device_of(model)
-        budget = min(ranks.values(lambda: self.options.budget_on(device)))
-        self._remarks.short_of_memory(budget, free_memory(device))
-        return budget
+
+        def of_this_rank() -> int:
+            device = device_of(model)
+            budget = self.options.budget_on(device)
+            self._remarks.short_of_memory(budget, free_memory(device))
+            return budget
+
+        return min(ranks.values(of_this_rank))
 
     def _prepare(self, model: nn.Module, ranks: Ranks) -> None:
         """Settle with the other ranks how samples pass the network.
@@ -240,10 +245,6 @@ class Monitor:
         if is_sharded(model):
             self._batch_size.size = min(ranks.values(lambda: self._batch_size.size))
 
-    def _say_on(self, ranks: Ranks) -> Callable[[str], None]:
-        """Function that says a remark on the first rank alone."""
-        return self._remarks.say if ranks.rank == 0 else _silently
-
     def _facts(self) -> dict[str, Any]:
         """What must be the same on all ranks."""
         samples = {
@@ -257,25 +258,32 @@ class Monitor:
     def _snapshot(
         self, model: nn.Module, probe: str, moment: Moment, ranks: Ranks, on_graph: OnGraph | None
     ) -> Snapshot:
-        started, sample = time.perf_counter(), self.probes[probe]
-        say = self._say_on(ranks)
-        known = self._watched.known(model, probe)
-        if all(ranks.values(lambda: bool(known))):
-            try:
-                return self._measured(model, probe, known, started, moment, ranks, on_graph)
-            except Exception as error:
-                # The same modules may run in another way than before.
-                if is_out_of_memory(error) or not self._changed(model, probe, known, ranks, say):
-                    raise
-        layers = ranks.agreed(lambda: self._watched.of(model, probe, sample, say))
-        return self._measured(model, probe, layers, started, moment, ranks, on_graph)
+        started = time.perf_counter()
+        known = all(ranks.values(lambda: bool(self._watched.known(model, probe))))
+        layers = self._layers(model, probe, ranks)
+        try:
+            return self._measured(model, probe, layers, started, moment, ranks, on_graph)
+        except Exception as error:
+            # The same modules may run in another way than before.
+            if not known or is_out_of_memory(error) or not self._changed(model, probe, layers, ranks):
+                raise
+        return self._measured(model, probe, self._layers(model, probe, ranks), started, moment, ranks, on_graph)
 
-    def _changed(
-        self, model: nn.Module, probe: str, known: tuple[Layer, ...], ranks: Ranks, say: Callable[[str], None]
-    ) -> bool:
+    def _layers(self, model: nn.Module, probe: str, ranks: Ranks) -> tuple[Layer, ...]:
+        """The layers to watch, found now unless every rank knows them."""
+        known = self._watched.known(model, probe)
+        return known if all(ranks.values(lambda: bool(known))) else self._found(model, probe, ranks)
+
+    def _found(self, model: nn.Module, probe: str, ranks: Ranks) -> tuple[Layer, ...]:
+        say = self._remarks.say if ranks.rank == 0 else _silently
+        found = ranks.agreed(lambda: self._watched.found(model, probe, self.probes[probe], say))
+        ranks.agree({"watched layers": tuple((layer.name, layer.shape) for layer in found)})
+        return found
+
+    def _changed(self, model: nn.Module, probe: str, known: tuple[Layer, ...], ranks: Ranks) -> bool:
         """Whether other layers than those known are found now on some rank; not where none can be found."""
         try:
-            found = ranks.agreed(lambda: self._watched.found(model, probe, self.probes[probe], say))
+            found = self._found(model, probe, ranks)
         except Exception:  # the error of the measurement tells more
             return False
         return any(ranks.values(lambda: found != known))
@@ -292,9 +300,15 @@ class Monitor:
     ) -> Snapshot:
         sample = self.probes[probe]
         total = sum(len(layer.view_names) for layer in layers)
-        if on_graph:
-            on_graph(probe, 0, total)
         budget, collector = self._budget(model, ranks), Collector(self.quantities, sample.labels, ranks)
+
+        def collect(found: LayerGraph | None) -> None:
+            if found:
+                collector.add(found.name, found.graph, found.features, found.kernel)
+            if on_graph:
+                on_graph(probe, len(collector.graphs), total)
+
+        ranks.agreed(lambda: collect(None))
         for found in iter_graphs(
             model,
             sample,
@@ -307,9 +321,7 @@ class Monitor:
             ranks=ranks,
         ):
             with named(found.name, probe):
-                ranks.agreed(partial(collector.add, found.name, found.graph, found.features, found.kernel))
-            if on_graph:
-                on_graph(probe, len(collector.graphs), total)
+                ranks.agreed(partial(collect, found))
         collector.exchange()
         matrices = collector.matrices()
         snapshot = Snapshot(
@@ -325,9 +337,7 @@ class Monitor:
             aliases={name: same for layer in layers for name, same in layer.aliases.items()},
             seconds=time.perf_counter() - started,
         )
-        if ranks.rank == 0:
-            self._remarks.undefined(probe, self.quantities, collector.reasons)
-            self._remarks.of_samples(snapshot)
+        ranks.first(lambda: self._remarks.of_snapshot(snapshot, collector.reasons))
         return snapshot
 
 

@@ -22,6 +22,11 @@ class Remarks:
         if self._is_new(text):
             warnings.warn(text, stacklevel=7)
 
+    def of_snapshot(self, snapshot: Snapshot, reasons: Mapping[tuple[str, str], str]) -> None:
+        """Warn of what is undefined in a snapshot, with the reasons of a `Collector`, and of what is wrong with it."""
+        self.undefined(snapshot.probe, snapshot.quantities, reasons)
+        self.of_samples(snapshot)
+
     def undefined(self, probe: str, quantities: Sequence[Quantity], reasons: Mapping[tuple[str, str], str]) -> None:
         """Warn of quantities that are undefined in some layers.
 

@@ -26,10 +26,6 @@ class WatchedLayers:
         self._options, self._forward = options, forward
         self._found: WeakKeyDictionary[nn.Module, dict[str, tuple[Names, tuple[Layer, ...]]]] = WeakKeyDictionary()
 
-    def of(self, model: nn.Module, probe: str, sample: FixedSample, say: Callable[[str], None]) -> tuple[Layer, ...]:
-        """The layers of a network for a probe; passes a few samples through it unless they are known."""
-        return self.known(model, probe) or self.found(model, probe, sample, say)
-
     def known(self, model: nn.Module, probe: str) -> tuple[Layer, ...]:
         """The layers that were found before in a network with these modules; none if there are none."""
         names, layers = self._found.get(model, {}).get(probe, ((), ()))
