@@ -1,6 +1,6 @@
 """Does a snapshot keep to its memory budget? Peak memory, passes and seconds under several budgets.
 
-    python benchmarks/memory.py [--write]      # some twenty minutes on two cores
+    python benchmarks/memory.py [--write]      # some twenty minutes on two idle cores
 
 Each budget is measured in a process of its own, after a snapshot of a few samples: the peak of its resident memory less
 what it held before. What the network takes for a batch comes on top of the budget: the peak of a pass of one batch
@@ -116,7 +116,7 @@ def _memory(field: str) -> int:
 
 def _one_batch(network: nn.Module, sample: rra.FixedSample) -> None:
     with torch.no_grad():
-        network(sample.read(range(min(BATCH, sample.n))))
+        network(next(sample.batches(BATCH)))
 
 
 def _stored(monitor: rra.Monitor, network: nn.Module, out: str) -> None:

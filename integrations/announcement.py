@@ -47,9 +47,6 @@ def announcement(
     lasting = graphs + curves if keep_graphs == "all" else curves
     disk = "" if path is None else f" and {in_bytes(lasting)}"
     share = "" if max_overhead is None else f", at most {100 * max_overhead:.3g} % of the time"
-    lines.append(
-        f"  before training, {rhythm} and at the end{share}; each time about {in_seconds(total(plans, averaged))}{disk}"
-    )
     passes = ", ".join(f"{weights * plan.passes} of {probe}" for probe, plan in plans.items())
     fewer = ", and a larger one needs fewer passes" if max(plan.passes for plan in each) > 1 else ""
     lines.append(
@@ -60,6 +57,9 @@ def announcement(
     kept = {"all": "all graphs are kept", "last": "the last graphs are kept"}.get(str(keep_graphs), number)
     if keep_graphs != "all":
         kept += f", {in_bytes(graphs * (1 if keep_graphs == 'last' else int(keep_graphs)))}"
+    lines.append(
+        f"  before training, {rhythm} and at the end{share}; each time about {in_seconds(total(plans, averaged))}{disk}"
+    )
     lines.append("  stored nowhere" if path is None else f"  stored in {path}; {kept}")
     if references:
         lines.append(f"  compared with {', '.join(f'{name} ({path})' for name, path in references.items())}")

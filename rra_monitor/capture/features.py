@@ -13,7 +13,6 @@ from torch import nn
 from rra_monitor.capture.calls import Trace, trace
 from rra_monitor.capture.channels import view_dims, with_views
 from rra_monitor.capture.hooks import Capture
-from rra_monitor.capture.kept import COPIED_BYTES
 from rra_monitor.capture.layer import Layer, is_of_fabric, network_of
 from rra_monitor.capture.layers import LayerNameError, choose_layers, warn
 from rra_monitor.capture.left_out import agreed, nothing_left, refusal, remark, varying, without, without_values
@@ -179,7 +178,7 @@ def collect(
     batch_size: int | BatchSize = 128,
     parts: Mapping[str, slice] | None = None,
     rows: int | None = None,
-    most_copied: int = COPIED_BYTES,
+    most_copied: int | None = None,
 ) -> dict[str, torch.Tensor]:
     """The features of all samples in every view of the given layers, from one pass.
 
@@ -213,7 +212,7 @@ def _collected(
     batch_size: int,
     parts: Mapping[str, slice] | None,
     passes: int,
-    most_copied: int,
+    most_copied: int | None,
 ) -> dict[str, torch.Tensor]:
     features: dict[str, torch.Tensor] = {}
     missing: set[str] = set()

@@ -87,20 +87,20 @@ def state_bytes(model: torch.nn.Module, most: int) -> int:
     return sum(_size(one) for one in model.buffers() if not is_lazy(one)) + (size if size <= most else 0)
 
 
-def kept_tensors(found: Reached, copy_all: bool, most: int = COPIED_BYTES) -> Callable[[], list[torch.Tensor]]:
+def kept_tensors(found: Reached, copy_all: bool, most: int | None = None) -> Callable[[], list[torch.Tensor]]:
     """Function that puts tensors and arrays back, and gives those that it could not: they changed, but had no copy.
 
     Args:
         found: what was reached.
         copy_all: whether all parameters are copied; otherwise all if they are small, or those known to change.
-        most: bytes of parameters with their gradients up to which all are copied.
+        most: bytes of parameters with their gradients up to which all are copied; COPIED_BYTES if None.
     """
     # Those of a lazy module hold nothing before its first call, which is left to the training.
     kept = _each((one for one in found.buffers.values() if not is_lazy(one)), lambda _: True)
     if not found.sharded:
         parameters = [one for one in found.parameters.values() if not is_lazy(one)]
         gradients = [one.grad for one in parameters if one.is_leaf and one.grad is not None]
-        kept += _parameters([*parameters, *gradients], copy_all, most)
+        kept += _parameters([*parameters, *gradients], copy_all, COPIED_BYTES if most is None else most)
     arrays, used = [], 0
     for other in sorted(found.others.values(), key=_size):
         used += _size(other)

@@ -6,12 +6,12 @@ from contextlib import contextmanager, suppress
 
 from torch import nn
 
-from rra_monitor.capture.kept import COPIED_BYTES, kept_tensors
+from rra_monitor.capture.kept import kept_tensors
 from rra_monitor.capture.objects import reached
 
 
 @contextmanager
-def recorded(model: nn.Module, copy_all: bool = False, most: int = COPIED_BYTES) -> Iterator[None]:
+def recorded(model: nn.Module, copy_all: bool = False, most: int | None = None) -> Iterator[None]:
     """Put back on leaving what forward passes of the network changed, see `reached`, and that alone.
 
     In memory there are copies of all buffers, of other tensors up to 256 MiB, and of the parameters and their gradients
@@ -22,7 +22,7 @@ def recorded(model: nn.Module, copy_all: bool = False, most: int = COPIED_BYTES)
         model: network.
         copy_all: whether all parameters are copied whatever their size (on the CPU if they take more than half of the
             free memory of a GPU), which finds those that a forward pass changes.
-        most: bytes of parameters with their gradients up to which all are copied.
+        most: bytes of parameters with their gradients up to which all are copied; 256 MiB if None.
     """
     found = reached(model)
     put_back_tensors = kept_tensors(found, copy_all, most)

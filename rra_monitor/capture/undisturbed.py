@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from rra_monitor.capture.flags import preserved_flags
-from rra_monitor.capture.kept import COPIED_BYTES
 from rra_monitor.capture.state import recorded
 from rra_monitor.utils.rng import preserved_rng
 
@@ -20,7 +19,7 @@ class NotInitialisedError(ValueError):
 
 
 @contextmanager
-def undisturbed(model: nn.Module, *, copy_all: bool = False, most_copied: int = COPIED_BYTES) -> Iterator[None]:
+def undisturbed(model: nn.Module, *, copy_all: bool = False, most_copied: int | None = None) -> Iterator[None]:
     """Evaluation mode without gradients; on leaving, everything that forward passes changed is as before.
 
     That is flags, parameters, buffers, attributes, containers, what hooks leave behind, random streams, grad mode and
@@ -36,7 +35,7 @@ def undisturbed(model: nn.Module, *, copy_all: bool = False, most_copied: int = 
     Args:
         model: network, compiled or not.
         copy_all: whether all parameters are copied first, whatever their size, see `recorded`.
-        most_copied: bytes of parameters up to which all are copied otherwise.
+        most_copied: bytes of parameters up to which all are copied otherwise; 256 MiB if None.
 
     Raises:
         NotInitialisedError: a lazy module is called that has not seen a batch; initialising it is left to the training.
