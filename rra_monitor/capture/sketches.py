@@ -40,7 +40,7 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def projection(of: torch.Tensor) -> tuple[float, ...]:
     """One number for each sample, by which other features are told from these; of the order of their norm."""
-    weights = torch.randn(of.shape[1], generator=torch.Generator().manual_seed(0)).to(of.device)
+    weights = torch.randn(of.shape[1], generator=torch.Generator().manual_seed(0), dtype=of.dtype).to(of.device)
     return tuple((of @ weights).tolist())
 
 

@@ -69,7 +69,7 @@ class TestRRACallbackGuest:
     def test_a_failing_snapshot_raises_when_on_error_is_raise(self, digits, tmp_path, sample):
         module = Classifier()
 
-        with pytest.raises(ValueError, match="out of luck"):
+        with pytest.raises(RuntimeError, match="out of luck"):
             fit(
                 digits,
                 tmp_path,
