@@ -30,6 +30,7 @@ from gpu_lines import (
     graphs,
     guest,
     profiles,
+    ranks,
     resnet50,
     shortlists,
     trials,
@@ -55,6 +56,7 @@ LINES: dict[str, Line] = {
     "trial-profiles": profiles.profiles,
     "resnet50": resnet50.snapshot,
     "announced": resnet50.announced,
+    "group-of-one": ranks.of_one,
     "out-of-memory": guest.shortage,
     "bit-identity": guest.bit_identity,
     # Kernels late: an illegal access leaves the device unusable for this process, but not for that of the tests.
