@@ -1,10 +1,5 @@
 """Networks that are spread over processes."""
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -13,10 +8,7 @@ from rra_monitor.capture.features import find_layers
 from rra_monitor.capture.spread import check_whole, is_sharded, is_tensor_parallel
 from rra_monitor.capture.together import entered_together
 from rra_monitor.samples.sample import FixedSample
-from tests.helpers import ROOT
-
-SECONDS = 240
-"""Long enough for two starts of Python on a busy machine; the ranks wait for one another for half a minute at most."""
+from tests.helpers.ranks.start import outcomes
 
 ON_A_CPU = hasattr(torch.cpu.current_stream(), "record_event")
 by_module = pytest.param(
@@ -27,23 +19,7 @@ by_module = pytest.param(
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     """What each rank found, by rank."""
-    folder = tmp_path_factory.mktemp("spread")
-    script = ROOT / "tests/helpers/ranks/spread_ranks.py"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, str(rank), folder], stderr=subprocess.PIPE, text=True, env=environment
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [process.communicate(timeout=SECONDS)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for process, error in zip(processes, errors, strict=True):
-        assert process.returncode == 0, error
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return outcomes("spread_ranks.py", 2, tmp_path_factory.mktemp("spread"))
 
 
 @pytest.mark.parametrize("kind", [by_module, "flat"])

@@ -1,43 +1,17 @@
 """Several processes measure together what one measures alone."""
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import rra_monitor as rra
-from tests.helpers import ROOT
 from tests.helpers.ranks.sharing_ranks import CASES, N, network, numbers, sample
-
-SECONDS = 240
-"""Long enough for the starts of Python on a busy machine; the ranks wait for one another for a minute at most."""
+from tests.helpers.ranks.start import outcomes
 
 
 @pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)], ids=lambda ranks: f"{ranks} ranks")
 def ranks(request, tmp_path_factory):
     """What each rank found, by rank."""
-    folder = tmp_path_factory.mktemp("sharing")
-    script = ROOT / "tests/helpers/ranks/sharing_ranks.py"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, str(rank), str(request.param), folder],
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(request.param)
-    ]
-    try:
-        errors = [process.communicate(timeout=SECONDS)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for process, error in zip(processes, errors, strict=True):
-        assert process.returncode == 0, error
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(request.param)]
+    return outcomes("sharing_ranks.py", request.param, tmp_path_factory.mktemp("sharing"), str(request.param))
 
 
 def assert_same(found, alone, rtol=1e-6):
