@@ -96,16 +96,11 @@ def graphs_in_parts(
             pass, named by view.
     """
     for group in groups(layers, sample.n, k, memory_budget, kernels, state):
-        builds = {
-            name: GraphOfParts(sample.n, sizes.dim, k, group.budgets[name], gram=name in kernels)
-            for name, sizes in group.sizes.items()
-        }
+        builds = ranks.agreed(partial(_begun, group, sample.n, k, kernels))
         _fill(builds, group, model, sample, forward, batch_size, probe, ranks)
         for name in list(builds):
-            build = builds.pop(name)
             with named(name, probe):
-                graph, kernel = build.graph(), _kernel(build) if name in kernels else None
-            del build
+                graph, kernel = ranks.agreed(partial(_finished, builds.pop(name), name in kernels))
             yield name, graph, kernel
             del kernel
 
@@ -152,6 +147,24 @@ def _group(layers: Sequence[Layer], n: int, k: int, memory_budget: int, kernels:
     return Group(tuple(layers), sizes, budgets, memory_budget, work)
 
 
+def _begun(group: Group, n: int, k: int, kernels: Collection[str]) -> dict[str, GraphOfParts]:
+    """Name of each view to its graph, of which no part has come."""
+    return {
+        name: GraphOfParts(n, sizes.dim, k, group.budgets[name], gram=name in kernels)
+        for name, sizes in group.sizes.items()
+    }
+
+
+def _finished(build: GraphOfParts, with_kernel: bool) -> tuple[KnnGraph, LinearKernel | None]:
+    """The graph of all parts, and the kernel where it is wanted."""
+    return build.graph(), _kernel(build) if with_kernel else None
+
+
+def _open(builds: Mapping[str, GraphOfParts]) -> tuple[list[str], int]:
+    """The names of the views whose graphs want their parts once more, and the bytes that all graphs hold."""
+    return [name for name, build in builds.items() if build.wants_sweep], sum(build.held for build in builds.values())
+
+
 def _stays(group: Group, parts: Mapping[str, slice], n: int, features: Mapping[str, int]) -> bool:
     """Whether the parts of a pass can stay for the next sweep, also if all pairs of samples may be near."""
     size = sum(n * features[name] * (part.stop - part.start) for name, part in parts.items())
@@ -174,11 +187,17 @@ def _fill(
     sweep = 0
     where: dict[str, slice] = {}
     parts: dict[str, torch.Tensor] = {}
-    while wanted := {name: build.sizes.dim for name, build in builds.items() if build.wants_sweep}:
+    while True:
+        # Rounding differs between processors, and all ranks have to make the same passes.
+        everyone = ranks.values(partial(_open, builds))
+        open_on_some = {name for names, _ in everyone for name in names}
+        wanted = {name: build.sizes.dim for name, build in builds.items() if name in open_on_some}
+        if not wanted:
+            return
         for name in [name for name in wanted if name in parts]:
             with named(name, probe):
                 ranks.agreed(partial(builds[name].add, parts[name]))
-        room = group.room(sweep, sum(build.held for build in builds.values()))
+        room = group.room(sweep, max(held for _, held in everyone))
         for ahead in windows(wanted, n, room, features, where, backwards=sweep % 2 == 1):
             parts.clear()
             where = ahead
