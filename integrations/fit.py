@@ -200,13 +200,13 @@ class MonitoredFit:
         """
         probes = self._probes
         refused = set(probes.refused)
-        new = probes.draw(self._trainer, self._module, self.run.input_folder)
+        probes.draw(self._trainer, self._module, self.run.input_folder, self._ranks)
         if not probes.ready and not probes.awaited(self._trainer):
             reasons = probes.reasons() or "no data sets"
             raise ValueError(f"no probe can be drawn from the trainer's data ({reasons}); pass probes={{…}}")
         if probes.refused.keys() - refused:
             warnings.warn(f"not probed: {probes.reasons()} Pass it in probes={{…}} of RRACallback.", stacklevel=5)
-        if new:
+        if probes.ready.keys() - (set() if self._monitor is None else self._monitor.probes.keys()):
             self._monitor = self._watching(probes.ready)
 
     def _join(self) -> None:

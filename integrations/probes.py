@@ -7,6 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from rra_monitor.integrations.feeding import Feed, as_fed, feed_of, feeds
 from rra_monitor.samples.sample import FixedSample
+from rra_monitor.utils.ranks import ALONE, Ranks
 from rra_monitor.utils.text import reason_of
 
 
@@ -37,32 +38,18 @@ class Probes:
         """Whether validation data are to come."""
         return self._given is None and trainer.enable_validation and not any(map(_is_val, self._named()))
 
-    def draw(self, trainer: Trainer, module: LightningModule, folder: str | None) -> list[str]:
-        """Draw what is there and not drawn yet; the names of new samples.
+    def draw(self, trainer: Trainer, module: LightningModule, folder: str | None, ranks: Ranks = ALONE) -> None:
+        """Draw what is there and not drawn yet; what one rank cannot draw is refused on all.
 
         Args:
             trainer: trainer within a fit.
             module: module that is trained.
             folder: folder for inputs that are too large for memory.
+            ranks: processes that measure together, all of which call this.
         """
-        known = feeds(trainer)
-        wanted: dict[str, tuple[Feed | None, Callable[[], FixedSample]]]
-        if self._given is None:
-            wanted = {feed.name: (feed, _drawing(feed, self._n, self._seed, folder)) for feed in known}
-        else:
-            wanted = {name: (feed_of(name, known), _as_it_is(sample)) for name, sample in self._given.items()}
-        new = []
-        for name, (feed, sample) in wanted.items():
-            if name in self._named():
-                continue
-            try:
-                self.ready[name] = as_fed(sample(), feed, trainer, module, folder)
-                if feed is not None:
-                    self._feeds[name] = feed
-                new.append(name)
-            except Exception as error:
-                self.refuse(name, error)
-        return new
+        for rank, refused in enumerate(ranks.values(lambda: self._drawn(trainer, module, folder))):
+            for name in [name for name in refused if name not in self.refused]:
+                self.refuse(name, ValueError(f"rank {rank}: {refused[name]}"))
 
     def differences(self, batch: Any, name: str) -> list[str]:
         """What tells a batch, or what it has of the loader whose way a sample goes, from the sample."""
@@ -83,6 +70,25 @@ class Probes:
     def reasons(self) -> str:
         """The refused probes with the reason for each."""
         return "; ".join(f"{name}: {reason}" for name, reason in self.refused.items())
+
+    def _drawn(self, trainer: Trainer, module: LightningModule, folder: str | None) -> dict[str, str]:
+        """The refused probes, after what can be drawn on this rank was."""
+        known = feeds(trainer)
+        wanted: dict[str, tuple[Feed | None, Callable[[], FixedSample]]]
+        if self._given is None:
+            wanted = {feed.name: (feed, _drawing(feed, self._n, self._seed, folder)) for feed in known}
+        else:
+            wanted = {name: (feed_of(name, known), _as_it_is(sample)) for name, sample in self._given.items()}
+        for name, (feed, sample) in wanted.items():
+            if name in self._named():
+                continue
+            try:
+                self.ready[name] = as_fed(sample(), feed, trainer, module, folder)
+                if feed is not None:
+                    self._feeds[name] = feed
+            except Exception as error:
+                self.refuse(name, error)
+        return self.refused
 
     def _named(self) -> set[str]:
         return {*self.ready, *self.refused}

@@ -16,6 +16,7 @@ spatial extent (a vector, a map of one position) have the full view only.
 """
 
 from collections.abc import Iterable
+from functools import cache
 
 import torch
 
@@ -122,6 +123,7 @@ def pooled(features: torch.Tensor, view: str, channels_last: bool = False) -> to
     return values
 
 
+@cache
 def pooled_dim(shape: Shape, view: str, channels_last: bool = False) -> int:
     """Number of features of one sample in a view."""
     return int(pooled(torch.empty((1, *shape), device="meta"), view, channels_last).numel())

@@ -161,7 +161,8 @@ def measured_analysis(
         shapes = [tuple(part.shape[1:]) for part in iter_tensors(batch)]
         raise ValueError(
             f"MODEL does not run on the data, whose items have the shape {', '.join(map(str, shapes))}: "
-            f"{error.__cause__}. See --arguments and --size, or name a function of yours that wraps the network"
+            f"{error.__cause__ or error}. "
+            "See --arguments and --size, or name a function of yours that wraps the network"
         ) from error
     for snapshot in snapshots if ranks.rank == 0 else ():
         store.save(snapshot)

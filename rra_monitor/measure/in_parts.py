@@ -38,6 +38,8 @@ class Group:
         memory_budget: bytes of parts and graphs together.
         work: bytes that are taken while a part is added, or during a pass: of one graph at a time, since parts are
             added one after the other.
+        rows: number of samples whose features are held during a pass: all, and, of several ranks, those that this one
+            passes.
     """
 
     layers: tuple[Layer, ...]
@@ -45,6 +47,7 @@ class Group:
     budgets: dict[str, int]
     memory_budget: int
     work: int
+    rows: int
 
     def room(self, sweep: int, held: int = 0) -> int:
         """Bytes of the parts of a pass, beside what graphs hold: what they do as a rule, or more."""
@@ -95,23 +98,24 @@ def graphs_in_parts(
         ValueError: a budget below what the least part needs; features without a graph, or that differ from pass to
             pass, named by view.
     """
-    for group in groups(layers, sample.n, k, memory_budget, kernels, state):
-        builds = {
-            name: GraphOfParts(sample.n, sizes.dim, k, group.budgets[name], gram=name in kernels)
-            for name, sizes in group.sizes.items()
-        }
+    for group in groups(layers, sample.n, k, memory_budget, kernels, state, ranks.size):
+        builds = ranks.agreed(partial(_begun, group, sample.n, k, kernels))
         _fill(builds, group, model, sample, forward, batch_size, probe, ranks)
         for name in list(builds):
-            build = builds.pop(name)
             with named(name, probe):
-                graph, kernel = build.graph(), _kernel(build) if name in kernels else None
-            del build
+                graph, kernel = ranks.agreed(partial(_finished, builds.pop(name), name in kernels))
             yield name, graph, kernel
             del kernel
 
 
 def groups(
-    layers: Sequence[Layer], n: int, k: int, memory_budget: int, kernels: Collection[str] = (), state: int = 0
+    layers: Sequence[Layer],
+    n: int,
+    k: int,
+    memory_budget: int,
+    kernels: Collection[str] = (),
+    state: int = 0,
+    ranks: int = 1,
 ) -> list[Group]:
     """Consecutive layers whose graphs together hold little of the budget, at least one layer each.
 
@@ -120,9 +124,9 @@ def groups(
     """
     found: list[Group] = []
     for layer in layers:
-        alone = _group([layer], n, k, memory_budget, kernels, state)
+        alone = _group([layer], n, k, memory_budget, kernels, state, ranks)
         if found and found[-1].most_held + alone.most_held <= memory_budget // HELD_SHARE:
-            found[-1] = _group([*found[-1].layers, layer], n, k, memory_budget, kernels, state)
+            found[-1] = _group([*found[-1].layers, layer], n, k, memory_budget, kernels, state, ranks)
         else:
             found.append(alone)
     return found
@@ -135,21 +139,47 @@ def planned_passes(group: Group) -> list[dict[str, slice]]:
     last: dict[str, slice] = {}
     for sweep in range(max(sizes.sweeps for sizes in group.sizes.values())):
         wanted = {name: dim for name, dim in dims.items() if group.sizes[name].sweeps > sweep}
-        passes += windows(wanted, n, group.room(sweep), features, last, backwards=sweep % 2 == 1)
+        passes += windows(wanted, group.rows, group.room(sweep), features, last, backwards=sweep % 2 == 1)
         last = passes[-1] if _stays(group, passes[-1], n, features) else {}
     return passes
 
 
-def _group(layers: Sequence[Layer], n: int, k: int, memory_budget: int, kernels: Collection[str], state: int) -> Group:
-    features = itemsizes(layers)
+def _group(
+    layers: Sequence[Layer], n: int, k: int, memory_budget: int, kernels: Collection[str], state: int, ranks: int
+) -> Group:
+    features, rows = itemsizes(layers), rows_held(n, ranks)
     budgets, sizes = dict[str, int](), dict[str, Sizes]()
     for name, dim in named_dims(layers).items():
         gram = name in kernels
         with named(name):
-            budgets[name] = parts_plan(n, dim, k, memory_budget, features[name], gram).memory_budget
+            left = memory_budget - (rows - n) * features[name]
+            budgets[name] = parts_plan(n, dim, k, left, features[name], gram).memory_budget
             sizes[name] = sizes_within(n, dim, k, budgets[name], gram)
     work = max(state, *(each.work for each in sizes.values()))
-    return Group(tuple(layers), sizes, budgets, memory_budget, work)
+    return Group(tuple(layers), sizes, budgets, memory_budget, work, rows)
+
+
+def rows_held(n: int, ranks: int) -> int:
+    """Number of samples whose features a rank holds during a pass for a part: its own, and then all."""
+    return n if ranks == 1 else n - (-n // ranks)
+
+
+def _begun(group: Group, n: int, k: int, kernels: Collection[str]) -> dict[str, GraphOfParts]:
+    """Name of each view to its graph, of which no part has come."""
+    return {
+        name: GraphOfParts(n, sizes.dim, k, group.budgets[name], gram=name in kernels)
+        for name, sizes in group.sizes.items()
+    }
+
+
+def _finished(build: GraphOfParts, with_kernel: bool) -> tuple[KnnGraph, LinearKernel | None]:
+    """The graph of all parts, and the kernel where it is wanted."""
+    return build.graph(), _kernel(build) if with_kernel else None
+
+
+def _open(builds: Mapping[str, GraphOfParts]) -> tuple[list[str], int]:
+    """The names of the views whose graphs want their parts once more, and the bytes that all graphs hold."""
+    return [name for name, build in builds.items() if build.wants_sweep], sum(build.held for build in builds.values())
 
 
 def _stays(group: Group, parts: Mapping[str, slice], n: int, features: Mapping[str, int]) -> bool:
@@ -174,12 +204,18 @@ def _fill(
     sweep = 0
     where: dict[str, slice] = {}
     parts: dict[str, torch.Tensor] = {}
-    while wanted := {name: build.sizes.dim for name, build in builds.items() if build.wants_sweep}:
+    while True:
+        # Rounding differs between processors, and all ranks have to make the same passes.
+        everyone = ranks.values(partial(_open, builds))
+        open_on_some = {name for names, _ in everyone for name in names}
+        wanted = {name: build.sizes.dim for name, build in builds.items() if name in open_on_some}
+        if not wanted:
+            return
         for name in [name for name in wanted if name in parts]:
             with named(name, probe):
                 ranks.agreed(partial(builds[name].add, parts[name]))
-        room = group.room(sweep, sum(build.held for build in builds.values()))
-        for ahead in windows(wanted, n, room, features, where, backwards=sweep % 2 == 1):
+        room = group.room(sweep, max(held for _, held in everyone))
+        for ahead in windows(wanted, group.rows, room, features, where, backwards=sweep % 2 == 1):
             parts.clear()
             where = ahead
             found = ranks.agreed(partial(collect, model, own, group.layers, forward, batch_size, where, most, copied))

@@ -28,4 +28,4 @@ def joined(rows: torch.Tensor, n: int, ranks: Ranks) -> torch.Tensor:
         if len(theirs):
             # As bytes: gloo does not know all types of numbers.
             dist.broadcast(part.flatten().view(torch.uint8), dist.get_global_rank(ranks.group, rank), ranks.group)
-    return whole.to(rows.device)
+    return ranks.agreed(lambda: whole.to(rows.device))  # on a GPU there may be no memory for a copy

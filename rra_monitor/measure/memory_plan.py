@@ -17,7 +17,7 @@ from rra_monitor.graph.exact import comfortable_bytes
 from rra_monitor.graph.nn_descent import nn_descent_bytes
 from rra_monitor.graph.part_sizes import least_bytes
 from rra_monitor.graph.ring_sizes import ring_bytes
-from rra_monitor.measure.in_parts import groups, planned_passes
+from rra_monitor.measure.in_parts import groups, planned_passes, rows_held
 from rra_monitor.measure.quantity import Quantity
 from rra_monitor.metrics._cka import kernel_bytes
 
@@ -141,7 +141,7 @@ def passes_of(ahead: Sequence[Stage], case: Case) -> list[Pass]:
             found.append(Pass(stage.layers))
             continue
         kernels = wanted_kernels(stage.layers, case.wanted)
-        for group in groups(stage.layers, case.n, case.k, stage.budget, kernels, case.state):
+        for group in groups(stage.layers, case.n, case.k, stage.budget, kernels, case.state, case.ranks):
             found += [Pass(group.layers, parts) for parts in planned_passes(group)]
     return found
 
@@ -235,7 +235,7 @@ def _part_bytes(layer: Layer, case: Case) -> int:
     """Bytes that a layer takes at least where it is captured in parts."""
     dims, sizes = view_dims(layer), view_itemsizes(layer)
     graphs = ((view, least_bytes(case.n, dim, case.k, case.wanted.kernel(view))) for view, dim in dims.items())
-    return max(max(graph, case.state) + case.n * sizes[view] for view, graph in graphs)
+    return max(max(graph, case.state) + rows_held(case.n, case.ranks) * sizes[view] for view, graph in graphs)
 
 
 def _fits_in_parts(layer: Layer, case: Case, left: int) -> bool:

@@ -270,14 +270,16 @@ class Monitor:
         return self._measured(model, probe, self._layers(model, probe, ranks), started, moment, ranks, on_graph)
 
     def _layers(self, model: nn.Module, probe: str, ranks: Ranks) -> tuple[Layer, ...]:
-        """The layers to watch, found now unless every rank knows them."""
+        """The layers to watch, found now unless every rank knows them: the same, also after one failed to find them."""
         known = self._watched.known(model, probe)
-        return known if all(ranks.values(lambda: bool(known))) else self._found(model, probe, ranks)
+        everyone = ranks.values(lambda: _outlines(known))
+        same = all(each == everyone[0] for each in everyone)
+        return known if known and same else self._found(model, probe, ranks)
 
     def _found(self, model: nn.Module, probe: str, ranks: Ranks) -> tuple[Layer, ...]:
         say = self._remarks.say if ranks.rank == 0 else _silently
         found = ranks.agreed(lambda: self._watched.found(model, probe, self.probes[probe], say))
-        ranks.agree({"watched layers": tuple((layer.name, layer.shape) for layer in found)})
+        ranks.agree({"watched layers": _outlines(found)})
         return found
 
     def _changed(self, model: nn.Module, probe: str, known: tuple[Layer, ...], ranks: Ranks) -> bool:
@@ -374,6 +376,11 @@ def checked_probes(probes: Mapping[str, FixedSample], k: int | None = None) -> d
 def _hash(sample: FixedSample) -> str:
     arrays = (sample.ids, sample.labels)
     return fingerprint([torch.from_numpy(each) for each in arrays if each is not None])[:8]
+
+
+def _outlines(layers: tuple[Layer, ...]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The names and shapes of layers, by which ranks compare theirs."""
+    return tuple((layer.name, layer.shape) for layer in layers)
 
 
 def _silently(text: str) -> None:

@@ -92,7 +92,8 @@ def passes(
 
     deepest = max(ahead, key=_depth(ahead)) if any(one.through_network for one in ahead) else None
     n = ranks.most_rows(sample.n)
-    rows, most = 1, min(n, batch_size.size)
+    # Batches may have been halved on some ranks alone, and all have to try equally often.
+    rows, most = 1, min(n, *ranks.values(lambda: batch_size.size))
     if deepest:
         while (taken := seconds(deepest, rows)) < PASS_SECONDS / 10 and rows < most:
             rows = min(4 * rows, most)

@@ -31,9 +31,9 @@ def measured(digits, path, module, callbacks, **options):
     weights = {}
     original = rra.Monitor.measure
 
-    def measure(monitor, model, *, step, epoch):
+    def measure(monitor, model, *, step, epoch, group):
         weights[epoch, step] = float(model.net[-1].weight.abs().sum())
-        return original(monitor, model, step=step, epoch=epoch)
+        return original(monitor, model, step=step, epoch=epoch, group=group)
 
     with patch.object(rra.Monitor, "measure", measure):
         fit(digits, path, callbacks, module=module, **options)

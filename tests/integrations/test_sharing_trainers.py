@@ -61,6 +61,12 @@ def test_a_failing_rank_costs_one_snapshot(ddp):
     assert first["weights"] == outcome(ddp, "bare")[0]["weights"]
 
 
+def test_a_sample_that_one_rank_cannot_draw_is_measured_on_none(ddp):
+    first, _ = outcome(ddp, "undrawn")
+    assert "train: rank 1: OSError('no such disk')" in first["refused"][0]
+    assert first["weights"] == outcome(ddp, "bare")[0]["weights"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp_spawn", "sharded"])
 def test_other_strategies_measure_the_same(ddp, tmp_path, kind):

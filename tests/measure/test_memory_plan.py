@@ -71,6 +71,16 @@ def test_a_pass_ends_at_the_last_layer_that_it_serves():
     assert [one.last.name for one in passes] == ["0", *["1"] * (len(passes) - 2), "2"]
 
 
+def test_ranks_have_room_for_their_own_part_beside_that_of_all():
+    (layer,) = layers(100_000)
+    widest = {}
+    for ranks in (1, 2):
+        case = Case(n=200, k=5, ranks=ranks)
+        passes = passes_of(stages([layer], case, 26 * MIB), case)
+        widest[ranks] = max(part.stop - part.start for one in passes for part in (one.parts or {}).values())
+    assert widest[2] == pytest.approx(widest[1] / 1.5, rel=1e-3)
+
+
 @pytest.mark.parametrize("quantities", [[], ["cka"]])
 def test_a_budget_below_the_least_part_of_a_layer_is_refused_when_it_is_planned(quantities, small_net, sample):
     monitor = rra.Monitor({"p": sample}, memory_budget=20_000, quantities=quantities)

@@ -4,6 +4,7 @@ import json
 import sys
 import warnings
 from pathlib import Path
+from unittest.mock import patch
 
 import lightning as L
 import torch
@@ -11,6 +12,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from sklearn.datasets import load_digits
 from torch.distributed.fsdp import fully_shard
 
+import rra_monitor as rra
 from rra_monitor.integrations.lightning import RRACallback
 from tests.helpers.training import Classifier, loaders
 
@@ -42,11 +44,12 @@ class Noting(L.Callback):
             "values": values,
             "passed": self.counted,
             "warned": [str(each.message) for each in self.caught if "no snapshot" in str(each.message)],
+            "refused": [str(each.message) for each in self.caught if "rank 1: OSError" in str(each.message)],
         }
         Path(f"{self.path}-rank{trainer.global_rank}.json").write_text(json.dumps(found))
 
 
-def fit(folder, name, strategy, network, watched=True, counts=True, fail=None):
+def fit(folder, name, strategy, network, watched=True, counts=True, fail=None, **more):
     data = load_digits()
     images = torch.tensor(data.images / 16, dtype=torch.float32)[:256, None]
     counted = []
@@ -76,8 +79,20 @@ def fit(folder, name, strategy, network, watched=True, counts=True, fail=None):
             enable_progress_bar=False,
             enable_model_summary=False,
             callbacks=[*([monitor] if watched else []), Noting(folder / name, counted, caught)],
+            **more,
         )
         trainer.fit(module, *loaders((images, torch.tensor(data.target[:256]))))
+
+
+def without_a_draw(draw=rra.FixedSample.from_dataset):
+    """A draw that fails on the second rank."""
+
+    def fails(*given, **options):
+        if torch.distributed.get_rank():
+            raise OSError("no such disk")
+        return draw(*given, **options)
+
+    return patch.object(rra.FixedSample, "from_dataset", fails)
 
 
 def main():
@@ -90,6 +105,8 @@ def main():
     if kind == "ddp":
         fit(folder, "bare", kind, Classifier, watched=False)
         fit(folder, "failing", kind, Classifier, fail=1)
+        with without_a_draw():
+            fit(folder, "undrawn", kind, Classifier, num_sanity_val_steps=0)
 
 
 if __name__ == "__main__":
