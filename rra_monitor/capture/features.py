@@ -111,13 +111,14 @@ def _traced(model: nn.Module, sample: FixedSample, size: int, forward: Forward) 
     with undisturbed(model, copy_all=True):
         try:
             batches = [sample.read(positions) for positions in trials]
-            with entered_together(model, len(trials)) as end_pass:
+            # A rank that fails must know how many passes the others make, whatever these find.
+            with entered_together(model, 2 * len(trials)) as end_pass:
                 larger = trace(model, _to_device(batches[0], model), forward)
                 end_pass()
                 smaller = trace(model, _to_device(batches[1], model), forward)
-            found = agreed(larger, smaller)
-            averaged = [layer for layer in found.layers if layer.token_axis is not None]
-            with entered_together(model, len(trials) if averaged else 0) as end_pass:
+                end_pass()
+                found = agreed(larger, smaller)
+                averaged = [layer for layer in found.layers if layer.token_axis is not None]
                 for batch in batches if averaged else ():
                     found = without(found, _unmasked(model, averaged, _to_device(batch, model), forward))
                     end_pass()
@@ -201,7 +202,10 @@ def collect(
         passes = -(-(sample.n if rows is None else rows) // size)
         return _collected(model, sample, layers, forward, size, parts, passes, most_copied)
 
-    return size.fitted_later(collected) if is_sharded(model) else size.fitted(collected)
+    if not is_sharded(model):
+        return size.fitted(collected)
+    # Without `rows` nobody settles with the other ranks how many samples a batch has from now on.
+    return collected(size.size) if rows is None else size.fitted_later(collected)
 
 
 def _collected(

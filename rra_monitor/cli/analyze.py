@@ -82,7 +82,7 @@ def run_analyze(
         with launched_ranks() as ranks:
             console.quiet = ranks.rank > 0
             folder = folder or ranks.values(lambda: free_path("rra-analysis"))[0]
-            if (images := folder_of_run(data)) is not None:
+            if (images := ranks.agreed(partial(folder_of_run, data))) is not None:
                 print_line(console, f"Images, from where the run says: {images}", soft_wrap=True)
             with _warnings_as(warned):
                 store = RunStore(folder)
@@ -142,12 +142,12 @@ def measured_analysis(
             "how far two of them agree, see docs/metrics.md."
         )
     torch.manual_seed(seed)
-    network = named_model(model, arguments)
+    network = ranks.agreed(lambda: named_model(model, arguments))
     step = epoch = 0
     if checkpoint is None:
         notes.append("No --checkpoint: the weights are those that MODEL comes with.")
     else:
-        step, epoch, left_out = load_checkpoint(network, checkpoint)
+        step, epoch, left_out = ranks.agreed(partial(load_checkpoint, network, checkpoint))
         if left_out:
             notes.append(f"Left out of the checkpoint, being no part of MODEL: {some(left_out)}.")
     network.to("cuda" if torch.cuda.is_available() else "cpu")
