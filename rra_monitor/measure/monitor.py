@@ -23,6 +23,7 @@ from rra_monitor.measure.layer_graphs import LayerGraph, iter_graphs
 from rra_monitor.measure.memory_plan import Case, Wanted, passes_of, stages
 from rra_monitor.measure.options import MonitorOptions, check_names
 from rra_monitor.measure.remarks import Remarks
+from rra_monitor.measure.replicas import first_buffers, with_buffers
 from rra_monitor.measure.settings import Settings
 from rra_monitor.measure.snapshot import Snapshot
 from rra_monitor.measure.trial import Graphs, graph_seconds, passes
@@ -154,7 +155,7 @@ class Monitor:
 
         Raises:
             ValueError: features without a graph (NaN, infinite), named by layer; unknown layers; views of no layer;
-                samples, options, steps or epochs that differ between ranks.
+                samples, options, steps, epochs or weights that differ between ranks.
             RankError: any other error of a rank of the group, on all ranks.
         """
         ranks = Ranks.of(group)
@@ -311,13 +312,14 @@ class Monitor:
                 on_graph(probe, len(collector.graphs), total)
 
         ranks.agreed(lambda: collect(None))
+        buffers = first_buffers(model, ranks)
         for found in iter_graphs(
             model,
             sample,
             layers,
             self._case(model, probe, budget, ranks),
             budget,
-            forward=self._forward,
+            forward=with_buffers(self._forward, buffers),
             batch_size=self._batch_size,
             probe=probe,
             ranks=ranks,

@@ -54,6 +54,21 @@ def test_training_is_the_same_to_the_last_bit(ranks):
         assert each["trained"]["weights"] == each["trained alone"]["weights"]
 
 
+def test_the_first_ranks_batch_norm_counts(ranks):
+    first = ranks[0]["trained"]["by itself"]
+    assert ranks[1]["trained"]["by itself"]["curves"]["id"] != first["curves"]["id"]
+    for each in ranks:
+        assert_same(each["trained"]["last"], first)
+
+
+def test_replicas_with_other_weights_are_refused(ranks):
+    for each in ranks:
+        assert each["refused"]["weights"] == (
+            f"weights differ between ranks: '3.bias' on rank 0 and rank {len(ranks) - 1}. Give all ranks the same "
+            "network, or leave out the group and measure on one rank alone"
+        )
+
+
 @pytest.mark.parametrize(
     ("kind", "cause"),
     [

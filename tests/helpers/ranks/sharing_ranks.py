@@ -106,6 +106,8 @@ def trained(rank, ranks, watched, group):
         if monitor is not None:
             found.append(monitor.measure(model, step=epoch, epoch=epoch, group=group)["p"])
             passed.append(counted[0] - before)
+    if monitor is not None:
+        found.append(monitor.measure(model, step=epoch, epoch=epoch)["p"])  # each rank alone
     return [float(each.detach().double().sum()) for each in model.parameters()], found, passed
 
 
@@ -122,7 +124,8 @@ def main(rank, ranks, folder):
     few = rra.Monitor({"p": sample(3)}, k=2).measure(network(), step=0, epoch=0, group=group)["p"]
     found["three samples"] = numbers(few)
     weights, snapshots, passed = trained(rank, ranks, True, group)
-    found["trained"] = {"weights": weights, "passed": passed, "last": numbers(snapshots[-1])}
+    found["trained"] = {"weights": weights, "passed": passed, "last": numbers(snapshots[-2])}
+    found["trained"]["by itself"] = numbers(snapshots[-1])
     found["trained alone"] = {"weights": trained(rank, ranks, False, group)[0]}
     found["failing"] = failing(rank, group)
     found["refused"] = refused(rank, ranks, group)
@@ -184,6 +187,13 @@ def refused(rank, ranks, group):
             found[name] = None
         except ValueError as error:
             found[name] = str(error)
+    other = network()
+    with torch.no_grad():
+        other[3].bias += int(later)
+    try:
+        rra.Monitor({"p": sample()}).measure(other, step=0, epoch=0, group=group)
+    except ValueError as error:
+        found["weights"] = str(error)
     try:
         rra.Monitor({"p": sample()}).measure(network(), step=int(later), epoch=0, group=group)
     except ValueError as error:
