@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rra_monitor.capture.names import FULL, split_view
+from rra_monitor.capture.names import split_view
 from rra_monitor.graph.knn import KnnGraph
-from rra_monitor.measure.quantity import Quantity, Source
+from rra_monitor.measure.memory_plan import Wanted
+from rra_monitor.measure.quantity import Quantity
 from rra_monitor.measure.settings import Curve
 from rra_monitor.metrics._estimate import Estimate
 from rra_monitor.utils.ranks import ALONE, Ranks
@@ -49,13 +50,9 @@ class Collector:
         self._labels = labels
         self._ranks = ranks
         self._quantities = [one for one in quantities if labels is not None or not one.needs_labels]
+        self._wanted = Wanted.by(self._quantities)
         self._values: dict[str, list[float]] = {one.name: [] for one in self._quantities if not one.of_pairs}
         self._kernels: list[Any] = []
-
-    @property
-    def sources(self) -> set[Source]:
-        """What the quantities are computed from."""
-        return {one.of for one in self._quantities}
 
     def add(self, layer: str, graph: KnnGraph, features: Any = None, kernel: Any = None) -> None:
         """Compute those quantities of one layer that are this rank's.
@@ -69,12 +66,12 @@ class Collector:
         """
         position, first = len(self.graphs), self._ranks.rank == 0
         self.graphs[layer] = graph
-        paired = "gram pairs" in self.sources and split_view(layer)[1] == FULL
-        if first and kernel is None and features is not None and (paired or "gram" in self.sources):
+        view = split_view(layer)[1]
+        if first and kernel is None and features is not None and self._wanted.kernel(view):
             from rra_monitor.metrics import linear_kernel
 
             kernel = linear_kernel(features)
-        if paired:
+        if self._wanted.kept(view):
             self._kernels.append(kernel)
         for quantity in self._quantities:
             if quantity.of_pairs:
