@@ -3,6 +3,7 @@
 import torch
 
 from rra_monitor.graph.ring import wire_of
+from rra_monitor.utils.collectives import sent_from
 from rra_monitor.utils.ranks import Ranks
 
 
@@ -14,8 +15,6 @@ def joined(rows: torch.Tensor, n: int, ranks: Ranks) -> torch.Tensor:
     """
     if ranks.group is None:
         return rows
-    import torch.distributed as dist
-
     wire = wire_of(rows.device, ranks.group)
     types = ranks.values(lambda: rows.dtype if len(rows) else None)
     dtype = next(each for each in types if each is not None)  # a rank without samples does not know it
@@ -26,6 +25,5 @@ def joined(rows: torch.Tensor, n: int, ranks: Ranks) -> torch.Tensor:
         if rank == ranks.rank:
             part.copy_(rows)
         if len(theirs):
-            # As bytes: gloo does not know all types of numbers.
-            dist.broadcast(part.flatten().view(torch.uint8), dist.get_global_rank(ranks.group, rank), ranks.group)
+            sent_from(rank, part, ranks.group)
     return ranks.agreed(lambda: whole.to(rows.device))  # on a GPU there may be no memory for a copy

@@ -15,6 +15,7 @@ from rra_monitor.capture.features import Forward
 from rra_monitor.capture.layer import network_of
 from rra_monitor.capture.spread import is_sharded
 from rra_monitor.graph.ring import wire_of
+from rra_monitor.utils.collectives import sent_from
 from rra_monitor.utils.ranks import Ranks
 
 SAME = 1e-6
@@ -90,11 +91,8 @@ def _same(one: Sums, other: Sums, tolerance: float) -> bool:
 
 def _of_first(buffer: torch.Tensor, ranks: Ranks) -> torch.Tensor:
     """The first rank's value of a buffer, on the device of this rank's."""
-    import torch.distributed as dist
-
     group = ranks.group
     assert group is not None
     value = ranks.agreed(lambda: buffer.detach().to(wire_of(buffer.device, group), copy=True).contiguous())
-    # As bytes: gloo does not know all types of numbers.
-    dist.broadcast(value.reshape(-1).view(torch.uint8), dist.get_global_rank(group, 0), group)
+    sent_from(0, value, group)
     return ranks.agreed(lambda: value.to(buffer.device))

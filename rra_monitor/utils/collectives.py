@@ -79,6 +79,15 @@ def agreed(find: Callable[[], T], group: ProcessGroup) -> T:
     return found[0]
 
 
+def sent_from(rank: int, tensor: torch.Tensor, group: ProcessGroup) -> None:
+    """Fill a contiguous tensor, of one size on all ranks, with that of one of them; a collective call."""
+    import torch
+    import torch.distributed as dist
+
+    # As bytes: gloo does not know all types of numbers.
+    dist.broadcast(tensor.view(-1).view(torch.uint8), dist.get_global_rank(group, rank), group)
+
+
 def held(*tensors: torch.Tensor) -> None:
     """Keep the tensors of a call over the group until some calls later, if they are small.
 
