@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rra_monitor.graph.distances import PAIR_BYTES
 from rra_monitor.graph.points import MEMORY_BUDGET
+from rra_monitor.utils.ranks import most_rows
 
 SPARE = 8
 """Candidates beyond k: their distances tell whether rounding can have replaced a neighbour."""
@@ -82,7 +83,7 @@ def ring_bytes(n: int, ranks: int, dim: int, k: int, device: str) -> tuple[int, 
         k: number of neighbours.
         device: kind of device.
     """
-    counts = [-(-n // ranks)] * ranks
+    counts = [most_rows(n, ranks)] * ranks
     kept = min(n - 1, k + SPARE)
     most = _largest_block(counts[0], dim, device)
     return _bytes(counts, dim, kept, device, 1), _bytes(counts, dim, kept, device, most)

@@ -21,7 +21,7 @@ from rra_monitor.measure.joined import joined
 from rra_monitor.measure.layer_errors import named
 from rra_monitor.metrics import LinearKernel
 from rra_monitor.samples.sample import FixedSample
-from rra_monitor.utils.ranks import ALONE, Ranks
+from rra_monitor.utils.ranks import ALONE, Ranks, most_rows
 
 HELD_SHARE = 16
 """Of the budget, that may be held between the passes for the graphs of several layers; more would cost passes."""
@@ -161,7 +161,7 @@ def _group(
 
 def rows_held(n: int, ranks: int) -> int:
     """Number of samples whose features a rank holds during a pass for a part: its own, and then all."""
-    return n if ranks == 1 else n - (-n // ranks)
+    return n if ranks == 1 else n + most_rows(n, ranks)
 
 
 def _begun(group: Group, n: int, k: int, kernels: Collection[str]) -> dict[str, GraphOfParts]:

@@ -20,6 +20,7 @@ from rra_monitor.graph.ring_sizes import ring_bytes
 from rra_monitor.measure.in_parts import groups, planned_passes, rows_held
 from rra_monitor.measure.quantity import Quantity
 from rra_monitor.metrics._cka import kernel_bytes
+from rra_monitor.utils.ranks import most_rows
 
 GRAPH_SHARE = 4
 """Of the budget, that is left free for the graph of a whole layer, at most, where less would take longer."""
@@ -88,7 +89,7 @@ class Case:
     @property
     def rows(self) -> int:
         """Number of samples whose features a process holds, at most."""
-        return -(-self.n // self.ranks)
+        return most_rows(self.n, self.ranks)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Ranks:
 
     def most_rows(self, n: int) -> int:
         """The number of samples in the largest share of n."""
-        return -(-n // self.size)
+        return most_rows(n, self.size)
 
     def values(self, find: Callable[[], T]) -> list[T]:
         """What `find` returns on each rank, by rank; its error on any rank is raised on all."""
@@ -88,6 +88,11 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+def most_rows(n: int, ranks: int) -> int:
+    """The number of samples in the largest of the shares of n."""
+    return -(-n // ranks)
 
 
 def _shown(value: Any) -> str:
