@@ -8,12 +8,7 @@ from rra_monitor.capture.features import find_layers
 from rra_monitor.capture.spread import check_whole, is_sharded, is_tensor_parallel
 from rra_monitor.capture.together import entered_together
 from rra_monitor.samples.sample import FixedSample
-from tests.helpers.ranks.start import outcomes
-
-ON_A_CPU = hasattr(torch.cpu.current_stream(), "record_event")
-by_module = pytest.param(
-    "by module", marks=pytest.mark.skipif(not ON_A_CPU, reason="fully_shard of this torch does not run on a CPU")
-)
+from tests.helpers.ranks.start import outcomes, shards_on_a_cpu
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +17,7 @@ def ranks(tmp_path_factory):
     return outcomes("spread_ranks.py", 2, tmp_path_factory.mktemp("spread"))
 
 
-@pytest.mark.parametrize("kind", [by_module, "flat"])
+@pytest.mark.parametrize("kind", [pytest.param("by module", marks=shards_on_a_cpu), "flat"])
 class TestSharded:
     def test_a_rank_that_fails_in_a_pass_holds_no_other_up(self, ranks, kind):
         here, there = (found[kind]["said"] for found in ranks)
@@ -82,7 +77,7 @@ class TestTensorParallel:
     def test_it_is_told_from_other_networks(self, ranks):
         assert [found["split"]["kind"] for found in ranks] == [[False, True]] * 2
 
-    @pytest.mark.skipif(not ON_A_CPU, reason="fully_shard of this torch does not run on a CPU")
+    @shards_on_a_cpu
     def test_within_a_sharded_network_too(self, ranks):
         for found in ranks:
             assert found["sharded and split"]["kind"] == [True, True]

@@ -5,7 +5,7 @@ import pytest
 
 import rra_monitor as rra
 from tests.helpers.ranks.sharing_ranks import CASES, N, network, numbers, sample
-from tests.helpers.ranks.start import outcomes
+from tests.helpers.ranks.start import outcomes, shards_on_a_cpu
 
 
 @pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)], ids=lambda ranks: f"{ranks} ranks")
@@ -108,6 +108,7 @@ def test_ranks_that_ask_for_different_things_are_refused_on_all(ranks, what, tex
         assert f"on rank {len(ranks) - 1}; pass the same on every rank" in each["refused"][what]
 
 
+@shards_on_a_cpu
 def test_a_sharded_network_is_measured_like_a_whole_one(ranks):
     alone = numbers(rra.Monitor({"p": sample()}).measure(network(), step=0, epoch=0)["p"])
     few = numbers(rra.Monitor({"p": sample(3)}, k=2).measure(network(), step=0, epoch=0)["p"])
@@ -119,6 +120,7 @@ def test_a_sharded_network_is_measured_like_a_whole_one(ranks):
         assert each["sharded"]["parameters"] == ["DTensor"]
 
 
+@shards_on_a_cpu
 def test_a_failing_rank_costs_a_sharded_network_one_snapshot(ranks):
     for rank, each in enumerate(ranks):
         assert each["sharded"]["broken"] == []

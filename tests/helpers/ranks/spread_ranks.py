@@ -25,6 +25,7 @@ from rra_monitor.capture.spread import is_sharded, is_tensor_parallel
 from rra_monitor.capture.together import entered_together
 from rra_monitor.capture.undisturbed import undisturbed
 from rra_monitor.capture.units import is_flat, is_sharded_flat, parameter_groups, sharded_units
+from tests.helpers.ranks.start import SHARDS_ON_A_CPU
 
 ROWS = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
 SAMPLE = FixedSample.from_tensors(ROWS, torch.arange(12) % 2)
@@ -241,7 +242,7 @@ def main():
         "split, distributed tensors": split(layers_in_a_row, mesh, tensors, ["0", "1", "2"]),
         "outputs": distributed_outputs(mesh, rank),
     }
-    if hasattr(torch.cpu.current_stream(), "record_event"):  # fully_shard of torch 2.6 asks for it on a CPU, too
+    if SHARDS_ON_A_CPU:
         found["by module"] = sharding(by_module(mesh), rank)
         found["sharded and split"] = both(init_device_mesh("cpu", (1, 2), mesh_dim_names=("shard", "split")))
     (folder / f"{rank}.json").write_text(json.dumps(found))

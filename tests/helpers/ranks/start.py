@@ -5,10 +5,18 @@ import os
 import subprocess
 import sys
 
+import pytest
+import torch
+
 from tests.helpers import ROOT
 
 SECONDS = 240
 """Long enough for the starts of Python on a busy machine; the ranks wait for one another for a minute at most."""
+
+SHARDS_ON_A_CPU = hasattr(torch.cpu.current_stream(), "record_event")
+"""Whether `fully_shard` runs on a CPU: that of torch 2.6 asks a CPU's stream for what it lacks."""
+
+shards_on_a_cpu = pytest.mark.skipif(not SHARDS_ON_A_CPU, reason="fully_shard of this torch does not run on a CPU")
 
 
 def outcomes(script, ranks, folder, *more):
