@@ -66,6 +66,13 @@ def scikit_learn(points: Any, k: int) -> Any:
     return index.kneighbors(points)[1]
 
 
+def scikit_learn_intelex(points: Any, k: int) -> Any:
+    from sklearnex.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(n_neighbors=k + 1, algorithm="brute", n_jobs=THREADS).fit(points)
+    return index.kneighbors(points)[1]
+
+
 def faiss_flat(points: Any, k: int) -> Any:
     import faiss
 
@@ -93,6 +100,7 @@ PEERS = {
     "faiss-cpu flat": Method(faiss_flat, "faiss-cpu", "faiss"),
     "torch.cdist + topk": Method(cdist_topk, "torch", "torch"),
     "scikit-learn brute": Method(scikit_learn, "scikit-learn", "sklearn"),
+    "scikit-learn-intelex brute": Method(scikit_learn_intelex, "scikit-learn-intelex", "sklearnex"),
     "DADApy": Method(dadapy, "dadapy", "dadapy"),
     "pynndescent": Method(pynndescent, "pynndescent", "pynndescent", growth=1.2),
 }

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rra_monitor.graph.all_pairs import all_pairs_graph, pays
 from rra_monitor.graph.dense import SETTLED, dense_neighbours
 from rra_monitor.graph.distances import BLOCK_BYTES, CHUNK, nearest, refuse_vanished, squared_distances
 from rra_monitor.graph.finished import constant_rows, finished_graph, in_units, ties_of
@@ -42,6 +43,8 @@ def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> K
     Raises:
         ValueError: on the CPU, a memory budget below one block; distances that exceed float32, or vanish in it.
     """
+    if points.device.type == "cpu" and not points.constant and pays(points.n, points.dim, k, memory_budget):
+        return all_pairs_graph(points, k)
     checked = failed = 0
     if points.device.type != "cpu" and not points.constant:
         # The default is no limit there: it would forbid what a GPU has room for.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Thread
 from types import TracebackType
 from typing import Any
 
@@ -45,3 +45,26 @@ class Workers:
         """Call work(first, last) on equal parts of a range, one on each thread."""
         cuts = np.linspace(start, stop, self.count + 1).astype(int)
         self.each(work, cuts[:-1].tolist(), cuts[1:].tolist())
+
+
+def side_by_side(work: Callable[[int, int], Any], count: int) -> None:
+    """Call work(i, count) for i from 0 to count - 1, each on a thread, the first on this one: for compiled code.
+
+    A few threads started anew cost less than `Workers`, which keep torch from using more threads within them.
+    """
+    errors: list[BaseException] = []
+
+    def guarded(i: int) -> None:
+        try:
+            work(i, count)
+        except BaseException as error:
+            errors.append(error)
+
+    others = [Thread(target=guarded, args=(i,)) for i in range(1, count)]
+    for thread in others:
+        thread.start()
+    guarded(0)
+    for thread in others:
+        thread.join()
+    if errors:
+        raise errors[0]

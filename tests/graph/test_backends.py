@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import rra_monitor as rra
-from rra_monitor.graph import exact, sieve
+from rra_monitor.graph import all_pairs, exact, sieve
 from rra_monitor.graph.on_device import bytes_on_device, graph_on_device
 from rra_monitor.graph.points import Points
 from tests.helpers.ranks.gloo_ranks import CASES
@@ -20,6 +20,9 @@ pytestmark = pytest.mark.usefixtures("two_threads")
 
 WAYS = [
     "exact",
+    "all pairs in tiles",
+    "all pairs by feature",
+    "in bfloat16",
     "in float32",
     "in float16",
     "by full rows",
@@ -33,9 +36,13 @@ BUDGET = 8 << 20
 
 
 def graph_by(way, points, k, folder, monkeypatch):
-    if way == "in float32":
+    if way in ("in bfloat16", "in float32", "by full rows"):
+        monkeypatch.setattr(exact, "pays", lambda *shape: False)
+    if "all pairs" in way:
+        monkeypatch.setattr(all_pairs, "FEW", 0 if "tiles" in way else 1 << 30)
+    elif way == "in float32":
         monkeypatch.setattr(sieve, "bfloat16_pays", lambda: False)
-    elif way == "exact":
+    elif way == "in bfloat16":
         monkeypatch.setattr(sieve, "bfloat16_pays", lambda: True)
     elif way == "in float16":
         return graph_on_device(Points(points), k)
@@ -78,10 +85,10 @@ def test_real_feature_maps_pass_the_sieve_in_pieces_as_they_do_whole(feature_map
     np.testing.assert_allclose(pieces.distances, whole.distances, rtol=1e-6)
 
 
-@pytest.mark.parametrize("k", [20, 150], ids=["sieve", "full rows"])
+@pytest.mark.parametrize("k", [10, 75], ids=["sieve", "full rows"])
 @pytest.mark.parametrize("constant", [False, True])
 def test_a_memory_budget_below_one_block_says_what_is_needed_and_with_that_it_works(feature_maps, k, constant):
-    points = torch.zeros(200, 256) if constant else feature_maps[:200].flatten(1)[:, ::16]
+    points = torch.zeros(100, 256) if constant else feature_maps[:100].flatten(1)[:, ::16]
     whole = rra.knn_graph(points, k, "exact")
     with pytest.raises(ValueError, match=r"memory_budget=1 bytes is below one block.*at least [\d,]+") as refused:
         rra.knn_graph(points, k, "exact", memory_budget=1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rra_monitor as rra
-from rra_monitor.graph import KnnGraph, bounds, exact, on_device, sieve, smallest, spot_check, tensor_cores
+from rra_monitor.graph import KnnGraph, all_pairs, bounds, exact, on_device, sieve, smallest, spot_check, tensor_cores
 from rra_monitor.graph.dense import in_double, in_single
 from rra_monitor.graph.distances import squared_differences
 from rra_monitor.graph.finished import in_units
@@ -29,7 +29,15 @@ from tests.helpers.clouds import (
     true_distances,
 )
 
-WAYS = ["sieve in bfloat16", "sieve in float32", "rows in float16", "rows in float32", "rows in float64"]
+WAYS = [
+    "all pairs in tiles",
+    "all pairs by feature",
+    "sieve in bfloat16",
+    "sieve in float32",
+    "rows in float16",
+    "rows in float32",
+    "rows in float64",
+]
 SHAPES = {  # samples, features, classes, spread
     "two features": (300, 2, 3, 1e4),
     "ten classes": (300, 64, 10, 500.0),
@@ -46,6 +54,11 @@ def way(request, monkeypatch):
         return lambda points, k: graph_on_device(Points(points), k)
     if request.param == "rows in float32":
         return lambda points, k: graph_by_rows(points, k)
+    if "all pairs" in request.param:
+        monkeypatch.setattr(all_pairs, "FEW", 0 if "tiles" in request.param else 1 << 30)
+        monkeypatch.setattr(exact, "pays", lambda *shape: True)
+        return lambda points, k: rra.knn_graph(points, k, "exact")
+    monkeypatch.setattr(exact, "pays", lambda *shape: False)
     if request.param == "rows in float64":
         monkeypatch.setattr(exact, "DENSE", 1 << 30)
     else:
@@ -233,6 +246,7 @@ def test_unit_is_the_largest_rounding_error_of_the_type(dtype):
 
 def test_spot_check_finds_a_bound_that_is_too_small_and_the_graph_is_built_again(monkeypatch):
     points = cloud_of(clusters, 0, 600, 64, 10, 500.0)
+    monkeypatch.setattr(exact, "pays", lambda *shape: False)
     monkeypatch.setattr(sieve, "_cheaper_type", lambda points, sizes: torch.bfloat16)
     monkeypatch.setattr(sieve._Sieve, "errors", lambda self: without_errors(len(points)))
     with pytest.warns(RuntimeWarning, match=r"[1-4] of 4 rows .* were wrong.*built again in float64.*report"):
@@ -278,6 +292,10 @@ def test_exact_graph_of_random_clouds(dtype, kind, seed, n, dim, classes, spread
     points = cloud_of(kind, seed, n, dim, classes, spread)
     distances = true_distances(points)
     with pytest.MonkeyPatch.context() as patch:
+        for few in (0, 1 << 30):
+            patch.setattr(all_pairs, "FEW", few)
+            assert_exact(rra.knn_graph(points, k, "exact"), distances)
+        patch.setattr(exact, "pays", lambda *shape: False)
         patch.setattr(sieve, "_cheaper_type", lambda points, sizes: dtype)
         assert_exact(rra.knn_graph(points, k, "exact"), distances)
     assert_exact(graph_by_rows(points, k), distances)
