@@ -9,7 +9,7 @@ tiles, four samples with four. The nearest are then measured once more, by sums 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rra_monitor.graph.distances import refuse_vanished
+from rra_monitor.graph.distances import CHUNK, refuse_vanished, squared_distances
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
 from rra_monitor.graph.points import Points
-from rra_monitor.graph.workers import side_by_side
+from rra_monitor.graph.workers import in_step, side_by_side, threads_for
 
 FEW = 128
 """Features, at most, that are compared one after the other; beyond, a table of pairs is faster."""
@@ -48,14 +48,8 @@ TILE = 32
 LINE = 16
 """Numbers in a line of the cache."""
 
-SUMMED = 128
-"""Features whose sum is in float32 where the nearest are measured; these sums are added in double precision."""
-
 EVERY = 8
 """One of so many distances is looked at first, to find a limit."""
-
-STARTED = 4_000_000
-"""Differences that take a few times as long as a thread takes to start."""
 
 TIED = np.float32((1 - TIE_TOLERANCE) ** 2)
 """Of a squared distance: from here on a smaller one is tied with it."""
@@ -76,19 +70,18 @@ INSERTED = 64
 """So many of a row are found by insertion, at most."""
 
 
-def pays(n: int, dim: int, k: int, memory_budget: int) -> bool:
-    """Whether the differences of all pairs take less time than products and what surrounds them, and fit a budget."""
-    few = dim <= FEW or (n <= LARGEST_TABLE and n * n * dim <= MOST)
-    return few and all_pairs_bytes(n, dim, k) <= memory_budget
+def suits(n: int, dim: int) -> bool:
+    """Whether the differences of all pairs take less time than products and what surrounds them."""
+    return dim <= FEW or (n <= LARGEST_TABLE and n * n * dim <= MOST)
 
 
 def all_pairs_bytes(n: int, dim: int, k: int) -> int:
     """Bytes beyond the features that the graph takes, itself included."""
     threads = torch.get_num_threads()
-    results = n * (8 * k + 12 * (k + 1)) + 8 * (3 * (k + 1) + ROOM) * threads
+    results = n * (8 * k + 16 * (k + 1)) + 4 * n * min(CHUNK, dim) + 8 * (3 * (k + 1) + ROOM) * threads
     if dim <= FEW:
         return results + 4 * n * (2 * (dim + EIGHT) + 4 * threads)
-    return results + 4 * n * (n + 2 * _width(n, dim) + 2 * LINE) + 4 * TILE * TILE * threads
+    return results + 4 * n * (n + _width(n, dim) + 2 * LINE) + 4 * TILE * TILE * threads
 
 
 def all_pairs_graph(points: Points, k: int) -> KnnGraph:
@@ -99,8 +92,8 @@ def all_pairs_graph(points: Points, k: int) -> KnnGraph:
     """
     n, dim = points.n, points.dim
     kept = min(k + 1, n - 1)  # the next one tells whether the k-th is tied
-    threads = max(1, min(torch.get_num_threads(), n * n * (dim + LINE) // STARTED, n // 4))
-    nearest, squared = np.empty((n, kept), np.int32), np.zeros((n, kept))
+    threads = threads_for(n * n * (dim + LINE))
+    nearest = np.empty((n, kept), np.int32)
     if dim <= FEW:
         turned = np.zeros((-(-dim // EIGHT) * EIGHT, n), np.float32)
         _turn(_float32(points.matrix), np.float32(1 / points.scale), turned)
@@ -110,8 +103,7 @@ def all_pairs_graph(points: Points, k: int) -> KnnGraph:
         table = _table(points, threads)
         side_by_side(partial(_rank_rows, table, nearest), threads)
         del table
-    for features, start, stop in _chunks(points):
-        side_by_side(partial(_measure, features, start, stop, np.float32(1 / points.scale), nearest, squared), threads)
+    squared = squared_distances(points, np.arange(n), nearest)
     indices, distances = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
     ties, zeros, vanished, beyond = _finish(nearest, squared, points.scale, indices, distances)
     if beyond:
@@ -126,18 +118,6 @@ def _width(n: int, dim: int) -> int:
     return min(dim, max(INNER, TOGETHER // n))
 
 
-def _chunks(points: Points) -> Iterator[tuple[npt.NDArray[np.float32], int, int]]:
-    """Float32 features of all samples, and the first and the end of those to work on in them; copies if need be."""
-    width = points.dim if points.dim <= FEW else _width(points.n, points.dim)
-    as_they_are = points.matrix.dtype == torch.float32 and points.matrix.is_contiguous()
-    for start in range(0, points.dim, width):
-        stop = min(start + width, points.dim)
-        if as_they_are:
-            yield points.matrix.numpy(), start, stop
-        else:
-            yield _float32(points.matrix[:, start:stop]), 0, stop - start
-
-
 def _float32(features: torch.Tensor) -> npt.NDArray[np.float32]:
     """Features in the order of C; a copy unless they are in float32 and in that order."""
     return features.float().contiguous().numpy()
@@ -145,16 +125,16 @@ def _float32(features: torch.Tensor) -> npt.NDArray[np.float32]:
 
 def _table(points: Points, threads: int) -> npt.NDArray[np.float32]:
     """(n, n) squared distances, in units of the points' scale."""
-    n = points.n
+    n, dim, width = points.n, points.dim, _width(points.n, points.dim)
     table = np.empty((n, n), np.float32)
     # Longer than a power of two, so that rows do not collide in the cache.
-    room = _aligned(n, -(-_width(n, points.dim) // LINE) * LINE + LINE)
-    seen = 0
-    for features, start, stop in _chunks(points):
-        chunk = room[:, : stop - start]
-        begins, seen = seen == 0, seen + stop - start
-        side_by_side(partial(_copy, features, start, np.float32(1 / points.scale), chunk), threads)
-        side_by_side(partial(_add_tiles, room, stop - start, table, begins, seen == points.dim), threads)
+    room = _aligned(n, -(-width // LINE) * LINE + LINE)
+    steps: list[Callable[[int, int], Any]] = []
+    for start in range(0, dim, width):
+        stop = min(start + width, dim)
+        steps.append(points.copying(start, stop, room[:, : stop - start]))
+        steps.append(partial(_add_tiles, room, stop - start, table, start == 0, stop == dim))
+    in_step(steps, threads)
     return table
 
 
@@ -175,16 +155,6 @@ def _turn(features: Any, inverse: Any, out: Any) -> None:
             own = out[d]
             for r in range(top, bottom):
                 own[r] = features[r, d] * inverse
-
-
-@numba.njit(nogil=True, cache=True)
-def _copy(features: Any, start: int, inverse: Any, out: Any, who: int, count: int) -> None:
-    """Write some features of this thread's share of the samples, scaled."""
-    n, width = out.shape
-    for r in range(n * who // count, n * (who + 1) // count):
-        own, copied = features[r, start : start + width], out[r]
-        for d in range(width):
-            copied[d] = own[d] * inverse
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
@@ -318,25 +288,6 @@ def _rank(bits: Any, i: int, keys: Any, nearest: Any) -> None:
         nearest[c] = keys[c] & 0xFFFFFFFF
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _measure(
-    features: Any, start: int, stop: int, inverse: Any, nearest: Any, squared: Any, who: int, count: int
-) -> None:
-    """Add squared differences in some features to those of this thread's share of the samples."""
-    n, kept = nearest.shape
-    for first in range(start, stop, SUMMED):
-        last = min(first + SUMMED, stop)
-        for i in range(n * who // count, n * (who + 1) // count):
-            own = features[i, first:last]
-            for c in range(kept):
-                other = features[nearest[i, c], first:last]
-                total = np.float32(0)
-                for d in range(len(own)):
-                    difference = (own[d] - other[d]) * inverse
-                    total += difference * difference
-                squared[i, c] += total
-
-
 @numba.njit(nogil=True, cache=True)
 def _finish(nearest: Any, squared: Any, scale: float, indices: Any, distances: Any) -> Any:
     """Sort the nearest by what was measured; count rows that are tied, zero, may have vanished or exceed float32."""
@@ -410,7 +361,7 @@ def _insert(bits: Any, limit: Any, kept: int, keys: Any) -> bool:
         if bits[j] < limit:
             _put((np.int64(bits[j]) << 32) | j, kept, keys)
             limit = min(limit, np.int32(keys[kept - 1] >> 32))
-    return keys[kept - 1] < ENDS
+    return bool(keys[kept - 1] < ENDS)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -1,6 +1,7 @@
 """Distances by direct difference, of candidates and of pairs: no cancellation, whatever the norms."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from rra_monitor.graph.points import Points
 from rra_monitor.graph.smallest import kernels_for
-from rra_monitor.graph.workers import Workers
+from rra_monitor.graph.workers import Workers, in_step, threads_for
 
 CHUNK = 128
 """Features read together: a chunk of all samples stays in the cache while candidates are read from it in any order."""
@@ -44,32 +45,43 @@ def squared_distances(
         counts = np.full(len(rows), candidates.shape[1], np.int32)
     squared = np.empty(candidates.shape, np.float32)
     height = max(1, BLOCK_BYTES // (8 * candidates.shape[1]))
-    room = torch.empty(points.n * min(CHUNK, points.dim), dtype=torch.float32)
-    with Workers() as workers:
-        for top in range(0, len(rows), height):
-            here = slice(top, top + height)
-            sums = np.zeros((len(rows[here]), candidates.shape[1]))
-            for start in range(0, points.dim, CHUNK):
-                features = slice(start, min(start + CHUNK, points.dim))
-                chunk = room[: points.n * (features.stop - start)].view(points.n, -1)
-                workers.split(partial(points.copy_chunk, features, chunk), 0, points.n)
-                add = partial(_add_squares, chunk.numpy(), rows[here], candidates[here], counts[here], sums)
-                workers.split(add, 0, len(sums))
-            squared[here] = sums
+    room = np.empty(points.n * min(CHUNK, points.dim), np.float32)
+    for top in range(0, len(rows), height):
+        here = slice(top, top + height)
+        sums = np.zeros((len(rows[here]), candidates.shape[1]))
+        steps: list[Callable[[int, int], Any]] = []
+        for start in range(0, points.dim, CHUNK):
+            stop = min(start + CHUNK, points.dim)
+            chunk = room[: points.n * (stop - start)].reshape(points.n, -1)
+            steps.append(points.copying(start, stop, chunk))
+            steps.append(partial(_add_squares, chunk, rows[here], candidates[here], counts[here], sums))
+        in_step(steps, threads_for(sums.size * points.dim))
+        squared[here] = sums
     return squared
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _add_squares(chunk: Any, rows: Any, candidates: Any, counts: Any, sums: Any, start: int, stop: int) -> None:
-    for r in range(start, stop):
-        own = chunk[rows[r]]
-        for c in range(counts[r]):
-            other = chunk[candidates[r, c]]
-            total = np.float32(0)
+def _add_squares(chunk: Any, rows: Any, candidates: Any, counts: Any, sums: Any, who: int, count: int) -> None:
+    """Add squared differences to this thread's share of the rows, of four candidates at a time."""
+    for r in range(len(rows) * who // count, len(rows) * (who + 1) // count):
+        own, last = chunk[rows[r]], counts[r] - 1
+        for c in range(0, counts[r], 4):
+            second, third, fourth = min(c + 1, last), min(c + 2, last), min(c + 3, last)
+            p, q = chunk[candidates[r, c]], chunk[candidates[r, second]]
+            s, t = chunk[candidates[r, third]], chunk[candidates[r, fourth]]
+            one = two = three = four = np.float32(0)
             for d in range(len(own)):
-                difference = own[d] - other[d]
-                total += difference * difference
-            sums[r, c] += total
+                one += (own[d] - p[d]) * (own[d] - p[d])
+                two += (own[d] - q[d]) * (own[d] - q[d])
+                three += (own[d] - s[d]) * (own[d] - s[d])
+                four += (own[d] - t[d]) * (own[d] - t[d])
+            sums[r, c] += one
+            if second > c:
+                sums[r, second] += two
+            if third > second:
+                sums[r, third] += three
+            if fourth > third:
+                sums[r, fourth] += four
 
 
 def measured(points: Points, rows: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rra_monitor.graph.all_pairs import all_pairs_graph, pays
+from rra_monitor.graph.all_pairs import all_pairs_bytes, all_pairs_graph, suits
 from rra_monitor.graph.dense import SETTLED, dense_neighbours
 from rra_monitor.graph.distances import BLOCK_BYTES, CHUNK, nearest, refuse_vanished, squared_distances
 from rra_monitor.graph.finished import constant_rows, finished_graph, in_units, ties_of
@@ -15,7 +15,7 @@ from rra_monitor.graph.parts import GraphOfParts
 from rra_monitor.graph.points import MEMORY_BUDGET, Points
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.shortlist import Shortlist
-from rra_monitor.graph.sieve import AT_ONCE, CHECKS, PILOT, PILOT_BYTES, PREPARED, SAMPLE, TILES, TooWide, sifted
+from rra_monitor.graph.sieve import AT_ONCE, CHECKS, PILOT, PILOT_BYTES, PREPARED, TILES, TooWide, sampled, sifted
 from rra_monitor.graph.spot_check import warn, wrong_rows
 from rra_monitor.graph.workers import Workers
 
@@ -43,29 +43,31 @@ def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> K
     Raises:
         ValueError: on the CPU, a memory budget below one block; distances that exceed float32, or vanish in it.
     """
-    if points.device.type == "cpu" and not points.constant and pays(points.n, points.dim, k, memory_budget):
+    on_cpu = points.device.type == "cpu"
+    small = on_cpu and not points.constant and suits(points.n, points.dim)
+    if small and all_pairs_bytes(points.n, points.dim, k) <= memory_budget:
         return all_pairs_graph(points, k)
     checked = failed = 0
-    if points.device.type != "cpu" and not points.constant:
+    if not on_cpu and not points.constant:
         # The default is no limit there: it would forbid what a GPU has room for.
         limit = None if memory_budget == MEMORY_BUDGET else memory_budget
         if limit is not None and limit < bytes_on_device(points.n, points.dim, k):
             return _graph_of_chunks(points, k, limit)
         with full_precision(points.device):
             return graph_on_device(points, k, limit)
-    wide = points.device.type == "cpu" and points.dim >= WIDE and not points.constant
+    wide = on_cpu and points.dim >= WIDE and not points.constant
     if wide and in_two_sweeps(points.n, points.dim, k, memory_budget):
         return _graph_of_chunks(points, k, memory_budget)
     with full_precision(points.device):
         everyone = np.arange(points.n)
-        sieved = points.device.type == "cpu" and k + 1 <= points.n // DENSE and not points.constant
+        sieved = on_cpu and k + 1 <= points.n // DENSE and not points.constant
         if sieved:
             try:
                 squared, indices = _sifted_neighbours(points, k + 1, memory_budget)
             except TooWide:
                 return _graph_of_chunks(points, k, memory_budget)
         else:
-            if points.device.type == "cpu" and memory_budget < rows_bytes(points.n, points.dim, points.n, k):
+            if on_cpu and memory_budget < rows_bytes(points.n, points.dim, points.n, k):
                 return _graph_of_chunks(points, k, memory_budget)
             squared, indices = nearest_of_all(points, everyone, k, memory_budget)
         if sieved:
@@ -124,6 +126,8 @@ def comfortable_bytes(n: int, dim: int, k: int, device: torch.device) -> int:
     """Bytes beyond the features with which a graph takes hardly longer than with more."""
     if device.type == "cuda":
         return bytes_on_device(n, dim, k)
+    if suits(n, dim):
+        return all_pairs_bytes(n, dim, k)
     chunks = two_sweep_bytes(n, dim, k)
     return chunks if dim >= WIDE else min(chunks, _sieve_bytes(n, dim, k))
 
@@ -133,7 +137,7 @@ def _sieve_bytes(n: int, dim: int, k: int) -> int:
     room = Shortlist.room(min(n - 1, 4 * k + 132))
     tile = min(512, max(TILES[-1], n // 16))
     pilot = dim * (8 * PILOT + 12 * min(256, max(1, PILOT_BYTES // (8 * dim))) + CHECKS)
-    samples = 4 * dim * (min(SAMPLE, n // 10) + tile + min(n, TILES[0])) + CHECKS * dim
+    samples = 4 * dim * (sampled(n) + tile + min(n, TILES[0])) + CHECKS * dim
     each = PREPARED * max(dim, min(64 * dim, AT_ONCE)) + 6 * tile**2
     return max(pilot, 12 * n * room + min(BLOCK_BYTES, 8 * n * room) + samples + each * torch.get_num_threads())
 

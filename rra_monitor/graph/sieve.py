@@ -94,7 +94,7 @@ class _Sieve:
         self._norms, self._moved = torch.full((n,), torch.nan, dtype=torch.float32), torch.empty(n, dtype=torch.float32)
         self.shortlist = Shortlist(self._norms.numpy(), keep, side)
         # Random samples, since neighbours in the given order may be of one class.
-        drawn = np.sort(np.random.default_rng(0).choice(n, min(SAMPLE, max(1, n // 10)), replace=False))
+        drawn = np.sort(np.random.default_rng(0).choice(n, sampled(n), replace=False))
         self._sample = torch.empty((len(drawn), points.dim), dtype=dtype)
         self._sample_norms = torch.empty(len(drawn), dtype=torch.float32)
         drop = torch.empty(len(drawn), dtype=torch.float32)
@@ -137,6 +137,12 @@ class _Sieve:
         self, which: torch.Tensor, out: torch.Tensor, norms: torch.Tensor, moved: torch.Tensor, start: int, stop: int
     ) -> None:
         """Write samples centred, scaled and rounded to out's type; their squared norms and how far they moved."""
+        if (features := self._points.in_place) is not None:
+            centre, inverse = self._points.centre.numpy(), np.float32(1 / self._points.scale)
+            bits = out.view(torch.int16 if out.dtype == torch.bfloat16 else torch.int32).numpy()
+            prepare = _prepare_bfloat16 if out.dtype == torch.bfloat16 else _prepare_float32
+            prepare(features, which.numpy(), centre, inverse, bits, norms.numpy(), moved.numpy(), start, stop)
+            return
         step = max(1, min(64, AT_ONCE // self._points.dim))
         for first in range(start, stop, step):
             here = slice(first, min(first + step, stop))
@@ -161,23 +167,60 @@ class _Sieve:
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _prepare_bfloat16(
+    features: Any, which: Any, centre: Any, inverse: Any, out: Any, norms: Any, moved: Any, start: int, stop: int
+) -> None:
+    """Samples centred, scaled and rounded to the nearest bfloat16, half-way to the even one: its bits, as int16."""
+    made = np.empty(features.shape[1], np.float32)
+    rounded = np.empty(features.shape[1], np.float32)
+    made_bits, rounded_bits = made.view(np.uint32), rounded.view(np.uint32)
+    for r in range(start, stop):
+        given, kept = features[which[r]], out[r]
+        for d in range(len(made)):
+            made[d] = (given[d] - centre[d]) * inverse
+        for d in range(len(made)):
+            bits = made_bits[d]
+            upper = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+            kept[d] = np.int16(upper)
+            rounded_bits[d] = upper << np.uint32(16)
+        norms[r], moved[r] = _norm_and_move(made, rounded)
+
+
+@numba.njit(nogil=True, cache=True)
+def _prepare_float32(
+    features: Any, which: Any, centre: Any, inverse: Any, out: Any, norms: Any, moved: Any, start: int, stop: int
+) -> None:
+    """Samples centred and scaled, as the bits of float32."""
+    values = out.view(np.float32)
+    for r in range(start, stop):
+        given, made = features[which[r]], values[r]
+        for d in range(len(made)):
+            made[d] = (given[d] - centre[d]) * inverse
+        norms[r], moved[r] = _norm_and_move(made, made)
+
+
+@numba.njit(nogil=True, cache=True)
 def _norms_and_moves(made: Any, rounded: Any, norms: Any, moved: Any) -> None:
     """Squared norms of the rounded samples, and bounds on |rounded - true|.
 
     `made` is within a UNIT of float32 of the true sample, feature by feature, and below SMALLEST within that.
     """
-    unit = 2.0**-24
     for r in range(len(made)):
-        norm, move, length = 0.0, 0.0, 0.0
-        for d in range(made.shape[1]):
-            x, y = np.float64(made[r, d]), np.float64(rounded[r, d])
-            norm += y * y
-            move += (y - x) * (y - x)
-            length += x * x
-        norms[r] = norm
-        floor = SMALLEST * unit * math.sqrt(made.shape[1])
-        # Increased a little, since the result is rounded to float32.
-        moved[r] = (math.sqrt(move) + unit * math.sqrt(length) + floor * (length > 0)) * (1 + 4 * unit)
+        norms[r], moved[r] = _norm_and_move(made[r], rounded[r])
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _norm_and_move(made: Any, rounded: Any) -> Any:
+    unit = 2.0**-24
+    norm, move, length = 0.0, 0.0, 0.0
+    for d in range(len(made)):
+        x, y = np.float64(made[d]), np.float64(rounded[d])
+        norm += y * y
+        move += (y - x) * (y - x)
+        length += x * x
+    floor = SMALLEST * unit * math.sqrt(len(made))
+    # Increased a little, since the result is rounded to float32.
+    return norm, (math.sqrt(move) + unit * math.sqrt(length) + floor * (length > 0)) * (1 + 4 * unit)
 
 
 def _plan(points: Points, k: int) -> tuple[torch.dtype, int]:
@@ -245,6 +288,11 @@ def _within_shell(
     return (squared - error).clamp_(min=0).sqrt() - moved <= radius
 
 
+def sampled(n: int) -> int:
+    """Samples from whose distances the first thresholds are estimated."""
+    return min(SAMPLE, max(1, n // 10), max(64, n // 32))
+
+
 def _rank(keep: int, sampled: int, n: int) -> int:
     """Rank in a random sample, hardly ever nearer than rank `keep` of all: three standard deviations beyond it."""
     expected = keep * sampled / n
@@ -255,7 +303,7 @@ def _sides(points: Points, room: int, dtype: torch.dtype, memory_budget: int, th
     """Samples of a side of a tile, and of a block of them that is held prepared: all, if the budget allows it."""
     n, row = points.n, dtype.itemsize * points.dim
     # Candidates, their products and distances; a block of sums of these; the random sample.
-    left = memory_budget - 12 * n * room - min(BLOCK_BYTES, 8 * n * room) - row * min(SAMPLE, n // 10)
+    left = memory_budget - 12 * n * room - min(BLOCK_BYTES, 8 * n * room) - row * sampled(n)
     left -= CHECKS * points.dim + PREPARED * max(points.dim, min(64 * points.dim, AT_ONCE)) * threads
     for tile in [side for side in TILES if side <= max(TILES[-1], n // 16)]:
         spare = left - 6 * tile * tile * threads

@@ -1,13 +1,16 @@
 """Threads that each compute alone, so that a product and its candidates stay in the cache of one core."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Thread
+from threading import Barrier, BrokenBarrierError, Thread
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
+
+STARTED = 8_000_000
+"""Differences of a feature that take a few times as long as a thread takes to start."""
 
 
 class Workers:
@@ -47,23 +50,40 @@ class Workers:
         self.each(work, cuts[:-1].tolist(), cuts[1:].tolist())
 
 
+def threads_for(differences: int) -> int:
+    """As many threads as torch uses, or fewer, where they would take longer to start than to compute."""
+    return max(1, min(torch.get_num_threads(), differences // STARTED))
+
+
 def side_by_side(work: Callable[[int, int], Any], count: int) -> None:
     """Call work(i, count) for i from 0 to count - 1, each on a thread, the first on this one: for compiled code.
 
     A few threads started anew cost less than `Workers`, which keep torch from using more threads within them.
     """
-    errors: list[BaseException] = []
+    in_step([work], count)
 
-    def guarded(i: int) -> None:
+
+def in_step(steps: Sequence[Callable[[int, int], Any]], count: int) -> None:
+    """As `side_by_side`, one step after the other: none begins before all threads have ended the one before."""
+    errors: list[BaseException] = []
+    together = Barrier(count)
+
+    def all_steps(i: int) -> None:
         try:
-            work(i, count)
+            for position, work in enumerate(steps):
+                if position:
+                    together.wait()
+                work(i, count)
+        except BrokenBarrierError:  # another one failed
+            pass
         except BaseException as error:
             errors.append(error)
+            together.abort()
 
-    others = [Thread(target=guarded, args=(i,)) for i in range(1, count)]
+    others = [Thread(target=all_steps, args=(i,)) for i in range(1, count)]
     for thread in others:
         thread.start()
-    guarded(0)
+    all_steps(0)
     for thread in others:
         thread.join()
     if errors:

@@ -56,9 +56,9 @@ def way(request, monkeypatch):
         return lambda points, k: graph_by_rows(points, k)
     if "all pairs" in request.param:
         monkeypatch.setattr(all_pairs, "FEW", 0 if "tiles" in request.param else 1 << 30)
-        monkeypatch.setattr(exact, "pays", lambda *shape: True)
+        monkeypatch.setattr(exact, "suits", lambda *shape: True)
         return lambda points, k: rra.knn_graph(points, k, "exact")
-    monkeypatch.setattr(exact, "pays", lambda *shape: False)
+    monkeypatch.setattr(exact, "suits", lambda *shape: False)
     if request.param == "rows in float64":
         monkeypatch.setattr(exact, "DENSE", 1 << 30)
     else:
@@ -246,7 +246,7 @@ def test_unit_is_the_largest_rounding_error_of_the_type(dtype):
 
 def test_spot_check_finds_a_bound_that_is_too_small_and_the_graph_is_built_again(monkeypatch):
     points = cloud_of(clusters, 0, 600, 64, 10, 500.0)
-    monkeypatch.setattr(exact, "pays", lambda *shape: False)
+    monkeypatch.setattr(exact, "suits", lambda *shape: False)
     monkeypatch.setattr(sieve, "_cheaper_type", lambda points, sizes: torch.bfloat16)
     monkeypatch.setattr(sieve._Sieve, "errors", lambda self: without_errors(len(points)))
     with pytest.warns(RuntimeWarning, match=r"[1-4] of 4 rows .* were wrong.*built again in float64.*report"):
@@ -295,7 +295,7 @@ def test_exact_graph_of_random_clouds(dtype, kind, seed, n, dim, classes, spread
         for few in (0, 1 << 30):
             patch.setattr(all_pairs, "FEW", few)
             assert_exact(rra.knn_graph(points, k, "exact"), distances)
-        patch.setattr(exact, "pays", lambda *shape: False)
+        patch.setattr(exact, "suits", lambda *shape: False)
         patch.setattr(sieve, "_cheaper_type", lambda points, sizes: dtype)
         assert_exact(rra.knn_graph(points, k, "exact"), distances)
     assert_exact(graph_by_rows(points, k), distances)

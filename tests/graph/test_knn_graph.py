@@ -37,7 +37,7 @@ def test_neighbours_agree_with_scikit_learn(feature_maps):
 
 def test_size_of_blocks_does_not_change_the_result(feature_maps, monkeypatch):
     whole = rra.knn_graph(feature_maps, k=20)
-    monkeypatch.setattr(exact, "pays", lambda *shape: False)
+    monkeypatch.setattr(exact, "suits", lambda *shape: False)
     monkeypatch.setattr(sieve, "TILES", (77,))
     monkeypatch.setattr(distances, "CHUNK", 100)
     monkeypatch.setattr(distances, "BLOCK_BYTES", 10_000)
