@@ -120,7 +120,10 @@ def of(cells: Sequence[Cell], measured: Sequence[Measurement]) -> list[Measureme
 
 def keep(options: argparse.Namespace, measured: Sequence[Measurement], parts: Sequence[str]) -> None:
     """The raw figures as JSON; the section of RESULTS.md if asked for."""
-    section, title = ("knn-grid", "Does auto choose well?") if options.grid else ("knn", "How long does a graph take?")
+    section, title = "knn", "How long does a graph take?"
+    if options.grid:  # a table for each maker of processors
+        maker = processor().split("(")[0].split()[0]
+        section, title = f"knn-grid-{maker.lower()}", f"Does auto choose well? {maker}"
     versions = {METHODS[one.method].package: one.version for one in measured if one.version}
     where = provenance(options.threads, versions)
     file = out(options) / f"{section}.json"

@@ -21,6 +21,7 @@ import torch
 from rra_monitor.graph.distances import CHUNK, refuse_vanished, squared_distances
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
 from rra_monitor.graph.points import Points
+from rra_monitor.graph.precision import multiplies_tiles
 from rra_monitor.graph.workers import in_step, side_by_side, threads_for
 
 FEW = 128
@@ -29,20 +30,22 @@ FEW = 128
 EIGHT = 8
 """Features whose squares are added before the sum is stored."""
 
-LARGEST_TABLE = 4096
-"""Samples of a table, at most: 64 MiB, which begin to leave the cache."""
+LARGEST_TABLE = 6000
+"""Samples of a table, at most: 144 MB."""
 
-MOST = 2e10
-"""Differences for a table, at most: some 0.2 s on two cores. Beyond, half of a product and what surrounds it, with
-AVX512-BF16 or AMX, takes less time."""
+QUICK = 1e10
+"""Differences, at most, that take less time than products and what surrounds them on every processor."""
+
+FEW_SAMPLES, MANY = 2048, 1e7
+"""Where no instructions multiply bfloat16 by tiles: samples, or numbers in all samples, at most."""
 
 TOGETHER = 1 << 20
 """Numbers of all samples that are copied together, so that tiles find them in the cache, a row beside the next."""
 
-INNER = 512
+INNER = 1024
 """Features of a tile that are added up before the next four samples: these stay in the first cache."""
 
-TILE = 32
+TILE = 64
 """Samples on a side of a tile, a multiple of 4."""
 
 LINE = 16
@@ -72,7 +75,9 @@ INSERTED = 64
 
 def suits(n: int, dim: int) -> bool:
     """Whether the differences of all pairs take less time than products and what surrounds them."""
-    return dim <= FEW or (n <= LARGEST_TABLE and n * n * dim <= MOST)
+    if dim <= FEW or (n <= LARGEST_TABLE and n * n * dim <= QUICK):
+        return True
+    return not multiplies_tiles() and (n <= FEW_SAMPLES or (n <= LARGEST_TABLE and n * dim <= MANY))
 
 
 def all_pairs_bytes(n: int, dim: int, k: int) -> int:

@@ -1,7 +1,10 @@
 """Threads that each compute alone, so that a product and its candidates stay in the cache of one core."""
 
-from collections.abc import Callable, Iterable, Sequence
+import ctypes
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from threading import Barrier, BrokenBarrierError, Thread
 from types import TracebackType
 from typing import Any
@@ -26,9 +29,11 @@ class Workers:
 
     def __enter__(self) -> "Workers":
         together = Barrier(self.count)
+        places = _places(self.count)
 
-        def alone(_: int) -> None:
-            torch.set_num_threads(1)
+        def alone(i: int) -> None:
+            with _bound_to(places[i]):  # and from there on wherever it goes
+                torch.set_num_threads(1)
             together.wait()  # so that every thread runs this once
 
         list(self._pool.map(alone, range(self.count)))
@@ -67,13 +72,15 @@ def in_step(steps: Sequence[Callable[[int, int], Any]], count: int) -> None:
     """As `side_by_side`, one step after the other: none begins before all threads have ended the one before."""
     errors: list[BaseException] = []
     together = Barrier(count)
+    places = _places(count) if count > 1 else [None]
 
     def all_steps(i: int) -> None:
         try:
-            for position, work in enumerate(steps):
-                if position:
-                    together.wait()
-                work(i, count)
+            with _bound_to(places[i]):
+                for position, work in enumerate(steps):
+                    if position and count > 1:
+                        together.wait()
+                    work(i, count)
         except BrokenBarrierError:  # another one failed
             pass
         except BaseException as error:
@@ -88,3 +95,32 @@ def in_step(steps: Sequence[Callable[[int, int], Any]], count: int) -> None:
         thread.join()
     if errors:
         raise errors[0]
+
+
+def _places(count: int) -> list[int | None]:
+    """A processor for each of some threads, this thread's own for the first; None where the system does not tell."""
+    try:
+        here, allowed = int(ctypes.CDLL(None).sched_getcpu()), sorted(os.sched_getaffinity(0))
+        position = allowed.index(here)
+    except (AttributeError, OSError, ValueError):
+        return [None] * count
+    return [allowed[(position + i) % len(allowed)] for i in range(count)]
+
+
+@contextmanager
+def _bound_to(processor: int | None) -> Iterator[None]:
+    """Run this thread on one processor within the block.
+
+    Linux may start a thread, or wake it, on the processor of the one that does so, and leave both there for 10 ms.
+    """
+    if processor is None:
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    with suppress(OSError):
+        os.sched_setaffinity(0, {processor})
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.sched_setaffinity(0, allowed)
