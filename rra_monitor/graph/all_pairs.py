@@ -18,10 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rra_monitor.graph.distances import CHUNK, refuse_vanished, squared_distances
+from rra_monitor.graph.distances import copied_features, refuse_vanished, squared_distances
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
 from rra_monitor.graph.points import Points
-from rra_monitor.graph.precision import multiplies_tiles
 from rra_monitor.graph.workers import in_step, side_by_side, threads_for
 
 FEW = 128
@@ -34,10 +33,15 @@ LARGEST_TABLE = 6000
 """Samples of a table, at most: 144 MB."""
 
 QUICK = 1e10
-"""Differences, at most, that take less time than products and what surrounds them on every processor."""
+"""Differences, at most, that take less time than products and what surrounds them."""
 
-FEW_SAMPLES, MANY = 2048, 1e7
-"""Where no instructions multiply bfloat16 by tiles: samples, or numbers in all samples, at most."""
+WIDE = 1 << 16
+"""From so many features on, chunks of them are multiplied. The sieve sums all in float32, too uncertain (2^-24 of the
+squared norms for each feature) for noise, whose distances are nearly equal: n = 300, d = 1,048,576 took 122 s, in
+chunks 7. Features of few dimensions take 1.2 to 1.4 times as long as by products in bfloat16."""
+
+FEW_SAMPLES = 2048
+"""Samples, at most, of which the differences of all take less time than those chunks."""
 
 TOGETHER = 1 << 20
 """Numbers of all samples that are copied together, so that tiles find them in the cache, a row beside the next."""
@@ -75,15 +79,14 @@ INSERTED = 64
 
 def suits(n: int, dim: int) -> bool:
     """Whether the differences of all pairs take less time than products and what surrounds them."""
-    if dim <= FEW or (n <= LARGEST_TABLE and n * n * dim <= QUICK):
-        return True
-    return not multiplies_tiles() and (n <= FEW_SAMPLES or (n <= LARGEST_TABLE and n * dim <= MANY))
+    few = n <= FEW_SAMPLES if dim >= WIDE else n <= LARGEST_TABLE and n * n * dim <= QUICK
+    return few or dim <= FEW
 
 
 def all_pairs_bytes(n: int, dim: int, k: int) -> int:
     """Bytes beyond the features that the graph takes, itself included."""
     threads = torch.get_num_threads()
-    results = n * (8 * k + 16 * (k + 1)) + 4 * n * min(CHUNK, dim) + 8 * (3 * (k + 1) + ROOM) * threads
+    results = n * (8 * k + 16 * (k + 1)) + 4 * n * copied_features(n, dim) + 8 * (3 * (k + 1) + ROOM) * threads
     if dim <= FEW:
         return results + 4 * n * (2 * (dim + EIGHT) + 4 * threads)
     return results + 4 * n * (n + _width(n, dim) + 2 * LINE) + 4 * TILE * TILE * threads

@@ -18,8 +18,16 @@ from rra_monitor.graph.workers import Workers, in_step, threads_for
 CHUNK = 128
 """Features read together: a chunk of all samples stays in the cache while candidates are read from it in any order."""
 
+CACHED = 1 << 21
+"""Numbers of a chunk of all samples that stay in the cache, so that more than CHUNK features of few samples do."""
+
 BLOCK_BYTES = 128 << 20
 """Bound on a temporary block."""
+
+
+def copied_features(n: int, dim: int) -> int:
+    """Features of all samples that are copied together: a few CHUNKs of them, where they stay in the cache."""
+    return min(dim, max(1, CACHED // (n * CHUNK)) * CHUNK)
 
 
 def squared_distances(
@@ -45,13 +53,14 @@ def squared_distances(
         counts = np.full(len(rows), candidates.shape[1], np.int32)
     squared = np.empty(candidates.shape, np.float32)
     height = max(1, BLOCK_BYTES // (8 * candidates.shape[1]))
-    room = np.empty(points.n * min(CHUNK, points.dim), np.float32)
+    width = copied_features(points.n, points.dim)
+    room = np.empty(points.n * width, np.float32)
     for top in range(0, len(rows), height):
         here = slice(top, top + height)
         sums = np.zeros((len(rows[here]), candidates.shape[1]))
         steps: list[Callable[[int, int], Any]] = []
-        for start in range(0, points.dim, CHUNK):
-            stop = min(start + CHUNK, points.dim)
+        for start in range(0, points.dim, width):
+            stop = min(start + width, points.dim)
             chunk = room[: points.n * (stop - start)].reshape(points.n, -1)
             steps.append(points.copying(start, stop, chunk))
             steps.append(partial(_add_squares, chunk, rows[here], candidates[here], counts[here], sums))
@@ -64,24 +73,28 @@ def squared_distances(
 def _add_squares(chunk: Any, rows: Any, candidates: Any, counts: Any, sums: Any, who: int, count: int) -> None:
     """Add squared differences to this thread's share of the rows, of four candidates at a time."""
     for r in range(len(rows) * who // count, len(rows) * (who + 1) // count):
-        own, last = chunk[rows[r]], counts[r] - 1
+        last = counts[r] - 1
         for c in range(0, counts[r], 4):
             second, third, fourth = min(c + 1, last), min(c + 2, last), min(c + 3, last)
-            p, q = chunk[candidates[r, c]], chunk[candidates[r, second]]
-            s, t = chunk[candidates[r, third]], chunk[candidates[r, fourth]]
-            one = two = three = four = np.float32(0)
-            for d in range(len(own)):
-                one += (own[d] - p[d]) * (own[d] - p[d])
-                two += (own[d] - q[d]) * (own[d] - q[d])
-                three += (own[d] - s[d]) * (own[d] - s[d])
-                four += (own[d] - t[d]) * (own[d] - t[d])
-            sums[r, c] += one
-            if second > c:
-                sums[r, second] += two
-            if third > second:
-                sums[r, third] += three
-            if fourth > third:
-                sums[r, fourth] += four
+            i, j, k = candidates[r, c], candidates[r, second], candidates[r, third]
+            m = candidates[r, fourth]
+            for left in range(0, chunk.shape[1], CHUNK):
+                right = min(left + CHUNK, chunk.shape[1])
+                own, p, q = chunk[rows[r], left:right], chunk[i, left:right], chunk[j, left:right]
+                s, t = chunk[k, left:right], chunk[m, left:right]
+                one = two = three = four = np.float32(0)
+                for d in range(len(own)):
+                    one += (own[d] - p[d]) * (own[d] - p[d])
+                    two += (own[d] - q[d]) * (own[d] - q[d])
+                    three += (own[d] - s[d]) * (own[d] - s[d])
+                    four += (own[d] - t[d]) * (own[d] - t[d])
+                sums[r, c] += one
+                if second > c:
+                    sums[r, second] += two
+                if third > second:
+                    sums[r, third] += three
+                if fourth > third:
+                    sums[r, fourth] += four
 
 
 def measured(points: Points, rows: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:

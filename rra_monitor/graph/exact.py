@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rra_monitor.graph.all_pairs import all_pairs_bytes, all_pairs_graph, suits
+from rra_monitor.graph.all_pairs import WIDE, all_pairs_bytes, all_pairs_graph, suits
 from rra_monitor.graph.dense import SETTLED, dense_neighbours
-from rra_monitor.graph.distances import BLOCK_BYTES, CHUNK, nearest, refuse_vanished, squared_distances
+from rra_monitor.graph.distances import BLOCK_BYTES, copied_features, nearest, refuse_vanished, squared_distances
 from rra_monitor.graph.finished import constant_rows, finished_graph, in_units, ties_of
 from rra_monitor.graph.knn import KnnGraph
 from rra_monitor.graph.on_device import DENSE, bytes_on_device, graph_on_device
@@ -26,10 +26,11 @@ RANKED = 32
 """Bytes of a block for each ranked candidate: two blocks hold distances, ids and the arrays that sort them."""
 
 
-WIDE = 1 << 16
-"""From so many features on, chunks of them are multiplied. The sieve sums all in float32, too uncertain (2^-24 of the
-squared norms for each feature) for noise, whose distances are nearly equal: n = 300, d = 1,048,576 took 122 s, in
-chunks 7. Features of few dimensions take 1.2 to 1.4 times as long as by products in bfloat16."""
+OPEN = 32
+"""Of so many samples one may be left open, to be measured with all others, which takes no product."""
+
+MEASURED = 24
+"""Bytes of each such distance."""
 
 
 def exact_graph(points: Points, k: int, memory_budget: int = MEMORY_BUDGET) -> KnnGraph:
@@ -144,7 +145,7 @@ def _sieve_bytes(n: int, dim: int, k: int) -> int:
 
 def rows_bytes(n: int, dim: int, rows: int, k: int) -> int:
     """Least number of bytes for the nearest of some samples among all, on the CPU, with the graph made of them."""
-    return 12 * rows * (k + 1) + 4 * n * min(CHUNK, dim) + BLOCKS * _least_block(n, dim, k)
+    return 12 * rows * (k + 1) + 4 * n * copied_features(n, dim) + BLOCKS * _least_block(n, dim, k)
 
 
 def _least_block(n: int, dim: int, k: int) -> int:
@@ -163,6 +164,19 @@ def _sifted_neighbours(
     del squared, candidates
     open_rows = missing.nonzero()[0]
     if len(open_rows):
-        left, others = nearest_of_all(points, open_rows, kept, memory_budget - near.nbytes - ids.nbytes)
-        near[open_rows], ids[open_rows] = left[:, :kept], others[:, :kept]
+        left = memory_budget - near.nbytes - ids.nbytes
+        if len(open_rows) <= points.n // OPEN and MEASURED * len(open_rows) * points.n <= left:
+            near[open_rows], ids[open_rows] = _measured_with_all(points, open_rows, kept)
+        else:
+            few, others = nearest_of_all(points, open_rows, kept, left)
+            near[open_rows], ids[open_rows] = few[:, :kept], others[:, :kept]
     return near, ids
+
+
+def _measured_with_all(
+    points: Points, rows: npt.NDArray[np.int64], kept: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Squared distances and ids (r, kept) of the nearest of a few samples, from their differences to all others."""
+    others = np.arange(points.n - 1, dtype=np.int32) + (np.arange(points.n - 1) >= rows[:, None]).astype(np.int32)
+    squared = squared_distances(points, rows, others)
+    return nearest(squared, others, np.full(len(rows), points.n - 1, np.int32), kept)

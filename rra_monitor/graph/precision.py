@@ -62,8 +62,3 @@ def bfloat16_pays() -> bool:
     # Private names, which a later torch may drop.
     features = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, feature, bool)() for feature in features)
-
-
-def multiplies_tiles() -> bool:
-    """Whether the processor has AMX, by which products in bfloat16 take a tenth to a third of the time of float32."""
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())

@@ -38,18 +38,24 @@ DIFFERENCE = 17
 CANDIDATE = 16_000
 """Cost of picking and sorting a candidate, in the same unit."""
 
-PILOT = 64
+PILOT = 32
 """Samples whose shells are computed first, to choose the precision and the length of the shortlists."""
 
 
 AT_ONCE = 1 << 18
 """Features of all samples together that a thread prepares at once: they stay in the cache, but for a sample."""
 
+COMPARED = 384
+"""Samples that these are compared with, about."""
+
 PILOT_BYTES = 1 << 27
 """Bound on the pilot's samples, but for a few."""
 
 PREPARED = 16
 """Bytes of what is computed of a feature while a sample is prepared."""
+
+PIECE = 2048
+"""Features that are prepared together."""
 
 CHECKS = 128
 """Bytes for each feature, of its range and of the samples of a spot check."""
@@ -171,19 +177,24 @@ def _prepare_bfloat16(
     features: Any, which: Any, centre: Any, inverse: Any, out: Any, norms: Any, moved: Any, start: int, stop: int
 ) -> None:
     """Samples centred, scaled and rounded to the nearest bfloat16, half-way to the even one: its bits, as int16."""
-    made = np.empty(features.shape[1], np.float32)
-    rounded = np.empty(features.shape[1], np.float32)
+    dim = features.shape[1]
+    made, rounded = np.empty(PIECE, np.float32), np.empty(PIECE, np.float32)
     made_bits, rounded_bits = made.view(np.uint32), rounded.view(np.uint32)
     for r in range(start, stop):
-        given, kept = features[which[r]], out[r]
-        for d in range(len(made)):
-            made[d] = (given[d] - centre[d]) * inverse
-        for d in range(len(made)):
-            bits = made_bits[d]
-            upper = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-            kept[d] = np.int16(upper)
-            rounded_bits[d] = upper << np.uint32(16)
-        norms[r], moved[r] = _norm_and_move(made, rounded)
+        norm, move, length = 0.0, 0.0, 0.0
+        for first in range(0, dim, PIECE):  # of which all stays in the first cache
+            last = min(first + PIECE, dim)
+            given, mean, kept = features[which[r], first:last], centre[first:last], out[r, first:last]
+            for d in range(last - first):
+                made[d] = (given[d] - mean[d]) * inverse
+            for d in range(last - first):
+                bits = made_bits[d]
+                upper = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+                kept[d] = np.int16(upper)
+                rounded_bits[d] = upper << np.uint32(16)
+            sums = _sums(made[: last - first], rounded[: last - first])
+            norm, move, length = norm + sums[0], move + sums[1], length + sums[2]
+        norms[r], moved[r] = norm, _bound_of_move(move, length, dim)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -196,7 +207,8 @@ def _prepare_float32(
         given, made = features[which[r]], values[r]
         for d in range(len(made)):
             made[d] = (given[d] - centre[d]) * inverse
-        norms[r], moved[r] = _norm_and_move(made, made)
+        norm, move, length = _sums(made, made)
+        norms[r], moved[r] = norm, _bound_of_move(move, length, len(made))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -206,27 +218,34 @@ def _norms_and_moves(made: Any, rounded: Any, norms: Any, moved: Any) -> None:
     `made` is within a UNIT of float32 of the true sample, feature by feature, and below SMALLEST within that.
     """
     for r in range(len(made)):
-        norms[r], moved[r] = _norm_and_move(made[r], rounded[r])
+        norm, move, length = _sums(made[r], rounded[r])
+        norms[r], moved[r] = norm, _bound_of_move(move, length, made.shape[1])
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _norm_and_move(made: Any, rounded: Any) -> Any:
-    unit = 2.0**-24
+def _sums(made: Any, rounded: Any) -> Any:
+    """The squared norms of what was rounded, of how far that moved it, and of what was made."""
     norm, move, length = 0.0, 0.0, 0.0
     for d in range(len(made)):
         x, y = np.float64(made[d]), np.float64(rounded[d])
         norm += y * y
         move += (y - x) * (y - x)
         length += x * x
-    floor = SMALLEST * unit * math.sqrt(len(made))
+    return norm, move, length
+
+
+@numba.njit(nogil=True, cache=True)
+def _bound_of_move(move: float, length: float, dim: int) -> float:
+    unit = 2.0**-24
+    floor = SMALLEST * unit * math.sqrt(dim)
     # Increased a little, since the result is rounded to float32.
-    return norm, (math.sqrt(move) + unit * math.sqrt(length) + floor * (length > 0)) * (1 + 4 * unit)
+    return (math.sqrt(move) + unit * math.sqrt(length) + floor * (length > 0)) * (1 + 4 * unit)
 
 
 def _plan(points: Points, k: int) -> tuple[torch.dtype, int]:
     """The type of the samples and the length of the shortlists, predicted from the shells of a few samples."""
     rows = torch.linspace(0, points.n - 1, _pilots(points)).long()
-    others = torch.arange(0, points.n, max(1, points.n // PILOT**2))
+    others = torch.arange(0, points.n, max(1, points.n // COMPARED))
     own = points.centred(rows)
     norms = own.square().sum(dim=1, keepdim=True)
     squared, other_norms = (
@@ -249,7 +268,7 @@ def _plan(points: Points, k: int) -> tuple[torch.dtype, int]:
         sizes[dtype] = math.ceil(of_all * int(within.sum(dim=1).max()))
     dtype = _cheaper_type(points, sizes)
     # Samples with far wider shells than most are left open.
-    return dtype, min(points.n - 1, 4 * k + 128, max(k + 8, sizes[dtype] * 3 // 2))
+    return dtype, min(points.n - 1, 4 * k + 128, max(k + 8, 2 * sizes[dtype]))
 
 
 def _pilots(points: Points) -> int:
@@ -305,7 +324,7 @@ def _sides(points: Points, room: int, dtype: torch.dtype, memory_budget: int, th
     # Candidates, their products and distances; a block of sums of these; the random sample.
     left = memory_budget - 12 * n * room - min(BLOCK_BYTES, 8 * n * room) - row * sampled(n)
     left -= CHECKS * points.dim + PREPARED * max(points.dim, min(64 * points.dim, AT_ONCE)) * threads
-    for tile in [side for side in TILES if side <= max(TILES[-1], n // 16)]:
+    for tile in [side for side in TILES if side <= max(TILES[-1], n // 7)]:
         spare = left - 6 * tile * tile * threads
         if spare >= row * n:
             return tile, n
