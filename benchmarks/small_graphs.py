@@ -27,7 +27,9 @@ from rich.progress import track
 import rra_monitor as rra
 
 NS, DIMS = (100, 300, 1000, 2000, 5000), (3, 10, 64, 512, 4096, 16_384)
-REST = 0.02
+REST = 0.25
+"""Seconds before each run: the threads of some libraries go on spinning for 0.2 s after their work."""
+
 BAR, BEYOND = 1.1, 0.5
 
 
@@ -81,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, nargs="+", default=NS)
     parser.add_argument("--dims", type=int, nargs="+", default=DIMS)
-    parser.add_argument("--rounds", type=int, default=15, help="of short searches; of long ones a third")
+    parser.add_argument("--rounds", type=int, default=9, help="of short searches; of long ones a third")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="replace the section of benchmarks/RESULTS.md")
     options = parser.parse_args()

@@ -49,6 +49,9 @@ TOGETHER = 1 << 20
 INNER = 1024
 """Features of a tile that are added up before the next four samples: these stay in the first cache."""
 
+RANKED = 32
+"""Differences that take as long as a distance takes to rank."""
+
 TILE = 64
 """Samples on a side of a tile, a multiple of 4."""
 
@@ -100,16 +103,15 @@ def all_pairs_graph(points: Points, k: int) -> KnnGraph:
     """
     n, dim = points.n, points.dim
     kept = min(k + 1, n - 1)  # the next one tells whether the k-th is tied
-    threads = threads_for(n * n * (dim + LINE))
     nearest = np.empty((n, kept), np.int32)
     if dim <= FEW:
         turned = np.zeros((-(-dim // EIGHT) * EIGHT, n), np.float32)
         _turn(_float32(points.matrix), np.float32(1 / points.scale), turned)
-        side_by_side(partial(_compare_features, turned, nearest), threads)
+        side_by_side(partial(_compare_features, turned, nearest), threads_for(n * n * (dim + RANKED)))
         del turned
     else:
-        table = _table(points, threads)
-        side_by_side(partial(_rank_rows, table, nearest), threads)
+        table = _table(points)
+        side_by_side(partial(_rank_rows, table, nearest), threads_for(n * n * RANKED))
         del table
     squared = squared_distances(points, np.arange(n), nearest)
     indices, distances = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
@@ -131,7 +133,7 @@ def _float32(features: torch.Tensor) -> npt.NDArray[np.float32]:
     return features.float().contiguous().numpy()
 
 
-def _table(points: Points, threads: int) -> npt.NDArray[np.float32]:
+def _table(points: Points) -> npt.NDArray[np.float32]:
     """(n, n) squared distances, in units of the points' scale."""
     n, dim, width = points.n, points.dim, _width(points.n, points.dim)
     table = np.empty((n, n), np.float32)
@@ -142,7 +144,7 @@ def _table(points: Points, threads: int) -> npt.NDArray[np.float32]:
         stop = min(start + width, dim)
         steps.append(points.copying(start, stop, room[:, : stop - start]))
         steps.append(partial(_add_tiles, room, stop - start, table, start == 0, stop == dim))
-    in_step(steps, threads)
+    in_step(steps, threads_for(n * n * dim // 2))
     return table
 
 

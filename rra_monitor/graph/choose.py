@@ -17,6 +17,7 @@ import math
 
 import torch
 
+from rra_monitor.graph.all_pairs import LARGEST_TABLE, suits
 from rra_monitor.graph.nn_descent import LEAST_WIDTH, nn_descent_bytes
 
 HIGH_RECALL = 0.98
@@ -39,6 +40,8 @@ def choose(n: int, dim: int, k: int, device: torch.device, min_recall: float, me
     """
     if device.type == "cuda":
         return "exact", "the descent runs on the CPU alone"
+    if n <= LARGEST_TABLE and suits(n, dim):
+        return "exact", "all pairs are compared directly"
     if min_recall > HIGH_RECALL:
         return "exact", f"min_recall={min_recall} is above {HIGH_RECALL}, which a descent seldom reaches at first"
     if 2 * max(k + 1, LEAST_WIDTH) >= n:

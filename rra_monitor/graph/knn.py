@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,8 @@ class KnnGraph:
     def of_checked(cls, **values: Any) -> KnnGraph:
         """A graph of arrays that its builder has checked, by the names of its attributes; saves sorting each row."""
         graph = object.__new__(cls)
-        for field in fields(cls):
-            object.__setattr__(graph, field.name, values.get(field.name, field.default))
+        vars(graph).update(_defaults())
+        vars(graph).update(values)
         return graph
 
     def __post_init__(self) -> None:
@@ -103,6 +104,12 @@ class KnnGraph:
             f"KnnGraph(n={self.n}, k={self.k}, ties={self.ties:.3g}, zeros={self.zeros:.3g}, "
             f"recall={self.recall:.3g}, metric={self.metric!r}, backend={self.backend!r})"
         )
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """The attributes of a graph that have a default, with it."""
+    return {field.name: field.default for field in fields(KnnGraph) if field.default is not MISSING}
 
 
 def default_k(n: int, classes: int | None = None) -> int:

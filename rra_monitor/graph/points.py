@@ -119,8 +119,8 @@ def _ranges(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     count = max(1, min(torch.get_num_threads(), matrix.numel() // READ, len(matrix)))
     found = np.empty((2, count, matrix.shape[1]), np.float32)
     side_by_side(partial(_add_ranges, matrix.numpy(), found), count)
-    low, high = torch.from_numpy(found)
-    return low.amin(dim=0), high.amax(dim=0)
+    low, high = (found[0, 0], found[1, 0]) if count == 1 else (found[0].min(axis=0), found[1].max(axis=0))
+    return torch.from_numpy(low), torch.from_numpy(high)
 
 
 def _facts(low: torch.Tensor, high: torch.Tensor) -> tuple[float, float, float, bool]:
