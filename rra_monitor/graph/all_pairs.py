@@ -32,7 +32,7 @@ EIGHT = 8
 LARGEST_TABLE = 6000
 """Samples of a table, at most: 144 MB."""
 
-QUICK = 1e10
+QUICK = 2e10
 """Differences, at most, that take less time than products and what surrounds them."""
 
 WIDE = 1 << 16
@@ -43,7 +43,7 @@ chunks 7. Features of few dimensions take 1.2 to 1.4 times as long as by product
 FEW_SAMPLES = 2048
 """Samples, at most, of which the differences of all take less time than those chunks."""
 
-TOGETHER = 1 << 20
+TOGETHER = 1 << 19
 """Numbers of all samples that are copied together, so that tiles find them in the cache, a row beside the next."""
 
 INNER = 1024
