@@ -46,7 +46,7 @@ AT_ONCE = 1 << 18
 """Features of all samples together that a thread prepares at once: they stay in the cache, but for a sample."""
 
 COMPARED = 384
-"""Samples that these are compared with, about."""
+"""Samples, at least, that these are compared with: of more than five times as many a fifth."""
 
 PILOT_BYTES = 1 << 27
 """Bound on the pilot's samples, but for a few."""
@@ -245,7 +245,7 @@ def _bound_of_move(move: float, length: float, dim: int) -> float:
 def _plan(points: Points, k: int) -> tuple[torch.dtype, int]:
     """The type of the samples and the length of the shortlists, predicted from the shells of a few samples."""
     rows = torch.linspace(0, points.n - 1, _pilots(points)).long()
-    others = torch.arange(0, points.n, max(1, points.n // COMPARED))
+    others = torch.arange(0, points.n, max(1, points.n // max(COMPARED, points.n // 5)))
     own = points.centred(rows)
     norms = own.square().sum(dim=1, keepdim=True)
     squared, other_norms = (
@@ -268,7 +268,7 @@ def _plan(points: Points, k: int) -> tuple[torch.dtype, int]:
         sizes[dtype] = math.ceil(of_all * int(within.sum(dim=1).max()))
     dtype = _cheaper_type(points, sizes)
     # Samples with far wider shells than most are left open.
-    return dtype, min(points.n - 1, 4 * k + 128, max(k + 8, 2 * sizes[dtype]))
+    return dtype, min(points.n - 1, 4 * k + 128, max(k + 8, sizes[dtype] * 3 // 2))
 
 
 def _pilots(points: Points) -> int:
