@@ -32,8 +32,8 @@ class Workers:
         places = _places(self.count)
 
         def alone(i: int) -> None:
-            with _bound_to(places[i]):  # and from there on wherever it goes
-                torch.set_num_threads(1)
+            _bind_to(places[i])
+            torch.set_num_threads(1)
             together.wait()  # so that every thread runs this once
 
         list(self._pool.map(alone, range(self.count)))
@@ -111,20 +111,23 @@ def _places(count: int) -> list[int | None]:
     return [allowed[(position + i) % len(allowed)] for i in range(count)]
 
 
-@contextmanager
-def _bound_to(processor: int | None) -> Iterator[None]:
-    """Run this thread on one processor within the block.
+def _bind_to(processor: int | None) -> None:
+    """Run this thread on one processor from here on.
 
     Linux may start a thread, or wake it, on the processor of the one that does so, and leave both there for 10 ms.
     """
-    if processor is None:
-        yield
-        return
-    allowed = os.sched_getaffinity(0)
-    with suppress(OSError):
-        os.sched_setaffinity(0, {processor})
+    if processor is not None:
+        with suppress(OSError):
+            os.sched_setaffinity(0, {processor})
+
+
+@contextmanager
+def _bound_to(processor: int | None) -> Iterator[None]:
+    """Run this thread on one processor within the block."""
+    allowed = set() if processor is None else os.sched_getaffinity(0)
+    _bind_to(processor)
     try:
         yield
     finally:
-        with suppress(OSError):
+        if allowed:
             os.sched_setaffinity(0, allowed)
