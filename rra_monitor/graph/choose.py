@@ -17,7 +17,7 @@ import math
 
 import torch
 
-from rra_monitor.graph.all_pairs import LARGEST_TABLE, suits
+from rra_monitor.graph.all_pairs import LARGEST_TABLE, all_pairs_seconds, suits
 from rra_monitor.graph.nn_descent import LEAST_WIDTH, nn_descent_bytes
 
 HIGH_RECALL = 0.98
@@ -60,10 +60,12 @@ def choose(n: int, dim: int, k: int, device: torch.device, min_recall: float, me
 def exact_seconds(n: int, dim: int, k: int) -> float:
     """Predicted time of exact_graph on the CPU.
 
-    Terms: the products of all pairs in bfloat16, the selection from them, direct differences to some 1.2 k candidates
-    and their sorting, preparation. Fitted to n = 2,000 to 40,000, d = 48 to 3,072 and k = 10 to 100 on CIFAR-10's
-    pooled pixels: within 35 % of each measured time, mostly within 15 %.
+    Terms, where not all pairs are compared directly: the products of all pairs in bfloat16, the selection from them,
+    direct differences to some 1.2 k candidates and their sorting, preparation. Fitted to n = 2,000 to 40,000, d = 48 to
+    3,072 and k = 10 to 100 on CIFAR-10's pooled pixels: within 35 % of each measured time, mostly within 15 %.
     """
+    if suits(n, dim):
+        return all_pairs_seconds(n, dim)
     pairs = n * n * (0.8e-12 * dim + 1.1e-9)
     return 0.03 + pairs + n * k * (1e-7 + 1.5e-10 * dim) + n * (8e-6 + 3e-9 * dim)
 
