@@ -39,9 +39,10 @@ QUICK = 2e10
 """Differences, at most, that take less time than products and what surrounds them."""
 
 WIDE = 1 << 16
-"""From so many features on, chunks of them are multiplied. The sieve sums all in float32, too uncertain (2^-24 of the
-squared norms for each feature) for noise, whose distances are nearly equal: n = 300, d = 1,048,576 took 122 s, in
-chunks 7. Features of few dimensions take 1.2 to 1.4 times as long as by products in bfloat16."""
+"""From so many features on, chunks of them are multiplied, of more than FEW_SAMPLES. The sieve sums all in float32, too
+uncertain (2^-24 of the squared norms for each feature) for noise, whose distances are nearly equal: n = 300, d =
+1,048,576 took 122 s, in chunks 7, by all pairs 1. Features of few dimensions take 1.2 to 1.4 times as long as by
+products in bfloat16."""
 
 FEW_SAMPLES = 2048
 """Samples, at most, of which the differences of all take less time than those chunks."""
@@ -96,7 +97,8 @@ def all_pairs_bytes(n: int, dim: int, k: int) -> int:
     results = n * (8 * k + 16 * (k + 1)) + 4 * n * copied_features(n, dim) + 8 * (3 * (k + 1) + ROOM) * threads
     if dim <= FEW:
         return results + 4 * n * (2 * (dim + EIGHT) + 4 * threads)
-    return results + 4 * n * (n + _width(n, dim) + 2 * LINE) + 4 * TILE * TILE * threads
+    table = (12 if dim >= WIDE else 4) * n * n
+    return results + table + 4 * n * (_width(n, dim) + 2 * LINE) + 4 * TILE * TILE * threads
 
 
 def all_pairs_seconds(n: int, dim: int) -> float:
@@ -148,9 +150,14 @@ def _float32(features: torch.Tensor) -> npt.NDArray[np.float32]:
 
 
 def _table(points: Points) -> npt.NDArray[np.float32]:
-    """(n, n) squared distances, in units of the points' scale."""
+    """(n, n) squared distances, in units of the points' scale.
+
+    A vector of the sums of a chunk has INNER / LINE = 64 roundings, some more join it to a number, and each chunk adds
+    one: below WIDE features at most 132 of 2^-24, by which the neighbours are those but for ties. Beyond, chunks are
+    added in float64.
+    """
     n, dim, width = points.n, points.dim, _width(points.n, points.dim)
-    table = np.empty((n, n), np.float32)
+    table = np.empty((n, n), np.float64 if dim >= WIDE else np.float32)
     # Longer than a power of two, so that rows do not collide in the cache.
     room = _aligned(n, -(-width // LINE) * LINE + LINE)
     steps: list[Callable[[int, int], Any]] = []
@@ -159,7 +166,7 @@ def _table(points: Points) -> npt.NDArray[np.float32]:
         steps.append(points.copying(start, stop, room[:, : stop - start]))
         steps.append(partial(_add_tiles, room, stop - start, table, start == 0, stop == dim))
     in_step(steps, threads_for(n * n * dim // 2))
-    return table
+    return table.astype(np.float32, copy=False)
 
 
 def _aligned(rows: int, width: int) -> npt.NDArray[np.float32]:

@@ -83,6 +83,20 @@ class TestBothWays:
             all_pairs_graph(Points(points), 25)
 
 
+def test_many_chunks_of_features_are_added_in_float64(monkeypatch):
+    # Each chunk adds the same, so that roundings go the same way for long.
+    monkeypatch.setattr(all_pairs, "INNER", 16)
+    monkeypatch.setattr(all_pairs, "TOGETHER", 1)
+    points = Points(torch.arange(1, 9)[:, None] * torch.full((1, 16 * 3000), 0.1) / 7)
+    apart = (points.matrix[:, None, 0].double() - points.matrix[:, 0].double()) / points.scale
+    true = (16 * 3000 * apart.square()).numpy()
+    errors = []
+    for wide in (1 << 30, 4096):
+        monkeypatch.setattr(all_pairs, "WIDE", wide)
+        errors.append(float(np.max(np.abs(all_pairs._table(points) - true)[true > 0] / true[true > 0])))
+    assert errors[1] < 5e-7 < errors[0] < 2e-4
+
+
 def test_ties_and_duplicates_are_counted():
     line = np.array([[0.0], [0.0], [1.0], [2.0], [3.0]], np.float32)
     graph = rra.knn_graph(line, 2)

@@ -103,6 +103,7 @@ def test_neither_the_choice_of_a_backend_nor_that_of_a_precision_reads_a_clock(m
 
 def test_auto_keeps_to_the_memory_budget_in_its_choice_and_in_the_descent(monkeypatch, caplog):
     monkeypatch.setattr(choose_module, "exact_seconds", lambda n, dim, k: math.inf)  # so that a descent always pays
+    monkeypatch.setattr(choose_module, "suits", lambda n, dim: False)
     points = np.random.default_rng(0).normal(size=(2000, 300)).astype(np.float32)  # of which it finds 90 %
     needed = nn_descent.nn_descent_bytes(2000, 300, 10)
     assert rra.knn_graph(points, 10, min_recall=0.8, memory_budget=needed).backend == "nndescent"
@@ -114,4 +115,4 @@ def test_auto_keeps_to_the_memory_budget_in_its_choice_and_in_the_descent(monkey
 def test_the_choice_and_its_reason_are_logged(caplog):
     with caplog.at_level(logging.INFO, "rra_monitor"):
         rra.knn_graph(torch.rand(100, 3, generator=torch.Generator().manual_seed(0)), 5)
-    assert "exact for n=100, d=3, k=5: predicted for two cores" in caplog.text
+    assert "exact for n=100, d=3, k=5: all pairs are compared directly" in caplog.text
