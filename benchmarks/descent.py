@@ -68,8 +68,8 @@ def layers_of(network: torch.nn.Module, images: torch.Tensor) -> Iterator[tuple[
         yield name, features.flatten(1).float().numpy()
 
 
-def exact(points: np.ndarray, k: int) -> np.ndarray:
-    return rra.knn_graph(points, k, "exact").indices
+def exact(points: np.ndarray, k: int) -> rra.KnnGraph:
+    return rra.knn_graph(points, k, "exact")
 
 
 def by_pynndescent(points: np.ndarray, k: int, **start: Any) -> np.ndarray:
@@ -84,7 +84,7 @@ def by_nndescent(points: np.ndarray, k: int) -> np.ndarray:
     return index.neighbor_graph[0]
 
 
-def timed(search: Callable[[], np.ndarray], repeats: int) -> tuple[np.ndarray, float]:
+def timed(search: Callable[[], Any], repeats: int) -> tuple[Any, float]:
     """What was found, and the median of its seconds."""
     seconds = []
     for _ in range(repeats):
@@ -105,20 +105,17 @@ def shown(seconds: float, share: float | None = None) -> str:
     return f"{seconds:.2f}" if share is None else f"{seconds:.2f} ({share:.3f})"
 
 
-def errors(name: str, points: np.ndarray, k: int, labels: np.ndarray) -> list[str]:
-    """What missed neighbours do to the metrics of a layer."""
-    graph = rra.knn_graph(points, k, "nndescent", min_recall=0)
+def errors(name: str, points: np.ndarray, true: rra.KnnGraph, labels: np.ndarray) -> list[str]:
+    """What missed neighbours do to the metrics of a layer: errors on the audited rows."""
+    graph = rra.knn_graph(points, true.k, "nndescent", min_recall=0)
     induced = rra.metrics.induced_errors(graph, labels)
-    true = graph.audit
-    dimension = rra.metrics.twonn(graph) - induced.id
-    similarity = rra.metrics.nncs(graph, labels)
     return [
         name,
         f"{points.shape[1]:,}",
-        f"{graph.recall:.4f} ± {true.standard_error(graph):.4f}",
-        f"{dimension:.2f}",
+        f"{graph.recall:.4f} ± {graph.audit.standard_error(graph):.4f}",
+        f"{rra.metrics.twonn(true):.2f}",
         f"{induced.id:+.3f}",
-        f"{similarity:.4f}",
+        f"{rra.metrics.nncs(true, labels):.4f}",
         f"{induced.nncs:+.5f}",
         f"{induced.nnls:.4f}",
     ]
@@ -158,7 +155,8 @@ def main() -> None:
         for name, points in layers_of(network, images[:n]):
             console.print(f"{name}, n = {n:,}", highlight=False)
             wide = f"{points.shape[1]:,}"
-            true, own = timed(lambda points=points: exact(points, k), repeats)
+            graph, own = timed(lambda points=points: exact(points, k), repeats)
+            true = graph.indices
             cold, seconds = timed(lambda points=points: by_pynndescent(points, k), repeats)
             if name in SEARCHED:
                 cells = [shown(own), shown(seconds, recall(cold, true))]
@@ -186,7 +184,7 @@ def main() -> None:
                     ]
                 )
             if n == min(options.n):
-                missed.rows.append(errors(name, points, k, labels[:n]))
+                missed.rows.append(errors(name, points, graph, labels[:n]))
             before = name, true
     for sheet in (searched, warm, missed):
         sheet.print(console)
