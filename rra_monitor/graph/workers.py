@@ -102,11 +102,17 @@ def in_step(steps: Sequence[Callable[[int, int], Any]], count: int) -> None:
 
 
 def _places(count: int) -> list[int | None]:
-    """A processor for each of some threads, this thread's own for the first; None where the system does not tell."""
+    """A processor for each of some threads, this thread's own for the first.
+
+    None where the system does not tell, and where there are more processors than threads: other processes, ranks say,
+    may be at work there, and would be bound to the same ones.
+    """
     try:
         here, allowed = int(ctypes.CDLL(None).sched_getcpu()), sorted(os.sched_getaffinity(0))
         position = allowed.index(here)
-    except (AttributeError, OSError, ValueError):
+    except (AttributeError, OSError, TypeError, ValueError):  # not Linux; a container that changes under it
+        return [None] * count
+    if len(allowed) > count:
         return [None] * count
     return [allowed[(position + i) % len(allowed)] for i in range(count)]
 
@@ -130,4 +136,5 @@ def _bound_to(processor: int | None) -> Iterator[None]:
         yield
     finally:
         if allowed:
-            os.sched_setaffinity(0, allowed)
+            with suppress(OSError):
+                os.sched_setaffinity(0, allowed)

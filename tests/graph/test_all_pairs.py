@@ -1,5 +1,8 @@
 """All pairs of few samples, or of few features, compared directly."""
 
+import os
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -130,3 +133,24 @@ def test_no_thread_begins_a_step_before_all_have_ended_the_one_before():
     met = []
     workers.in_step([lambda who, count, step=step: met.append(step) for step in range(20)], 4)
     assert met == sorted(met)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not tell where a thread may run")
+@pytest.mark.parametrize("fails", [False, True])
+def test_this_thread_may_run_afterwards_where_it_might_before(fails):
+    allowed = os.sched_getaffinity(0)
+    met = []
+
+    def work(who, count):
+        met.append(os.sched_getaffinity(0))
+        if fails and who == 0:
+            raise KeyError("lost")
+
+    with pytest.raises(KeyError) if fails else nullcontext():
+        workers.side_by_side(work, len(allowed))
+    assert os.sched_getaffinity(0) == allowed
+    assert set().union(*met) == allowed
+    if len(allowed) > 1:  # as many threads as processors: one on each
+        assert all(len(places) == 1 for places in met)
+        workers.side_by_side(lambda who, count: met.append(os.sched_getaffinity(0)), len(allowed) - 1)
+        assert met[-1] == allowed
