@@ -18,7 +18,7 @@ from rra_monitor.graph.workers import Workers, in_step, threads_for
 CHUNK = 128
 """Features read together: a chunk of all samples stays in the cache while candidates are read from it in any order."""
 
-CACHED = 1 << 21
+CACHED = 1 << 20
 """Numbers of a chunk of all samples that stay in the cache, so that more than CHUNK features of few samples do."""
 
 BLOCK_BYTES = 128 << 20

@@ -127,10 +127,12 @@ def comfortable_bytes(n: int, dim: int, k: int, device: torch.device) -> int:
     """Bytes beyond the features with which a graph takes hardly longer than with more."""
     if device.type == "cuda":
         return bytes_on_device(n, dim, k)
+    ways = [two_sweep_bytes(n, dim, k)]
+    if dim < WIDE:
+        ways.append(_sieve_bytes(n, dim, k))
     if suits(n, dim):
-        return all_pairs_bytes(n, dim, k)
-    chunks = two_sweep_bytes(n, dim, k)
-    return chunks if dim >= WIDE else min(chunks, _sieve_bytes(n, dim, k))
+        ways.append(all_pairs_bytes(n, dim, k))
+    return min(ways)
 
 
 def _sieve_bytes(n: int, dim: int, k: int) -> int:
