@@ -81,10 +81,16 @@ class Points:
         It lies within the range of each feature, so that a centred and scaled feature is at most 1, and 0 where it is
         constant, whatever its magnitude.
         """
-        some = self.matrix[:: max(1, self.n // AVERAGED)]
+        some = self.matrix[self._spread() if self.n > 2 * AVERAGED else slice(None)]
         wide = torch.split(some, max(1, CENTRED // len(some)), dim=1)
         mean = torch.cat([part.float().div(len(some)).sum(dim=0) for part in wide])  # divided first: no overflow
         return mean.clamp_(self._low, self._high)
+
+    def _spread(self) -> torch.Tensor:
+        """(AVERAGED,) positions over all samples, at uneven steps, the same each time: classes may come in turn."""
+        step = self.n // AVERAGED
+        places = np.arange(AVERAGED) * step + np.random.default_rng(0).integers(0, step, AVERAGED)
+        return torch.from_numpy(places).to(self.device)
 
     def rows(self, which: slice | torch.Tensor) -> torch.Tensor:
         """(rows, d) float32 features, neither centred nor scaled."""

@@ -244,8 +244,9 @@ def _bound_of_move(move: float, length: float, dim: int) -> float:
 
 def _plan(points: Points, k: int) -> tuple[torch.dtype, int]:
     """The type of the samples and the length of the shortlists, predicted from the shells of a few samples."""
-    rows = torch.linspace(0, points.n - 1, _pilots(points)).long()
-    others = torch.arange(0, points.n, max(1, points.n // max(COMPARED, points.n // 5)))
+    rng = np.random.default_rng(0)  # at even steps all might be of one class, where classes come in turn
+    rows = torch.from_numpy(rng.choice(points.n, _pilots(points), replace=False))
+    others = torch.from_numpy(np.sort(rng.choice(points.n, min(points.n, max(COMPARED, points.n // 5)), replace=False)))
     own = points.centred(rows)
     norms = own.square().sum(dim=1, keepdim=True)
     squared, other_norms = (
