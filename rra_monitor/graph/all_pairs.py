@@ -3,7 +3,7 @@
 No products, so there is no error to bound, no certificate and no row to check: below a size that costs more than the
 differences. Few features: four samples at a time are compared with all, feature by feature, and the distances are
 ranked while they are in the cache. More features: a table of all samples, of which each pair is computed once, in
-tiles, four samples with four. The nearest are then measured once more, by sums in double precision as everywhere.
+tiles, four samples with four. The nearest are then measured once more, in float64.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def all_pairs_graph(points: Points, k: int) -> KnnGraph:
         table = _table(points)
         side_by_side(partial(_rank_rows, table, nearest), threads_for(n * n * RANKED))
         del table
-    squared = squared_distances(points, np.arange(n), nearest)
+    squared = squared_distances(points, np.arange(n), nearest, double=True)
     indices, distances = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
     ties, zeros, vanished, beyond = _finish(nearest, squared, points.scale, indices, distances)
     if beyond:

@@ -35,6 +35,8 @@ def squared_distances(
     rows: npt.NDArray[np.integer[Any]],
     candidates: npt.NDArray[np.integer[Any]],
     counts: npt.NDArray[np.int32] | None = None,
+    *,
+    double: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Squared distances of some samples to candidates of their own, in units of the points' scale.
 
@@ -45,6 +47,7 @@ def squared_distances(
         rows: (r,) positions of the samples.
         candidates: (r, c) positions of other samples.
         counts: (r,) number of valid candidates of each row; all if None.
+        double: whether differences and all sums are in float64.
 
     Returns:
         (r, c) squared distances; undefined beyond the counts.
@@ -63,7 +66,8 @@ def squared_distances(
             stop = min(start + width, points.dim)
             chunk = room[: points.n * (stop - start)].reshape(points.n, -1)
             steps.append(points.copying(start, stop, chunk))
-            steps.append(partial(_add_squares, chunk, rows[here], candidates[here], counts[here], sums))
+            add = _add_squares_in_double if double else _add_squares
+            steps.append(partial(add, chunk, rows[here], candidates[here], counts[here], sums))
         in_step(steps, threads_for(sums.size * points.dim))
         squared[here] = sums
     return squared
@@ -95,6 +99,21 @@ def _add_squares(chunk: Any, rows: Any, candidates: Any, counts: Any, sums: Any,
                     sums[r, third] += three
                 if fourth > third:
                     sums[r, fourth] += four
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _add_squares_in_double(
+    chunk: Any, rows: Any, candidates: Any, counts: Any, sums: Any, who: int, count: int
+) -> None:
+    for r in range(len(rows) * who // count, len(rows) * (who + 1) // count):
+        own = chunk[rows[r]]
+        for c in range(counts[r]):
+            other = chunk[candidates[r, c]]
+            total = 0.0
+            for d in range(len(own)):
+                difference = np.float64(own[d]) - np.float64(other[d])
+                total += difference * difference
+            sums[r, c] += total
 
 
 def measured(points: Points, rows: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
