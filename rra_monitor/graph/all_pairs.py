@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rra_monitor.graph.distances import copied_features, refuse_vanished, squared_distances
+from rra_monitor.graph.distances import VANISHING, copied_features, refuse_vanished, squared_distances
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
-from rra_monitor.graph.points import Points
+from rra_monitor.graph.points import BEYOND, Points
 from rra_monitor.graph.workers import in_step, side_by_side, threads_for
 
 FEW = 128
@@ -67,9 +67,6 @@ EVERY = 8
 
 TIED = np.float32((1 - TIE_TOLERANCE) ** 2)
 """Of a squared distance: from here on a smaller one is tied with it."""
-
-VANISHING = np.float32(1e-30)
-"""Squared distances below it, in units of the points' scale, may have lost their digits."""
 
 ITSELF = np.int32(0x7FFFFFFF)
 """Beyond the bits of all numbers. Those of numbers from 0 on sort as the numbers do."""
@@ -133,7 +130,7 @@ def all_pairs_graph(points: Points, k: int) -> KnnGraph:
     indices, distances = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
     ties, zeros, vanished, beyond = _finish(nearest, squared, points.scale, indices, distances)
     if beyond:
-        raise ValueError("distances between these features exceed float32; scale the features down")
+        raise ValueError(BEYOND)
     if vanished:
         refuse_vanished(points, torch.from_numpy(squared), torch.from_numpy(indices))
     return KnnGraph.of_checked(indices=indices, distances=distances, ties=ties / n, zeros=zeros / n)

@@ -21,6 +21,9 @@ CHUNK = 128
 CACHED = 1 << 20
 """Numbers of a chunk of all samples that stay in the cache, so that more than CHUNK features of few samples do."""
 
+VANISHING = 1e-30
+"""Squared distances below it, in units of the points' scale, may have lost their digits."""
+
 BLOCK_BYTES = 128 << 20
 """Bound on a temporary block."""
 
@@ -249,7 +252,7 @@ def refuse_vanished(points: Points, squared: torch.Tensor, ids: torch.Tensor) ->
     Raises:
         ValueError: different samples whose squared distance vanishes.
     """
-    small = (squared[: 0 if points.constant else None, 0] < 1e-30).nonzero()[:, 0]
+    small = (squared[: 0 if points.constant else None, 0] < VANISHING).nonzero()[:, 0]
     for own in torch.split(small, 256):
         other = ids[own, 0].long()
         if bool((points.rows(own.to(points.device)) != points.rows(other.to(points.device))).any()):

@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from rra_monitor.graph.bounds import squared_error, vanishing
 from rra_monitor.graph.knn import TIE_TOLERANCE
-from rra_monitor.graph.points import MEMORY_BUDGET, real_tensor
+from rra_monitor.graph.points import BEYOND, MEMORY_BUDGET, real_tensor
 from rra_monitor.graph.precision import full_precision
 from rra_monitor.graph.ring import Ring, wire_of, written
 from rra_monitor.graph.ring_passes import Differences, InDouble, Shortlist, TrueRows, in_order
@@ -78,7 +78,7 @@ def distributed_graph(
                 candidates, distances = _in_double(ring, centre, None, kept)
     overflows, ties, zeros = map(sum, zip(*gathered(lambda: _counts(distances, k), group), strict=True))
     if overflows:
-        raise ValueError("distances between these features exceed float32; scale the features down")
+        raise ValueError(BEYOND)
     return agreed(
         lambda: ShardedGraph(
             indices=candidates[:, :k].int().cpu().numpy(),

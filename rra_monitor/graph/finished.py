@@ -6,6 +6,7 @@ import torch
 
 from rra_monitor.graph.dense import tied
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
+from rra_monitor.graph.points import BEYOND
 
 
 def finished_graph(
@@ -35,7 +36,7 @@ def in_units(squared: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.f
         with np.errstate(over="ignore"):
             distances[here] = np.sqrt(squared[here].astype(np.float64)) * scale
         if not np.isfinite(distances[here]).all():
-            raise ValueError("distances between these features exceed float32; scale the features down")
+            raise ValueError(BEYOND)
     return distances
 
 

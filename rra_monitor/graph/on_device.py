@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 
 from rra_monitor.graph.dense import dense_neighbours, in_double, tied
-from rra_monitor.graph.distances import BLOCK_BYTES, refuse_vanished, squared_differences
+from rra_monitor.graph.distances import BLOCK_BYTES, VANISHING, refuse_vanished, squared_differences
 from rra_monitor.graph.knn import TIE_TOLERANCE, KnnGraph
-from rra_monitor.graph.points import Points
+from rra_monitor.graph.points import BEYOND, Points
 from rra_monitor.graph.spot_check import CHECKED, warn
 from rra_monitor.graph.tensor_cores import MARGINS, STRIP_BYTES, in_half
 
@@ -138,14 +138,14 @@ def _graph_of(
         tied(squared, k, TIE_TOLERANCE).sum() if squared.shape[1] > k else none,
         (distances[:, 0] == 0).sum(),
         (distances[:, -1] < torch.inf).sum(),  # rows ascend
-        (squared[:, 0] < 1e-30).sum(),
+        (squared[:, 0] < VANISHING).sum(),
         (ordered[:, 1:] == ordered[:, :-1]).sum() + itself.sum(),
         none if failed else _wrong_rows(points, ids[:, :k], checked),
     ]
     there = [_on_the_way(part) for part in (indices, distances)]
     ties, zeros, finite, vanished, broken, wrong = torch.stack(counts).tolist()  # waits for the device
     if finite < points.n:
-        raise ValueError("distances between these features exceed float32; scale the features down")
+        raise ValueError(BEYOND)
     if vanished:
         refuse_vanished(points, squared, ids)
     build = KnnGraph if broken else KnnGraph.of_checked  # the former names what is broken

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from rra_monitor.graph.bounds import squared_error, vanishing
-from rra_monitor.graph.distances import vanished
+from rra_monitor.graph.distances import VANISHING, vanished
 from rra_monitor.graph.finished import constant_rows, finished_graph, in_units, ties_of
 from rra_monitor.graph.knn import KnnGraph, checked_k
 from rra_monitor.graph.pairs import SEGMENT_BYTES, Pairs
@@ -246,7 +246,7 @@ class GraphOfParts:
             order |= everyone
             order = order.topk(self._kept, dim=1, largest=False).values
             squared = (order >> 32).int().view(torch.float32)
-            if bool(((squared[:, 0] < 1e-30) & (table.amin(dim=1) > 0)).any()):
+            if bool(((squared[:, 0] < VANISHING) & (table.amin(dim=1) > 0)).any()):
                 raise ValueError(vanished(scale))
             here = slice(top, top + len(table))
             self._squared[here] = squared.cpu().numpy()

@@ -24,6 +24,9 @@ AS_THEY_ARE = frozenset(
 MEMORY_BUDGET = 1 << 30
 """Default limit of the bytes that a graph may take beyond its features."""
 
+BEYOND = "distances between these features exceed float32; scale the features down"
+"""The text of the error for distances that float32 does not hold."""
+
 AVERAGED = 64
 """Samples of which the mean is taken: it makes the squared norms larger by a 64th than that of all would."""
 
@@ -71,7 +74,7 @@ class Points:
         self._low, self._high = low.float(), high.float()
         largest = max(abs(lowest), abs(highest))
         if max(largest, widest) > torch.finfo(torch.float32).max:
-            raise ValueError("distances between these features exceed float32; scale the features down")
+            raise ValueError(BEYOND)
         self.scale = float(np.ldexp(1.0, math.frexp(widest)[1])) if widest else 1.0
 
     @cached_property

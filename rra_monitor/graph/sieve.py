@@ -144,10 +144,12 @@ class _Sieve:
     ) -> None:
         """Write samples centred, scaled and rounded to out's type; their squared norms and how far they moved."""
         if (features := self._points.in_place) is not None:
-            centre, inverse = self._points.centre.numpy(), np.float32(1 / self._points.scale)
-            bits = out.view(torch.int16 if out.dtype == torch.bfloat16 else torch.int32).numpy()
-            prepare = _prepare_bfloat16 if out.dtype == torch.bfloat16 else _prepare_float32
-            prepare(features, which.numpy(), centre, inverse, bits, norms.numpy(), moved.numpy(), start, stop)
+            given = features, which.numpy(), self._points.centre.numpy(), np.float32(1 / self._points.scale)
+            found = norms.numpy(), moved.numpy(), start, stop
+            if out.dtype == torch.bfloat16:
+                _prepare_bfloat16(*given, out.view(torch.int16).numpy(), *found)
+            else:
+                _prepare_float32(*given, out.numpy(), *found)
             return
         step = max(1, min(64, AT_ONCE // self._points.dim))
         for first in range(start, stop, step):
@@ -201,10 +203,9 @@ def _prepare_bfloat16(
 def _prepare_float32(
     features: Any, which: Any, centre: Any, inverse: Any, out: Any, norms: Any, moved: Any, start: int, stop: int
 ) -> None:
-    """Samples centred and scaled, as the bits of float32."""
-    values = out.view(np.float32)
+    """Samples centred and scaled."""
     for r in range(start, stop):
-        given, made = features[which[r]], values[r]
+        given, made = features[which[r]], out[r]
         for d in range(len(made)):
             made[d] = (given[d] - centre[d]) * inverse
         norm, move, length = _sums(made, made)
